@@ -1,0 +1,59 @@
+"""The log: one JSON object a line on stdout, with the field names that Cloud Logging knows."""
+
+import json
+import logging
+import re
+import traceback
+from collections.abc import Mapping
+from typing import TextIO
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
+)
+_CLOUD_TRACE_CONTEXT = re.compile(r"([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
+
+
+class JsonLog:
+    """Writes the entries at or above a level.
+
+    Not through `logging`: where the platform sets LOG_EXECUTION_ID, the framework configures that
+    anew after it has loaded this code, and so silences every logger made until then.
+    """
+
+    def __init__(self, stream: TextIO, level: str) -> None:
+        self._stream = stream
+        self._threshold = logging.getLevelNamesMapping()[level]
+
+    def write(self, severity: str, message: str, fields: Mapping[str, object]) -> None:
+        """Write one line; `severity` is a name that LOG_LEVEL can have."""
+        if logging.getLevelNamesMapping()[severity] >= self._threshold:
+            entry = {"severity": severity, "message": message, **fields}
+            self._stream.write(json.dumps(entry) + "\n")
+            self._stream.flush()
+
+
+def trace_fields(headers: Mapping[str, str], project: str | None) -> dict[str, object]:
+    """Return what ties an entry to its trace, from `traceparent` or `X-Cloud-Trace-Context`."""
+    if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+        trace, span, sampled = found[1], found[2], bool(int(found[3], 16) & 1)
+    elif found := _CLOUD_TRACE_CONTEXT.fullmatch(headers.get("x-cloud-trace-context", "")):
+        trace, span, sampled = found[1], f"{int(found[2] or 0):016x}", found[3] == "1"
+    else:
+        return {}
+    return {
+        "logging.googleapis.com/trace": f"projects/{project}/traces/{trace}" if project else trace,
+        "logging.googleapis.com/spanId": span,
+        "logging.googleapis.com/trace_sampled": sampled,
+    }
+
+
+def stack_trace(error: BaseException) -> str:
+    """Return the stack of an exception and of its causes, without their messages.
+
+    A message can quote what it failed on, a header or a stored value; a frame is only our code.
+    """
+    cause = error.__cause__ or error.__context__
+    before = f"{stack_trace(cause)}\n\nThen:\n\n" if cause else ""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    kind = type(error)
+    return f"{before}Traceback (most recent call last):\n{frames}{kind.__module__}.{kind.__qualname__}"
