@@ -42,6 +42,7 @@ class CallStore(Protocol):
 
         Raises:
             Unavailable: the store cannot be read right now, or not in time.
+            Internal: it cannot be read until a role or a setting is mended.
         """
 
 
@@ -131,7 +132,9 @@ def validated(fields: Mapping[str, object], call_id: int | None, org_id: OrgId) 
     try:
         call = Call.model_validate(fields)
     except ValidationError as error:
-        raise StoredCallInvalid(f"call document: {_fields_at_fault(error)}", org_id=org_id) from None
+        raise StoredCallInvalid(
+            f"call document: {_fields_at_fault(error)}", org_id=org_id
+        ) from None
     if call.id != call_id:
         raise StoredCallInvalid("call document: id", org_id=org_id)
     return call

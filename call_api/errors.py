@@ -11,7 +11,8 @@ RETRY_AFTER_SECONDS = "1"
 class Problem(Exception):
     """An answer other than the call.
 
-    `reason` is for the log alone, and so is `org_id`, the org that asked, where that is known.
+    The text of the exception (its code and the reason) is for the log alone, and so is `org_id`,
+    the org that asked, where that is known.
     The client reads `status`, `code` and `detail`, which are constants: no text of a library and
     no value of a document or header can reach it.
     """
@@ -23,8 +24,7 @@ class Problem(Exception):
     severity: ClassVar[str] = "INFO"
 
     def __init__(self, reason: str | None = None, *, org_id: str | None = None) -> None:
-        super().__init__(reason or self.detail)
-        self.reason = reason
+        super().__init__(f"{self.code}: {reason}" if reason else self.code)
         self.org_id = org_id
 
 

@@ -51,9 +51,7 @@ class Settings(BaseModel):
     )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
-    ] = Field(
-        "INFO", alias="LOG_LEVEL", description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
-    )
+    ] = Field("INFO", alias="LOG_LEVEL", description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
     firestore_emulator_host: str | None = Field(
         None,
         alias="FIRESTORE_EMULATOR_HOST",

@@ -3,11 +3,9 @@
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from time import perf_counter
 from typing import Protocol
 
 from starlette.requests import Request
@@ -23,13 +21,13 @@ from call_api.errors import (
     RouteNotFound,
     Unauthenticated,
 )
-from call_api.logs import JsonLog, stack_trace, trace_fields
+from call_api.logs import JsonLog, RequestEntry, stack_trace, trace_fields
 
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BEARER = re.compile(r"(?i:bearer) +(.+)")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
-_ENTITY_TAG = re.compile(r'"[^"]*"')
+_OPAQUE_TAG = re.compile(r'"[^"]*"')
 
 
 class Signer(Protocol):
@@ -42,25 +40,6 @@ class Signer(Protocol):
             Unavailable: the signature cannot be had right now, or not in time.
             Internal: it cannot be had until a role or a setting is mended.
         """
-
-
-@dataclass
-class Exchange:
-    """What is known of one request so far; its log line and Server-Timing are made of it."""
-
-    request_id: str
-    call_id: int | None = None
-    org_id: str | None = None
-    stages_ms: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, one that fails as well."""
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self.stages_ms[name] = _ms_since(started)
 
 
 @dataclass(frozen=True)
@@ -80,25 +59,29 @@ class CallsApi:
 
     async def respond(self, request: Request) -> Response:
         """Answer a request, whatever happens, and write its line to the log."""
-        started = perf_counter()
-        exchange = Exchange(_request_id(request))
+        entry = RequestEntry(_request_id(request), trace_fields(request.headers, self.project))
         problem: Problem | None = None
-        trace = trace_fields(request.headers, self.project)
         try:
-            response = await self._answer(request, exchange)
-        except Exception as error:  # noqa: BLE001  (the one place where nothing may pass)
-            if not isinstance(error, Problem):
-                trace["stack_trace"] = stack_trace(error)
-            problem = error if isinstance(error, Problem) else Internal("unexpected exception")
-            exchange.org_id = exchange.org_id or problem.org_id
-            response = _problem_response(problem, exchange.request_id)
-        response.headers["X-Request-Id"] = exchange.request_id
+            response = await self._answer(request, entry)
+        except Exception as error:  # noqa: BLE001  (the one place that nothing may pass)
+            if isinstance(error, Problem):
+                problem = error
+            else:
+                problem = Internal("unexpected exception")
+                entry.stack_trace = stack_trace(error)
+            response = _problem_response(problem, entry.request_id)
+            entry.org_id = problem.org_id or entry.org_id
+        response.headers["X-Request-Id"] = entry.request_id
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        self._log(request.method, response.status_code, problem, exchange, started, trace)
+        self.log.write(
+            problem.severity if problem else "INFO",
+            f"{request.method} {response.status_code} {problem or ''}".rstrip(),
+            entry.fields(response.status_code, problem.code if problem else None),
+        )
         return response
 
-    async def _answer(self, request: Request, exchange: Exchange) -> Response:
+    async def _answer(self, request: Request, entry: RequestEntry) -> Response:
         route = _ROUTE.fullmatch(request.scope["path"])
         if route is None:
             raise RouteNotFound
@@ -107,22 +90,61 @@ class CallsApi:
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed
         key = _bearer_key(request.headers.getlist(self.key_header))
-        exchange.call_id = parse_call_id(route[1])
-        with exchange.stage("read"):
-            owned = await get_call(self.store, key, exchange.call_id, self.now())
-        exchange.org_id = owned.org_id
+        entry.call_id = parse_call_id(route[1])
+        with entry.stage("read"):
+            owned = await get_call(self.store, key, entry.call_id, self.now())
+        entry.org_id = owned.org_id
         etag = owned.etag(self.now())
         if _holds(request.headers.getlist("If-None-Match"), etag):
             return Response(status_code=304, headers={"ETag": etag})
         recording_url = None
         if owned.recording_to_sign is not None and request.method == "GET":
-            with exchange.stage("sign"):
+            with entry.stage("sign"):
                 recording_url = await self.signer.signed_url(owned.recording_to_sign, owned.call.id)
-        timing = ", ".join(f"{name};dur={ms}" for name, ms in exchange.stages_ms.items())
-        headers = {"ETag": etag, "Server-Timing": timing}
-        response = Response(owned.call.render(recording_url), headers=headers, media_type="application/json")
+        response = Response(owned.call.render(recording_url), media_type="application/json")
+        response.headers["ETag"] = etag
+        response.headers["Server-Timing"] = ", ".join(
+            f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items()
+        )
         if request.method == "HEAD" and owned.recording_to_sign is not None:
-            # RFC 9110 section 8.6: a length that would differ from GET's must not be sent, and
-            # GET's is known only with the signed URL.
+            # RFC 9110 section 8.6: a length that differs from GET's must not be sent, and GET's is
+            # known only with the signed URL.
             del response.headers["Content-Length"]
         return response
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.getlist("X-Request-Id")
+    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
+        return given[0]
+    return secrets.token_hex(16)
+
+
+def _bearer_key(fields: Sequence[str]) -> str:
+    if len(fields) > 1:  # which of them a proxy before us has checked, nobody can say
+        raise Unauthenticated("more than one credentials header")
+    bearer = _BEARER.fullmatch(fields[0]) if fields else None
+    if bearer is None:
+        raise CredentialsMissing("no bearer key")
+    if not _KEY.fullmatch(bearer[1]):
+        raise Unauthenticated("malformed key")
+    return bearer[1]
+
+
+def _holds(if_none_match: Sequence[str], etag: str) -> bool:
+    """Tell whether the client holds this version; weakly compared, as RFC 9110 13.1.2 wants."""
+    listed = ",".join(if_none_match)
+    return listed.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)
+
+
+def _problem_response(problem: Problem, request_id: str) -> Response:
+    document = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+    }
+    media_type = "application/problem+json"
+    return Response(json.dumps(document), problem.status, dict(problem.headers), media_type)
