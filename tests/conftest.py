@@ -1,0 +1,145 @@
+"""What the tests share: one Firestore emulator, sample calls, keys, and the served function."""
+
+import hashlib
+import itertools
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from google.cloud import firestore
+
+from local.emulator import firestore_emulator
+from local.seed import sample_calls, seed
+from local.signer import new_signer
+from tests.serving import Service, served
+
+PROJECT = "demo-tests"
+BUCKET = "thinnestai-recordings"
+SIGNER = "signer@demo-tests.iam.gserviceaccount.com"
+
+PutCall = Callable[..., int]
+PutKey = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def emulator_host() -> Iterator[str]:
+    with firestore_emulator() as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def database(emulator_host: str) -> Iterator[firestore.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
+        client = firestore.Client(PROJECT)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def keys(database: firestore.Client) -> dict[str, str]:
+    """Seed the sample calls; an API key of each org, by org."""
+    return seed(database)
+
+
+@pytest.fixture(scope="session")
+def acme_key(keys: dict[str, str]) -> str:
+    return keys["org_acme"]
+
+
+@pytest.fixture(scope="session")
+def globex_key(keys: dict[str, str]) -> str:
+    return keys["org_globex"]
+
+
+@pytest.fixture(scope="session")
+def put_call(database: firestore.Client) -> PutCall:
+    """Store call 77 anew under an ID of its own, with the changes, without the fields left out."""
+    ids = itertools.count(1000)
+
+    def put(
+        changes: dict[str, Any] | None = None,
+        *,
+        without: tuple[str, ...] = (),
+        at: int | None = None,
+    ) -> int:
+        call_id = next(ids) if at is None else at
+        document = sample_calls()[77] | {"id": call_id} | (changes or {})
+        for name in without:
+            del document[name]
+        database.document("calls", str(call_id)).set(document)
+        return call_id
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def put_key(database: firestore.Client) -> PutKey:
+    """Store a new key's record, with these fields, and return the key."""
+
+    def put(fields: dict[str, Any], key: str | None = None) -> str:
+        key = key or secrets.token_urlsafe()
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        database.document("api_keys", digest).set(fields)
+        return key
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a service account's key file."""
+    contents, _ = new_signer(SIGNER)
+    file = tmp_path_factory.mktemp("signer") / "key.json"
+    file.write_text(json.dumps(contents))
+    return file
+
+
+@pytest.fixture(scope="session")
+def settings(emulator_host: str, key_file: Path) -> dict[str, str]:
+    """Set what a function on this machine needs, and no more."""
+    return {
+        "RECORDINGS_BUCKET": BUCKET,
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+        "FIRESTORE_EMULATOR_HOST": emulator_host,
+        "RECORDING_SIGNER_KEY_FILE": str(key_file),
+    }
+
+
+@pytest.fixture(scope="session")
+def service(settings: dict[str, str], keys: dict[str, str]) -> Iterator[Service]:
+    """Serve the function; at the end, its whole log must be free of secrets."""
+    with served(settings) as running:
+        yield running
+        output = running.output()
+    secret = [*keys.values(), "X-Goog-Signature", "मदद", "Traceback"]
+    assert [text for text in secret if text in output] == []
+
+
+@pytest.fixture
+def noon() -> datetime:
+    return datetime(2026, 3, 25, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def gateway_service(settings: dict[str, str]) -> Iterator[Service]:
+    with served(settings | {"BEHIND_API_GATEWAY": "true"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Make the authority that the stand-ins for Google's hosts are certified by."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def authority_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return file

@@ -1,0 +1,257 @@
+"""Stand-ins for the parts of Google Cloud that have no emulator, over real HTTP, TLS and gRPC."""
+
+import base64
+import json
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import grpc
+import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
+
+EMAIL = "function@demo-tests.iam.gserviceaccount.com"
+PROJECT = "project-of-the-credentials"
+IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
+DROP, HANG = "drop", "hang"
+HANG_SECONDS = 12.0  # longer than any request may take
+
+
+class _Server(ThreadingHTTPServer):
+    """A server on a free port, in threads that end with it."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.lock = threading.Lock()
+        self.connections = 0
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: that clients leave is what some tests are about."""
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        with self.server.lock:  # type: ignore[attr-defined]
+            self.server.connections += 1  # type: ignore[attr-defined]
+        super().setup()
+
+    def answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        kind = "text/plain" if isinstance(body, str) else "application/json"
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Metadata(_Server):
+    """The metadata server: it hands out a token, which it counts."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.token_seconds = 3600
+        self.failures: deque[int | str] = deque()
+        super().__init__(_MetadataHandler)
+
+    def token(self) -> str:
+        return f"ya29.token-{self.tokens}"
+
+
+class _MetadataHandler(_Handler):
+    server: Metadata
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        flavor = {"Metadata-Flavor": "Google"}
+        if path.endswith("/token"):
+            with self.server.lock:
+                failure = self.server.failures.popleft() if self.server.failures else None
+            if failure == HANG:
+                time.sleep(HANG_SECONDS)
+            if isinstance(failure, int):
+                self.answer(failure, "no token", flavor)
+                return
+            with self.server.lock:
+                self.server.tokens += 1
+            token = {"access_token": self.server.token(), "token_type": "Bearer"}
+            self.answer(200, token | {"expires_in": self.server.token_seconds}, flavor)
+        elif "/service-accounts/" in path:
+            self.answer(200, {"email": EMAIL, "scopes": [], "aliases": ["default"]}, flavor)
+        elif path.endswith("/project-id"):
+            self.answer(200, PROJECT, flavor)
+        elif path.endswith("/universe-domain"):
+            self.answer(200, "googleapis.com", flavor)
+        else:
+            self.answer(200, "", flavor)
+
+
+class Iam(_Server):
+    """IAM Credentials: signs blobs for whoever brings the right token, or does what is planned."""
+
+    def __init__(self, metadata: Metadata, certificate: trustme.LeafCert) -> None:
+        self.metadata = metadata
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.requests = self.signatures = 0
+        self.seconds = 0.0
+        self.planned: deque[int | str | None] = deque()  # for the next requests, one each
+        self.lasting: int | str | None = None  # for all that come after those
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(self.context)
+        super().__init__(_IamHandler)
+
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        connection, address = super().get_request()
+        # The handshake follows in the connection's own thread, at its first read.
+        return self.context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        ), address
+
+
+class _IamHandler(_Handler):
+    server: Iam
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        iam = self.server
+        with iam.lock:
+            iam.requests += 1
+            plan = iam.planned.popleft() if iam.planned else iam.lasting
+        time.sleep(HANG_SECONDS if plan == HANG else iam.seconds)
+        if plan == DROP:
+            self.close_connection = True
+        elif isinstance(plan, int):
+            self.answer(plan, {"error": {"message": "s3cret of IAM"}})
+        elif self.headers["Authorization"] != f"Bearer {iam.metadata.token()}":
+            self.answer(401, {})
+        elif self.path != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob":
+            self.answer(404, {})
+        else:
+            with iam.lock:
+                iam.signatures += 1
+            signature = iam.key.sign(base64.b64decode(body["payload"]), PKCS1v15(), SHA256())
+            self.answer(200, {"keyId": "1", "signedBlob": base64.b64encode(signature).decode()})
+
+
+class Proxy(_Server):
+    """A proxy that leads Google's hosts to stand-ins on this machine, and others nowhere."""
+
+    def __init__(self, ports: dict[str, int]) -> None:
+        self.ports = ports
+        super().__init__(_ProxyHandler)
+
+
+class _ProxyHandler(_Handler):
+    server: Proxy
+
+    def do_CONNECT(self) -> None:
+        port = self.server.ports.get(self.path.partition(":")[0])
+        if port is None:
+            self.answer(403, "no such host here")
+            return
+        with socket.create_connection(("127.0.0.1", port)) as upstream, suppress(OSError):
+            self.send_response(200)
+            self.end_headers()
+            both = [self.connection, upstream]
+            while True:
+                for readable in select.select(both, [], [])[0]:
+                    data = readable.recv(65536)
+                    if not data:
+                        self.close_connection = True
+                        return
+                    both[readable is self.connection].sendall(data)
+
+
+class GoogleCloud:
+    """The metadata server and IAM, as a function without a key file meets them."""
+
+    def __init__(self, authority: trustme.CA, authority_file: str) -> None:
+        self.metadata = Metadata()
+        self.iam = Iam(self.metadata, authority.issue_cert(IAM_HOST))
+        self.proxy = Proxy({IAM_HOST: self.iam.port})
+        host = f"127.0.0.1:{self.metadata.port}"
+        self.environment = {
+            "GCE_METADATA_HOST": host,
+            "GCE_METADATA_IP": host,
+            "https_proxy": f"http://127.0.0.1:{self.proxy.port}",
+            "no_proxy": "127.0.0.1,localhost",
+            "SSL_CERT_FILE": authority_file,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": authority_file,
+        }
+
+    def stop(self) -> None:
+        for server in (self.proxy, self.iam, self.metadata):
+            server.stop()
+
+
+Answers = Callable[[BatchGetDocumentsRequest, dict[str, str]], Iterator[BatchGetDocumentsResponse]]
+
+
+@contextmanager
+def firestore_that(
+    answers: Answers | grpc.StatusCode, certificate: trustme.LeafCert | None = None
+) -> Iterator[tuple[int, list[dict[str, str]]]]:
+    """Serve BatchGetDocuments so; yield the port, and the metadata of each request so far."""
+    requests: list[dict[str, str]] = []
+
+    def batch_get_documents(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        metadata = {name: str(value) for name, value in context.invocation_metadata()}
+        requests.append(metadata)
+        if isinstance(answers, grpc.StatusCode):
+            context.abort(answers, "s3cret of Firestore")
+        else:
+            yield from answers(request, metadata)
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    method = grpc.unary_stream_rpc_method_handler(
+        batch_get_documents,
+        request_deserializer=BatchGetDocumentsRequest.deserialize,
+        response_serializer=BatchGetDocumentsResponse.serialize,
+    )
+    service = "google.firestore.v1.Firestore"
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(service, {"BatchGetDocuments": method})]
+    )
+    if certificate is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+        pair = (certificate.private_key_pem.bytes(), chain)
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    try:
+        yield port, requests
+    finally:
+        server.stop(None).wait()

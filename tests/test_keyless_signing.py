@@ -1,0 +1,247 @@
+"""Signing without a key: through IAM, as the service account that the metadata server names."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import trustme
+
+from tests.conftest import PutCall
+from tests.google_cloud import DROP, EMAIL, HANG, GoogleCloud
+from tests.serving import Service, served
+from tests.test_signing import NAMES, check_v4
+
+BUDGET_SECONDS = 4.0
+SLACK_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def keyless_settings(settings: dict[str, str]) -> dict[str, str]:
+    return {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
+
+
+@pytest.fixture
+def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    cloud = GoogleCloud(authority, str(authority_file))
+    yield cloud
+    cloud.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    cloud = GoogleCloud(authority, str(authority_file))
+    yield cloud
+    cloud.stop()
+
+
+@pytest.fixture
+def cloud(shared_cloud: GoogleCloud) -> Iterator[GoogleCloud]:
+    """The Google Cloud of the `keyless` function, which works again after the test."""
+    yield shared_cloud
+    shared_cloud.iam.planned.clear()
+    shared_cloud.iam.seconds, shared_cloud.iam.lasting = 0.0, None
+
+
+@pytest.fixture(scope="module")
+def keyless(shared_cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
+    """Serve the function without a key; at the end, its whole log must be free of secrets."""
+    with served(keyless_settings | shared_cloud.environment) as service:
+        assert shared_cloud.metadata.connections == 0, "contacted before the first request"
+        assert shared_cloud.proxy.connections == 0, "contacted before the first request"
+        yield service
+        output = service.output()
+    secrets = ["s3cret", shared_cloud.metadata.token(), "X-Goog-Signature"]
+    assert [secret for secret in secrets if secret in output] == []
+
+
+def problem_of(service: Service, key: str) -> tuple[int, str, str, float]:
+    """Ask for a call that cannot be signed: status, code, the log's message, and the seconds."""
+    started = time.monotonic()
+    reply = service.request(key=key)
+    seconds = time.monotonic() - started
+    entry = service.entries()[-1]
+    assert "stack_trace" not in entry
+    assert entry["severity"] == "ERROR"
+    assert reply.headers["Retry-After"] == (None if reply.status == 500 else "1")
+    return reply.status, reply.json()["code"], entry["message"], seconds
+
+
+@pytest.mark.parametrize(("name", "extension"), NAMES.items())
+def test_a_link_is_right_by_the_rules(
+    name: str,
+    extension: str,
+    keyless: Service,
+    cloud: GoogleCloud,
+    put_call: PutCall,
+    acme_key: str,
+) -> None:
+    call_id = put_call({"recording_object": name})
+    url = keyless.request(target=f"/v2/calls/{call_id}", key=acme_key).json()["recording_url"]
+
+    check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
+    query = dict(parse_qsl(urlsplit(url).query))
+    assert query["response-content-disposition"] == f'inline; filename="call-{call_id}{extension}"'
+
+
+@pytest.mark.parametrize("failure", [429, 500, 502, 503, 504, DROP])
+def test_a_failure_that_passes_is_retried(
+    failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.planned.append(failure)
+
+    assert keyless.request(key=acme_key).status == 200
+    assert cloud.iam.requests - before == 2
+
+
+@pytest.mark.parametrize("failure", [429, 503, DROP])
+def test_a_failure_that_lasts_is_503_inside_the_budget(
+    failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = failure
+    status, code, message, seconds = problem_of(keyless, acme_key)
+
+    assert (status, code) == (503, "signing_unavailable")
+    reason = "signBlob: RemoteProtocolError" if failure == DROP else f"signBlob answered {failure}"
+    assert message.endswith(reason)
+    assert seconds < BUDGET_SECONDS + SLACK_SECONDS
+    assert cloud.iam.requests - before > 2
+
+
+@pytest.mark.parametrize("refusal", [401, 403])
+def test_a_refusal_is_ours_to_mend_and_names_the_role(
+    refusal: int, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = refusal
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert f"signBlob answered {refusal}" in message
+    assert "roles/iam.serviceAccountTokenCreator" in message
+    assert cloud.iam.requests - before == 1
+
+
+@pytest.mark.parametrize("refusal", [400, 404])
+def test_another_refusal_is_not_retried_either(
+    refusal: int, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = refusal
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert message.endswith(f"signBlob answered {refusal}")
+    assert cloud.iam.requests - before == 1
+
+
+def test_a_token_that_runs_out_is_replaced(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.metadata.token_seconds = 60  # less than the library's margin
+    with served(keyless_settings | new_cloud.environment) as service:
+        assert [service.request(key=acme_key).status for _ in range(3)] == [200, 200, 200]
+
+    assert new_cloud.metadata.tokens >= 3
+
+
+def test_without_a_token_nothing_is_signed_until_there_is_one(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.metadata.failures.extend([404, HANG])
+    with served(keyless_settings | new_cloud.environment) as service:
+        refused = problem_of(service, acme_key)
+        hanging = problem_of(service, acme_key)
+        assert service.request(key=acme_key).status == 200
+
+    assert refused[:2] == (503, "signing_unavailable")
+    assert hanging[:2] == (504, "upstream_timeout")
+    assert hanging[3] < BUDGET_SECONDS + SLACK_SECONDS
+    assert new_cloud.metadata.tokens == 1
+
+
+def test_one_signature_for_each_link_and_none_for_anything_else(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    reply = keyless.request(key=acme_key)
+    check_v4(
+        reply.json()["recording_url"],
+        "recordings/" + reply.json()["recording_url"].split("/recordings/")[1].split("?")[0],
+        cloud.iam.key.public_key(),
+        EMAIL,
+    )
+    before = cloud.iam.requests
+    for request, status in (
+        ({"headers": [("If-None-Match", reply.headers["ETag"])]}, 304),
+        ({"headers": [("If-None-Match", "*")]}, 304),
+        ({"method": "HEAD"}, 200),
+        ({"method": "OPTIONS"}, 204),
+        ({"target": "/v2/calls/87"}, 403),
+        ({"target": "/v2/calls/99999"}, 404),
+        ({"target": "/v2/calls/83"}, 200),  # deleted
+        ({"target": "/v2/calls/84"}, 200),  # without a recording
+    ):
+        assert keyless.request(key=acme_key, **request).status == status  # type: ignore[arg-type]
+    assert keyless.request(key="unknown").status == 401
+    assert cloud.iam.requests == before
+
+    for _ in range(5):
+        assert keyless.request(key=acme_key).status == 200
+    assert (cloud.iam.requests, cloud.iam.signatures) == (before + 5, before + 5)
+
+
+def test_forty_requests_share_two_connections_and_a_token(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.connections
+    for _ in range(40):
+        assert keyless.request(key=acme_key).status == 200
+
+    assert cloud.iam.connections - before <= 2
+    assert cloud.metadata.tokens == 1
+
+
+def test_signatures_overlap(keyless: Service, cloud: GoogleCloud, acme_key: str) -> None:
+    """64 requests that wait 100 ms each: 6.4 s in a row, and here at most 1.2 s."""
+    cloud.iam.seconds = 0.1
+
+    def timed_round() -> float:
+        with ThreadPoolExecutor(64) as clients:
+            started = time.monotonic()
+            replies = list(
+                clients.map(lambda _: keyless.request(key=acme_key, published=False), range(64))
+            )
+            seconds = time.monotonic() - started
+        assert {reply.status for reply in replies} == {200}
+        return seconds
+
+    assert min(timed_round() for _ in range(3)) < 1.2
+
+
+def test_others_go_on_while_a_signature_hangs(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    cloud.iam.planned.extend([HANG] * 8)
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as clients:
+        hanging = [clients.submit(keyless.request, key=acme_key) for _ in range(8)]
+        while cloud.iam.planned:
+            time.sleep(0.01)
+        others = []
+        for _ in range(10):
+            begun = time.monotonic()
+            assert keyless.request(key=acme_key).status == 200
+            others.append(time.monotonic() - begun)
+        assert not any(one.done() for one in hanging)
+        replies = [one.result() for one in hanging]
+
+    assert statistics.median(others) < 0.5
+    assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
+    for reply in replies:
+        assert (reply.status, reply.json()["code"]) == (504, "upstream_timeout")
+        assert reply.headers["Retry-After"] == "1"

@@ -1,0 +1,229 @@
+"""The log: one JSON object a line, one line a request, and never a secret."""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from call_api.errors import Internal, Problem, UpstreamTimeout
+from call_api.logs import JsonLog
+from call_api.web import CallsApi
+from local.seed import sample_calls
+from tests.conftest import PROJECT, PutCall
+from tests.fakes import FakeCalls, FakeSigner
+from tests.serving import Service, served
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+FIELDS = [
+    "severity",
+    "message",
+    "request_id",
+    "call_id",
+    "org_id",
+    "status",
+    "code",
+    "read_ms",
+    "sign_ms",
+    "total_ms",
+]
+
+
+def entry_of(service: Service, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    before = len(service.entries())
+    service.request(*args, **kwargs)
+    entries = service.entries()[before:]
+    assert len(entries) == 1
+    return entries[0]
+
+
+def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
+    entry = entry_of(service, headers=[("X-Request-Id", "r-1")], key=acme_key)
+
+    assert list(entry) == FIELDS
+    times = [entry.pop(name) for name in ("read_ms", "sign_ms", "total_ms")]
+    assert all(time > 0 for time in times)
+    assert times[0] + times[1] <= times[2] + 0.02  # each is rounded
+    assert entry == {
+        "severity": "INFO",
+        "message": "GET 200",
+        "request_id": "r-1",
+        "call_id": "77",
+        "org_id": "org_acme",
+        "status": 200,
+        "code": None,
+    }
+
+
+def test_a_refusal_is_info_with_its_code_and_reason(service: Service, acme_key: str) -> None:
+    refused = {
+        "unauthenticated: no bearer key": {},
+        "unauthenticated: unknown key": {"key": "unknown"},
+        "forbidden": {"key": acme_key, "target": "/v2/calls/87"},
+        "call_not_found": {"key": acme_key, "target": "/v2/calls/077"},
+        "route_not_found": {"target": "/admin"},
+        "method_not_allowed": {"method": "PUT"},
+    }
+    for message, request in refused.items():
+        entry = entry_of(service, **request)
+        assert entry["severity"] == "INFO"
+        assert entry["message"].split(" ", 2)[2] == message
+        assert entry["code"] == message.split(":")[0]
+        assert list(entry) == FIELDS
+
+
+def test_what_is_known_of_a_refused_request_is_there(service: Service, acme_key: str) -> None:
+    entry = entry_of(service, key=acme_key, target="/v2/calls/87")
+
+    assert (entry["org_id"], entry["call_id"]) == ("org_acme", "87")
+    assert entry["read_ms"] > 0
+    assert entry["sign_ms"] is None
+
+
+def test_an_id_keeps_all_its_digits(service: Service, acme_key: str) -> None:
+    """Cloud Logging keeps numbers as doubles."""
+    entry = entry_of(service, key=acme_key, target=f"/v2/calls/{2**63 - 1}?x=1")
+
+    assert entry["call_id"] == "9223372036854775807"
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "sampled"),
+    [
+        ("traceparent", f"00-{TRACE}-{SPAN}-01", True),
+        ("traceparent", f"00-{TRACE}-{SPAN}-00", False),
+        ("traceparent", f"cc-{TRACE}-{SPAN}-03", True),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)};o=1", True),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)}", False),
+    ],
+)
+def test_an_entry_joins_its_trace(header: str, value: str, sampled: bool, service: Service) -> None:
+    entry = entry_of(service, headers=[(header, value)])
+
+    assert list(entry)[-3:] == [
+        f"logging.googleapis.com/{name}" for name in ("trace", "spanId", "trace_sampled")
+    ]
+    assert list(entry.values())[-3:] == [f"projects/{PROJECT}/traces/{TRACE}", SPAN, sampled]
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("traceparent", ""),
+        ("traceparent", f"ff-{TRACE}-{SPAN}-01"),
+        ("traceparent", f"00-{'0' * 32}-{SPAN}-01"),
+        ("traceparent", f"00-{TRACE}-{'0' * 16}-01"),
+        ("traceparent", f"00-{TRACE.upper()}-{SPAN}-01"),
+        ("traceparent", 'x", "severity": "ALERT'),
+        ("X-Cloud-Trace-Context", "not-a-trace"),
+    ],
+)
+def test_a_malformed_trace_is_left_out(header: str, value: str, service: Service) -> None:
+    assert list(entry_of(service, headers=[(header, value)])) == FIELDS
+
+
+def respond(
+    failure: Exception | None = None, *, level: str = "INFO", key: str = "key", trace: str = ""
+) -> tuple[int, str]:
+    """Answer one request over fakes; return the status and the log."""
+    stream = io.StringIO()
+    store = FakeCalls(
+        keys={"key": {"org_id": "org_acme"}}, calls={77: sample_calls()[77]}, failure=failure
+    )
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731  (typed)
+    api = CallsApi(store, FakeSigner(), JsonLog(stream, level), "Authorization", None, now)
+    headers = [(b"authorization", f"Bearer {key}".encode()), (b"traceparent", trace.encode())]
+    scope = {"type": "http", "method": "GET", "path": "/v2/calls/77", "headers": headers}
+    return asyncio.run(api.respond(Request(scope))).status_code, stream.getvalue()
+
+
+def test_an_unexpected_exception_is_a_500_with_its_stack_but_not_its_words() -> None:
+    """A message can quote what it failed on."""
+
+    def failure(value: str) -> Exception:
+        try:
+            try:
+                return ValueError(int(value))
+            except ValueError as error:
+                raise RuntimeError(value) from error
+        except RuntimeError as error:
+            return error
+
+    status, log = respond(failure("s3cret"))
+    entry = json.loads(log)
+
+    assert (status, entry["severity"], entry["code"]) == (500, "ERROR", "internal")
+    assert entry["message"] == "GET 500 internal: unexpected exception"
+    stack = entry["stack_trace"]
+    assert "builtins.ValueError" in stack
+    assert stack.endswith("builtins.RuntimeError")
+    assert "raise RuntimeError(value) from error" in stack
+    assert "s3cret" not in log
+
+
+@pytest.mark.parametrize("problem", [Internal("a role is missing"), UpstreamTimeout("Firestore")])
+def test_a_failure_that_is_understood_is_an_error_without_a_stack(problem: Problem) -> None:
+    status, log = respond(problem)
+    entry = json.loads(log)
+
+    assert (status, entry["severity"]) == (problem.status, "ERROR")
+    assert "stack_trace" not in entry
+
+
+def test_without_a_project_a_trace_is_its_bare_id() -> None:
+    _, log = respond(trace=f"00-{TRACE}-{SPAN}-01")
+
+    assert json.loads(log)["logging.googleapis.com/trace"] == TRACE
+
+
+@pytest.mark.parametrize(
+    ("level", "lines"), [("DEBUG", 3), ("INFO", 3), ("WARNING", 1), ("ERROR", 1), ("CRITICAL", 0)]
+)
+def test_the_level_is_the_least_that_is_written(level: str, lines: int) -> None:
+    logs = [
+        respond(level=level),
+        respond(level=level, key="unknown"),
+        respond(Internal("x"), level=level),
+    ]
+
+    assert sum(log.count("\n") for _, log in logs) == lines
+
+
+def test_the_log_survives_execution_ids(settings: dict[str, str], acme_key: str) -> None:
+    """With LOG_EXECUTION_ID, which the platform sets, the framework configures logging anew."""
+    with served(settings | {"LOG_EXECUTION_ID": "true"}) as service:
+        entry = entry_of(service, key=acme_key)
+
+    assert entry["message"] == "GET 200"
+
+
+def test_no_secret_is_logged_at_any_level(
+    settings: dict[str, str], acme_key: str, put_call: PutCall
+) -> None:
+    corrupt = put_call(
+        {"phone_number": "+15550100", "caller_phone": 15550101, "cost": {"total_usd": "s3cret"}}
+    )
+    with served(settings | {"LOG_LEVEL": "DEBUG"}) as service:
+        for target in (
+            "/v2/calls/77?token=s3cret",
+            f"/v2/calls/{corrupt}",
+            "/s3cret",
+            "/v2/calls/s3cret",
+        ):
+            for headers in (
+                [("Authorization", f"Bearer {acme_key}")],
+                [("Authorization", f"Bearer {acme_key}, s3cret")],
+                [("Authorization", "Basic s3cret")],
+                [("X-Forwarded-Authorization", f"Bearer {acme_key}"), ("Cookie", "s3cret")],
+                [("X-Request-Id", "s3cret and more"), ("If-None-Match", "s3cret")],
+            ):
+                service.request(target=target, headers=headers)
+        output = service.output()
+
+    secrets = [acme_key, "s3cret", "X-Goog-Signature", "मदद", "1555010"]
+    assert [secret for secret in secrets if secret in output] == []
+    assert len(output.splitlines()) >= 20
