@@ -55,6 +55,10 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = (
+        -1
+    )  # an answer is one packet; two would wait for the client's delayed acknowledgement
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         with self.server.lock:  # type: ignore[attr-defined]
@@ -180,8 +184,10 @@ class _ProxyHandler(_Handler):
             self.answer(403, "no such host here")
             return
         with socket.create_connection(("127.0.0.1", port)) as upstream, suppress(OSError):
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.send_response(200)
             self.end_headers()
+            self.wfile.flush()
             both = [self.connection, upstream]
             while True:
                 for readable in select.select(both, [], [])[0]:
@@ -214,7 +220,9 @@ class GoogleCloud:
             server.stop()
 
 
-Answers = Callable[[BatchGetDocumentsRequest, dict[str, str]], Iterator[BatchGetDocumentsResponse]]
+Answers = Callable[
+    [BatchGetDocumentsRequest, grpc.ServicerContext], Iterator[BatchGetDocumentsResponse]
+]
 
 
 @contextmanager
@@ -227,12 +235,11 @@ def firestore_that(
     def batch_get_documents(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchGetDocumentsResponse]:
-        metadata = {name: str(value) for name, value in context.invocation_metadata()}
-        requests.append(metadata)
+        requests.append({name: str(value) for name, value in context.invocation_metadata()})
         if isinstance(answers, grpc.StatusCode):
             context.abort(answers, "s3cret of Firestore")
         else:
-            yield from answers(request, metadata)
+            yield from answers(request, context)
 
     server = grpc.server(futures.ThreadPoolExecutor(4))
     method = grpc.unary_stream_rpc_method_handler(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -135,11 +136,14 @@ def fake_java(folder: Path) -> str:
     return str(folder)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to paste into")
 def test_the_printed_curl_line_works_as_pasted(stack: Stack) -> None:
-    line = stack.greeting.partition("  curl ")[2].splitlines()[0]
-    done = subprocess.run(f"curl {line}", shell=True, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith('{"id":77,"type":"web","status":"ended",')
+    """Its parts do: a machine that has what the tests need may lack curl."""
+    line = next(line for line in stack.greeting.splitlines() if "curl" in line)
+    command, silent, option, header, url = shlex.split(line)
+    assert (command, silent, option) == ("curl", "-s", "-H")
+    name, value = header.split(": ")
+    answer = httpx2.get(url, headers={name: value}, trust_env=False)
+    assert answer.text.startswith('{"id":77,"type":"web","status":"ended",')
 
 
 @pytest.mark.parametrize("call_id", sorted(sample_calls()))

@@ -1,0 +1,303 @@
+"""Reading from Firestore: one round trip, inside its budget, and failures told apart."""
+
+import asyncio
+import hashlib
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import DefaultCredentialsError
+from google.cloud.firestore_v1 import _helpers
+from google.cloud.firestore_v1.types import (
+    BatchGetDocumentsRequest,
+    BatchGetDocumentsResponse,
+    Document,
+    Value,
+)
+
+from call_api.calls import Document as StoredDocument
+from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
+from call_api.firestore import FirestoreCalls
+from call_api.settings import Settings
+from local.seed import sample_calls
+from tests.conftest import BUCKET
+from tests.google_cloud import EMAIL, FIRESTORE_HOST, PROJECT, GoogleCloud, firestore_that
+from tests.serving import served
+from tests.test_signing import check_v4
+
+KEY = "a-key"
+WRITTEN = datetime(2026, 3, 25, 10, 22, 38, 123_456, tzinfo=UTC)
+BUDGET_SECONDS = 3.0
+SLACK_SECONDS = 1.0
+Read = tuple[StoredDocument | None, StoredDocument | None]
+
+
+def found(name: str, fields: dict[str, Any]) -> BatchGetDocumentsResponse:
+    document = Document(name=name, fields=_helpers.encode_dict(fields), update_time=WRITTEN)
+    return BatchGetDocumentsResponse(found=document, read_time=WRITTEN)
+
+
+def both_documents(
+    request: BatchGetDocumentsRequest, _: object = None
+) -> Iterator[BatchGetDocumentsResponse]:
+    """Answer the key's record and call 77, the call first, as Firestore may."""
+    for name in reversed(request.documents):
+        fields = sample_calls()[77] if "/calls/" in name else {"org_id": "org_acme"}
+        yield found(name, fields)
+
+
+def no_credentials() -> tuple[Credentials, str | None]:
+    raise DefaultCredentialsError
+
+
+def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
+    """Read so often, all at once, from the Firestore at this port."""
+    settings = Settings.from_environment(
+        {
+            "RECORDINGS_BUCKET": BUCKET,
+            "GOOGLE_CLOUD_PROJECT": "demo-tests",
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
+        }
+    )
+
+    async def reads() -> list[Read | Problem]:
+        store = FirestoreCalls(settings, no_credentials)
+        tasks = (store.read(KEY, call_id) for _ in range(times))
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        return [answer for answer in answers if isinstance(answer, tuple | Problem)]
+
+    answers = asyncio.run(reads())
+    assert len(answers) == times
+    return answers
+
+
+def fields_of(answer: Read | Problem) -> tuple[object, object]:
+    assert isinstance(answer, tuple)
+    key, call = answer
+    assert key is not None
+    return key.fields, call and call.fields
+
+
+def test_key_and_call_come_in_one_round_trip() -> None:
+    requests: list[BatchGetDocumentsRequest] = []
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        requests.append(request)
+        yield from both_documents(request)
+
+    with firestore_that(answers) as (port, _):
+        (answer,) = read(port)
+
+    assert fields_of(answer) == ({"org_id": "org_acme"}, sample_calls()[77])
+    (request,) = requests
+    database = "projects/demo-tests/databases/(default)"
+    assert request.database == database
+    assert request.documents == [
+        f"{database}/documents/api_keys/{hashlib.sha256(KEY.encode()).hexdigest()}",
+        f"{database}/documents/calls/77",
+    ]
+    assert {"org_id", "recording_object", "expires_at"} <= set(request.mask.field_paths)
+
+
+def test_without_a_call_id_only_the_key_is_read() -> None:
+    with firestore_that(both_documents) as (port, _):
+        (answer,) = read(port, None)
+
+    assert fields_of(answer) == ({"org_id": "org_acme"}, None)
+
+
+def test_what_does_not_exist_is_none() -> None:
+    def missing(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for name in request.documents:
+            yield BatchGetDocumentsResponse(missing=name, read_time=WRITTEN)
+
+    with firestore_that(missing) as (port, _):
+        assert read(port) == [(None, None)]
+
+
+def test_the_update_time_is_exact() -> None:
+    with firestore_that(both_documents) as (port, _):
+        (answer,) = read(port)
+
+    assert isinstance(answer, tuple)
+    assert answer[1] is not None
+    assert answer[1].updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
+
+
+def test_every_type_is_decoded_and_an_unknown_one_is_no_value_of_ours() -> None:
+    fields = {
+        "text": "मदद",
+        "integer": -(2**63),
+        "double": 0.1,
+        "boolean": True,
+        "null": None,
+        "time": datetime(2026, 1, 1, tzinfo=UTC),
+        "map": {"in": {"side": [1, "2", None, {}]}},
+        "array": [],
+    }
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        response = found(request.documents[0], fields | {"bytes": b"\xff"})
+        response.found.fields["yet to come"] = Value()
+        yield response
+
+    with firestore_that(answers) as (port, _):
+        (answer,) = read(port)
+
+    decoded, _ = fields_of(answer)
+    assert isinstance(decoded, dict)
+    unknown = {name: decoded.pop(name) for name in ("bytes", "yet to come")}
+    assert decoded == fields
+    for value in unknown.values():
+        assert value is not None
+        assert not isinstance(value, str | int | float | bool | list | dict | datetime | bytes)
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "reason"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, Internal, "roles/datastore.viewer"),
+        (grpc.StatusCode.UNAUTHENTICATED, Internal, "roles/datastore.viewer"),
+        (grpc.StatusCode.NOT_FOUND, Internal, "NotFound"),
+        (grpc.StatusCode.INVALID_ARGUMENT, Internal, "InvalidArgument"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "ResourceExhausted"),
+        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "RetryError"),
+        (grpc.StatusCode.INTERNAL, CallsUnavailable, "InternalServerError"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore"),
+    ],
+)
+def test_failures_are_told_apart(
+    status: grpc.StatusCode, problem: type[Problem], reason: str
+) -> None:
+    started = time.monotonic()
+    with firestore_that(status) as (port, requests):
+        (answer,) = read(port)
+
+    assert type(answer) is problem
+    assert reason in str(answer)
+    assert "s3cret" not in str(answer)
+    assert time.monotonic() - started < BUDGET_SECONDS
+    assert len(requests) > 1 if status is grpc.StatusCode.UNAVAILABLE else len(requests) == 1
+
+
+def test_a_failure_that_passes_is_retried() -> None:
+    attempts = itertools.count()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        if next(attempts) == 0:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        yield from both_documents(request)
+
+    with firestore_that(answers) as (port, requests):
+        (answer,) = read(port)
+
+    assert fields_of(answer)[0] == {"org_id": "org_acme"}
+    assert len(requests) == 2
+
+
+def test_a_firestore_that_is_not_there_is_503_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    (answer,) = read(port)
+
+    assert isinstance(answer, CallsUnavailable)
+    assert time.monotonic() - started < 2
+
+
+def test_a_firestore_that_is_silent_ends_with_the_budget_for_one_and_for_twenty() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        answers = read(silent.getsockname()[1], times=20)
+
+    assert {type(answer) for answer in answers} == {UpstreamTimeout}
+    assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
+
+
+def connect(credentials: Credentials | None, project: str | None, **settings: str) -> Read:
+    """Read with these default credentials."""
+
+    def default_credentials() -> tuple[Credentials, str | None]:
+        return (credentials, project) if credentials else no_credentials()
+
+    environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | settings)
+    return asyncio.run(FirestoreCalls(environment, default_credentials).read(KEY, 77))
+
+
+def test_the_project_is_the_credentials_where_none_is_set() -> None:
+    databases: list[str] = []
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        databases.append(request.database)
+        yield from both_documents(request)
+
+    with firestore_that(answers) as (port, _):
+        connect(
+            AnonymousCredentials(),
+            "theirs",
+            FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}",
+            FIRESTORE_DATABASE="calls-eu",
+        )
+
+    assert databases == ["projects/theirs/databases/calls-eu"]
+
+
+def test_without_any_project_nothing_can_be_read() -> None:
+    with pytest.raises(Internal, match="GOOGLE_CLOUD_PROJECT is unset"):
+        connect(AnonymousCredentials(), None)
+
+
+def test_without_credentials_nothing_can_be_read() -> None:
+    with pytest.raises(Internal, match="DefaultCredentialsError"):
+        connect(None, None, GOOGLE_CLOUD_PROJECT="demo-tests")
+
+
+def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
+    authority: trustme.CA, authority_file: Any
+) -> None:
+    """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
+    cloud = GoogleCloud(authority, str(authority_file))
+    databases: list[str] = []
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        databases.append(request.database)
+        yield from both_documents(request)
+
+    certificate = authority.issue_cert(FIRESTORE_HOST)
+    with firestore_that(answers, certificate) as (port, requests):
+        cloud.proxy.ports[FIRESTORE_HOST] = port
+        with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
+            replies = [service.request(key=KEY) for _ in range(3)]
+            output = service.output()
+    cloud.stop()
+
+    assert [reply.status for reply in replies] == [200] * 3
+    url = replies[0].json()["recording_url"]
+    assert url.startswith("https://storage.googleapis.com/")
+    name = sample_calls()[77]["recording_object"]
+    assert isinstance(name, str)
+    check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
+    assert databases == [f"projects/{PROJECT}/databases/(default)"] * 3
+    assert {request["authorization"] for request in requests} == {
+        f"Bearer {cloud.metadata.token()}"
+    }
+    assert cloud.metadata.token() not in output
