@@ -70,7 +70,7 @@ class RecordingUrls:
             if self._signer is None:
                 found, _ = await asyncio.to_thread(self._default_credentials)
                 self._signer = found if isinstance(found, ServiceAccountKey) else IamSigner(found)
-        return self._signer
+            return self._signer
 
     def _url(self, object_name: str, call_id: int, signer: Signing) -> str:
         extension = _EXTENSION.search(object_name)

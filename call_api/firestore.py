@@ -69,7 +69,7 @@ class FirestoreCalls:
         async with self._connecting:
             if self._connection is None:
                 self._connection = await self._connect()
-        return self._connection
+            return self._connection
 
     async def _connect(self) -> tuple[FirestoreAsyncClient, str]:
         emulator, project = self._settings.firestore_emulator_host, self._settings.project

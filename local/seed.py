@@ -5,6 +5,7 @@ import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from google.cloud import firestore
 
@@ -13,7 +14,7 @@ PROJECT = "demo-call-api"  # "demo-" tells Google's tools that no real project i
 ORGS = ("org_acme", "org_globex")
 
 
-def sample_calls() -> dict[int, dict[str, object]]:
+def sample_calls() -> dict[int, dict[str, Any]]:
     """Return the stored documents by call ID, their timestamps as the text of the files."""
     files = (SAMPLES / "calls").glob("*.json")
     return {int(file.stem): json.loads(file.read_text("utf-8")) for file in sorted(files)}

@@ -84,6 +84,8 @@ def bearer(key: str | None) -> list[tuple[str, str]]:
 def environment(settings: Mapping[str, str], port: int, home: Path) -> dict[str, str]:
     """Return the platform's environment: nothing of this one but what measures coverage."""
     measuring = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
+    if measuring:
+        measuring["PYTHONPATH"] = str(ROOT / "tests" / "measured")
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),  # where no developer's credentials are found

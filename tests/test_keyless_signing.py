@@ -186,7 +186,7 @@ def test_one_signature_for_each_link_and_none_for_anything_else(
         ({"target": "/v2/calls/83"}, 200),  # deleted
         ({"target": "/v2/calls/84"}, 200),  # without a recording
     ):
-        assert keyless.request(key=acme_key, **request).status == status  # type: ignore[arg-type]
+        assert keyless.request(key=acme_key, **request).status == status
     assert keyless.request(key="unknown").status == 401
     assert cloud.iam.requests == before
 
