@@ -1,0 +1,92 @@
+"""How the repository is kept: small modules, one lock, and nothing uploaded by accident."""
+
+import ast
+import itertools
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.serving import ROOT
+
+MODULES = sorted((ROOT / "call_api").glob("[!_]*.py"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def locked(name: str) -> dict[str, tuple[str, int]]:
+    """Return the version of each package that a lock pins, and the number of its hashes."""
+    pins = re.split(r"\n(?=\S)", (ROOT / name).read_text())
+    found = {}
+    for pin in pins:
+        if match := re.match(r"([a-z0-9.-]+)==(\S+)", pin):
+            found[match[1]] = (match[2], pin.count("--hash=sha256:"))
+    return found
+
+
+LOCKS = {
+    "requirements.txt": PYPROJECT["project"]["dependencies"],
+    "requirements-dev.txt": PYPROJECT["project"]["dependencies"]
+    + PYPROJECT["dependency-groups"]["dev"],
+    "local/java-requirements.txt": PYPROJECT["dependency-groups"]["java"],
+}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_pins_what_is_declared_with_hashes(name: str) -> None:
+    pins = locked(name)
+    for requirement in map(Requirement, LOCKS[name]):
+        version, _ = pins[requirement.name]
+        assert requirement.specifier.contains(version), requirement
+    assert all(hashes for _, hashes in pins.values())
+
+
+def test_what_is_tested_is_what_is_deployed() -> None:
+    deployed, tested = locked("requirements.txt"), locked("requirements-dev.txt")
+
+    assert deployed.items() <= tested.items()
+
+
+def test_the_package_has_at_most_nine_small_modules() -> None:
+    assert len(MODULES) <= 9
+    for module in MODULES:
+        assert len(module.read_text().splitlines()) <= 150, module
+
+
+@pytest.mark.parametrize("module", [ROOT / "main.py", *MODULES], ids=lambda path: path.stem)
+def test_a_module_opens_with_one_line_that_is_its_role(module: Path) -> None:
+    role, *more = (ast.get_docstring(ast.parse(module.read_text())) or "").splitlines()
+
+    assert role.endswith(".")
+    assert not more or more[0] == ""
+
+
+def test_only_adapters_know_google() -> None:
+    google = {
+        m.stem
+        for m in MODULES
+        if re.search(r"^(from|import) (google|grpc)", m.read_text(), re.MULTILINE)
+    }
+
+    assert google == {"firestore", "cloud_storage"}
+
+
+def test_make_alone_lists_the_targets() -> None:
+    listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert re.findall(r"^  make (\w+)", listed, re.MULTILINE) == targets
+
+
+def test_the_allow_list_of_the_upload_names_what_is_deployed() -> None:
+    rules = [
+        line
+        for line in (ROOT / ".gcloudignore").read_text().splitlines()
+        if line[:1] not in ("", "#")
+    ]
+    everything, allowed = rules[0], list(itertools.takewhile(lambda r: r[0] == "!", rules[1:]))
+
+    assert everything == "/*"
+    assert allowed == ["!/main.py", "!/requirements.txt", "!/call_api/"]
