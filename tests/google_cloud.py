@@ -85,6 +85,7 @@ class Metadata(_Server):
     def __init__(self) -> None:
         self.tokens = 0
         self.token_seconds = 3600
+        self.seconds = 0.0
         self.failures: deque[int | str] = deque()
         super().__init__(_MetadataHandler)
 
@@ -101,8 +102,7 @@ class _MetadataHandler(_Handler):
         if path.endswith("/token"):
             with self.server.lock:
                 failure = self.server.failures.popleft() if self.server.failures else None
-            if failure == HANG:
-                time.sleep(HANG_SECONDS)
+            time.sleep(HANG_SECONDS if failure == HANG else self.server.seconds)
             if isinstance(failure, int):
                 self.answer(failure, "no token", flavor)
                 return
