@@ -27,7 +27,7 @@ READ_SECONDS = 3.0  # for all of a read: credentials, connecting, retries
 _RETRY = AsyncRetry(if_exception_type(exceptions.ServiceUnavailable), initial=0.05, timeout=1.0)
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # two documents of 1 MiB; 4 MiB is for the rest
-    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_time_ms", 30_000),  # as the library has it
     # The default grows to two minutes: so long would calls stay unread after Firestore is back.
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
@@ -59,7 +59,9 @@ class FirestoreCalls:
             raise UpstreamTimeout("Firestore") from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
             raise Internal("Firestore refuses: is roles/datastore.viewer granted?") from error
-        except (exceptions.RetryError, exceptions.ServerError, exceptions.TooManyRequests) as error:
+        except exceptions.RetryError as error:
+            raise CallsUnavailable("Firestore stays unavailable") from error
+        except (exceptions.ServerError, exceptions.TooManyRequests) as error:
             raise CallsUnavailable(f"Firestore: {type(error).__name__}") from error
         except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
             raise Internal(f"Firestore: {type(error).__name__}") from error

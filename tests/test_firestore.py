@@ -174,7 +174,7 @@ def test_every_type_is_decoded_and_an_unknown_one_is_no_value_of_ours() -> None:
         (grpc.StatusCode.NOT_FOUND, Internal, "NotFound"),
         (grpc.StatusCode.INVALID_ARGUMENT, Internal, "InvalidArgument"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "ResourceExhausted"),
-        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "RetryError"),
+        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "stays unavailable"),
         (grpc.StatusCode.INTERNAL, CallsUnavailable, "InternalServerError"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore"),
     ],
