@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC
+from functools import partial
 
 import grpc
 from google.api_core import exceptions
@@ -104,9 +105,13 @@ async def _read(
     ):
         document = BatchGetDocumentsResponse.pb(response).found
         if document.name:  # empty in the answer for a document that does not exist
-            fields = {name: _decoded(value) for name, value in document.fields.items()}
+            fields = partial(_decoded_map, document.fields)
             found[document.name] = Document(fields, document.update_time.ToNanoseconds())
     return found.get(key_name), found.get(call_name)
+
+
+def _decoded_map(fields: Mapping[str, Value]) -> dict[str, object]:
+    return {name: _decoded(value) for name, value in fields.items()}
 
 
 def _decoded(value: Value) -> object:
@@ -121,7 +126,7 @@ def _decoded(value: Value) -> object:
         plain: object = getattr(value, kind)
         return plain
     if kind == "map_value":
-        return {name: _decoded(part) for name, part in value.map_value.fields.items()}
+        return _decoded_map(value.map_value.fields)
     if kind == "array_value":
         return [_decoded(part) for part in value.array_value.values]
     if kind == "timestamp_value":

@@ -93,7 +93,7 @@ def stack_trace(error: BaseException) -> str:
 
     A message can quote what it failed on, a header or a stored value; a frame is only our code.
     """
-    cause = error.__cause__ or error.__context__
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     before = f"{stack_trace(cause)}\n\nThen:\n\n" if cause else ""
     frames = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error)

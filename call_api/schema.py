@@ -5,10 +5,10 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-_RFC_3339 = re.compile(r"(?ai)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-_URL_SCHEME = re.compile(r"(?i)[a-z][a-z0-9+.-]*://")
+_RFC_3339 = re.compile(r"(?ai)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:[0-5]\d)")
+_URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")
 
 
 def _number(value: object) -> int | float:
@@ -20,7 +20,7 @@ def _number(value: object) -> int | float:
 
 def _offset(value: object) -> str:
     """Write a stored number of seconds with one decimal; text stays as it is."""
-    return value if isinstance(value, str) else f"{_number(value):.1f}"
+    return value if isinstance(value, str) else f"{_number(value):z.1f}"
 
 
 def _utc(value: object) -> str:
@@ -35,11 +35,11 @@ def _utc(value: object) -> str:
         raise ValueError("not a timestamp in UTC") from None
 
 
-def _object_name(value: str) -> str:
+def _object_name(value: object) -> str:
     """Accept the name of an object in our own bucket, and nothing that points elsewhere."""
-    if not 0 < len(value.encode()) <= 1024 or _URL_SCHEME.match(value):
-        raise ValueError("not an object's name")
-    return value
+    if isinstance(value, str) and 0 < len(value.encode()) <= 1024 and not _URL.match(value):
+        return value
+    raise ValueError("not an object's name")
 
 
 def _if_null(default: object) -> BeforeValidator:
@@ -49,8 +49,8 @@ def _if_null(default: object) -> BeforeValidator:
 Number = Annotated[int | float, PlainValidator(_number)]
 Seconds = Annotated[str, PlainValidator(_offset)]
 Timestamp = Annotated[str, PlainValidator(_utc)]
-ObjectName = Annotated[str, AfterValidator(_object_name)]
-Texts = Annotated[list[str], _if_null([])]
+ObjectName = Annotated[str, PlainValidator(_object_name)]
+Texts = Annotated[list[str], Field(fail_fast=True)]
 
 
 class _Published(BaseModel):
@@ -97,8 +97,8 @@ class _Voice(_Published):
 
 class _Summary(_Published):
     overview: str | None = None
-    key_topics: list[str] | None = None
-    action_items: list[str] | None = None
+    key_topics: Texts | None = None
+    action_items: Texts | None = None
     outcome: str | None = None
 
 
@@ -111,8 +111,8 @@ class _Analysis(_Published):
     summary: _Summary | None = None
     sentiment: Literal["positive", "neutral", "negative"] | None = None
     score: _Score | None = None
-    tags: Texts = []
-    knowledge_gaps: Texts = []
+    tags: Annotated[Texts, _if_null([])] = []
+    knowledge_gaps: Annotated[Texts, _if_null([])] = []
 
 
 class Call(_Published):
@@ -127,7 +127,7 @@ class Call(_Published):
     ended_at: Timestamp | None = None
     duration_seconds: Number | None = None
     ended_reason: str | None = None
-    transcript: Annotated[list[_Turn], _if_null([])] = []
+    transcript: Annotated[list[_Turn], Field(fail_fast=True), _if_null([])] = []
     # Stored as the name of the object, published in its place as the signed URL.
     recording_object: ObjectName | None = Field(None, serialization_alias="recording_url")
     recording_duration: int | None = None

@@ -89,12 +89,13 @@ class CallsApi:
             return Response(status_code=204, headers={"Allow": ALLOWED_METHODS})
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed
+        now = self.now()
+        entry.call_id = parse_call_id(route[1])  # for the log; the key comes first
         key = _bearer_key(request.headers.getlist(self.key_header))
-        entry.call_id = parse_call_id(route[1])
         with entry.stage("read"):
-            owned = await get_call(self.store, key, entry.call_id, self.now())
+            owned = await get_call(self.store, key, entry.call_id, now)
         entry.org_id = owned.org_id
-        etag = owned.etag(self.now())
+        etag = owned.etag(now)
         if _holds(request.headers.getlist("If-None-Match"), etag):
             return Response(status_code=304, headers={"ETag": etag})
         recording_url = None
@@ -107,8 +108,7 @@ class CallsApi:
             f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items()
         )
         if request.method == "HEAD" and owned.recording_to_sign is not None:
-            # RFC 9110 section 8.6: a length that differs from GET's must not be sent, and GET's is
-            # known only with the signed URL.
+            # Only GET knows its length, with the URL; another must not be told (RFC 9110, 8.6).
             del response.headers["Content-Length"]
         return response
 

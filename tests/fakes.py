@@ -28,8 +28,8 @@ class FakeCalls:
         record = self.keys.get(key)
         call = None if call_id is None else self.calls.get(call_id)
         return (
-            None if record is None else Document(record, WRITTEN_NS),
-            None if call is None else Document(call, WRITTEN_NS),
+            None if record is None else Document(lambda: record, WRITTEN_NS),
+            None if call is None else Document(lambda: call, WRITTEN_NS),
         )
 
 

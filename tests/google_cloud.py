@@ -24,7 +24,7 @@ from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDo
 EMAIL = "function@demo-tests.iam.gserviceaccount.com"
 PROJECT = "project-of-the-credentials"
 IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
-DROP, HANG = "drop", "hang"
+DROP, HANG, NOTHING = "drop", "hang", "nothing"
 HANG_SECONDS = 12.0  # longer than any request may take
 
 
@@ -84,6 +84,7 @@ class Metadata(_Server):
 
     def __init__(self) -> None:
         self.tokens = 0
+        self.revoked: set[str] = set()
         self.token_seconds = 3600
         self.seconds = 0.0
         self.failures: deque[int | str] = deque()
@@ -91,6 +92,11 @@ class Metadata(_Server):
 
     def token(self) -> str:
         return f"ya29.token-{self.tokens}"
+
+    def accepts(self, authorization: str) -> bool:
+        """Tell whether this is a token that was handed out, and not revoked since."""
+        issued = {f"Bearer ya29.token-{n}" for n in range(1, self.tokens + 1)}
+        return authorization in issued - self.revoked
 
 
 class _MetadataHandler(_Handler):
@@ -156,7 +162,7 @@ class _IamHandler(_Handler):
             self.close_connection = True
         elif isinstance(plan, int):
             self.answer(plan, {"error": {"message": "s3cret of IAM"}})
-        elif self.headers["Authorization"] != f"Bearer {iam.metadata.token()}":
+        elif not iam.metadata.accepts(self.headers["Authorization"]):
             self.answer(401, {})
         elif self.path != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob":
             self.answer(404, {})
@@ -164,7 +170,8 @@ class _IamHandler(_Handler):
             with iam.lock:
                 iam.signatures += 1
             signature = iam.key.sign(base64.b64decode(body["payload"]), PKCS1v15(), SHA256())
-            self.answer(200, {"keyId": "1", "signedBlob": base64.b64encode(signature).decode()})
+            blob = "" if plan == NOTHING else base64.b64encode(signature).decode()
+            self.answer(200, {"keyId": "1", "signedBlob": blob})
 
 
 class Proxy(_Server):

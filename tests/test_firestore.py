@@ -23,7 +23,14 @@ from google.cloud.firestore_v1.types import (
 )
 
 from call_api.calls import Document as StoredDocument
-from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
+from call_api.calls import get_call
+from call_api.errors import (
+    CallsUnavailable,
+    Internal,
+    Problem,
+    Unauthenticated,
+    UpstreamTimeout,
+)
 from call_api.firestore import FirestoreCalls
 from call_api.settings import Settings
 from local.seed import sample_calls
@@ -82,7 +89,7 @@ def fields_of(answer: Read | Problem) -> tuple[object, object]:
     assert isinstance(answer, tuple)
     key, call = answer
     assert key is not None
-    return key.fields, call and call.fields
+    return key.fields(), call and call.fields()
 
 
 def test_key_and_call_come_in_one_round_trip() -> None:
@@ -164,6 +171,20 @@ def test_every_type_is_decoded_and_an_unknown_one_is_no_value_of_ours() -> None:
     for value in unknown.values():
         assert value is not None
         assert not isinstance(value, str | int | float | bool | list | dict | datetime | bytes)
+
+
+def test_a_call_is_decoded_only_for_whoever_has_a_key(noon: datetime) -> None:
+    """Decoding takes the longer the longer the call is: a stranger could read that off the clock."""
+
+    def undecodable() -> dict[str, object]:
+        raise AssertionError
+
+    class Store:
+        async def read(self, _: str, __: int | None) -> Read:
+            return None, StoredDocument(undecodable, 0)
+
+    with pytest.raises(Unauthenticated):
+        asyncio.run(get_call(Store(), "unknown", 77, noon))
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,10 @@ def test_all_faults_are_named_at_once() -> None:
     [
         ({"RECORDINGS_BUCKET": ""}, "RECORDINGS_BUCKET is missing"),
         ({"BEHIND_API_GATEWAY": "maybe"}, "BEHIND_API_GATEWAY is malformed: true or false"),
-        ({"RECORDING_SIGNER_KEY_FILE": "/nowhere"}, "RECORDING_SIGNER_KEY_FILE names no readable"),
+        (
+            {"RECORDING_SIGNER_KEY_FILE": "/nowhere"},
+            "RECORDING_SIGNER_KEY_FILE is no service-account key",
+        ),
     ],
 )
 def test_a_wrong_setting_stops_the_start_by_its_name(
@@ -147,5 +150,7 @@ def test_a_key_file_that_cannot_sign_stops_the_start(
         assert process.wait(30) != 0
         output = service.output()
 
-    assert "The function cannot start: RECORDING_SIGNER_KEY_FILE names no readable" in output
+    assert (
+        "The function cannot start: RECORDING_SIGNER_KEY_FILE is no service-account key" in output
+    )
     assert "s3cret" not in output
