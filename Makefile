@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
+SCRIPTS := deploy.sh tests/gcloud_stand_in .ci/run
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
@@ -22,9 +23,11 @@ test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-lint: $(VENV)/installed ## check style with ruff
+lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck $(SCRIPTS)
+	$(BIN)/shfmt --indent 2 --case-indent --diff $(SCRIPTS)
 
 types: $(VENV)/installed ## check types with mypy, strict
 	$(BIN)/mypy

@@ -1,0 +1,1 @@
+"""What operates the function in the cloud; none of it is deployed."""

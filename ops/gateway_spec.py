@@ -1,0 +1,119 @@
+"""The gateway's OpenAPI 2.0 spec, made from openapi.yaml so that the two cannot drift.
+
+`python -m ops.gateway_spec --address=https://…` writes it to stdout. OpenAPI 2.0, since every
+release of API Gateway reads it; it has no words for the schemas of openapi.yaml (3.1), and the
+gateway checks no answer, so it is told paths, methods, parameters and statuses alone.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
+METHODS = ("get", "head", "options")
+DEADLINE_SECONDS = 15.0  # the function ends every request within 10, so its own 504 comes first
+
+# Rendered without its type: API Gateway does not check parameters, and a wrong ID is the
+# function's to answer (404), not the gateway's.
+_PARAMETER_KEYS = ("name", "in", "required", "description")
+
+
+def gateway_spec(
+    openapi: Mapping[str, Any], address: str, audience: str | None = None
+) -> dict[str, Any]:
+    """Return the spec of a gateway before the function at `address`.
+
+    It names no security: the function checks the keys itself. With `jwt_audience` the gateway puts
+    its own identity token into `Authorization`, and what the client sent there arrives as
+    `X-Forwarded-Authorization`. Paths that are not listed stop at the gateway, since
+    `x-google-allow` is left at `configured`.
+    """
+    info = openapi["info"]
+    return {
+        "swagger": "2.0",
+        "info": {
+            "title": info["title"],
+            "version": info["version"],
+            "description": info["summary"],
+        },
+        "schemes": ["https"],
+        "produces": ["application/json", "application/problem+json"],
+        "x-google-backend": {
+            "address": address,
+            # The other way of translating would let a client's `?call_id=99` stand in for the path.
+            "path_translation": "APPEND_PATH_TO_ADDRESS",
+            "jwt_audience": audience or address,
+            "deadline": DEADLINE_SECONDS,
+        },
+        "paths": {
+            path: _path_item(openapi, item) for path, item in sorted(openapi["paths"].items())
+        },
+    }
+
+
+def _path_item(openapi: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
+    operations = {name: _operation(openapi, item[name]) for name in METHODS if name in item}
+    parameters = [_parameter(_resolved(openapi, each)) for each in item.get("parameters", [])]
+    return {"parameters": parameters, **operations}
+
+
+def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: parameter[key] for key in _PARAMETER_KEYS if key in parameter} | {"type": "string"}
+
+
+def _operation(openapi: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Any]:
+    responses = operation["responses"].items()
+    return {
+        "operationId": operation["operationId"],
+        "summary": operation["summary"],
+        "responses": {
+            status: {"description": _resolved(openapi, response)["description"]}
+            for status, response in responses
+        },
+    }
+
+
+def _resolved(openapi: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a reference within the document."""
+    while "$ref" in node:
+        target: Any = openapi
+        for key in node["$ref"].removeprefix("#/").split("/"):
+            target = target[key.replace("~1", "/").replace("~0", "~")]
+        node = target
+    return node
+
+
+def _https_origin(text: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+", text):
+        raise argparse.ArgumentTypeError(f"not https://HOST without a path: {text!r}")
+    return text
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write the spec to stdout."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.gateway_spec",
+        description="Write API Gateway's spec, made from openapi.yaml, to stdout.",
+    )
+    parser.add_argument(
+        "--address", required=True, type=_https_origin, help="the private function's https://HOST"
+    )
+    parser.add_argument(
+        "--audience",
+        type=_https_origin,
+        help="the audience of the gateway's token, if it is not the address",
+    )
+    options = parser.parse_args(arguments)
+    spec = gateway_spec(
+        yaml.safe_load(OPENAPI.read_text(encoding="utf-8")), options.address, options.audience
+    )
+    yaml.safe_dump(spec, sys.stdout, sort_keys=False, allow_unicode=True, width=100)
+
+
+if __name__ == "__main__":
+    main()
