@@ -9,7 +9,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types lock clean
+.PHONY: help run test lint smoke types lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,9 @@ lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --indent 2 --case-indent --diff $(SCRIPTS)
+
+smoke: $(VENV)/installed ## check the function at URL, with KEY from the environment and a CALL
+	@$(BIN)/python -m ops.smoke
 
 types: $(VENV)/installed ## check types with mypy, strict
 	$(BIN)/mypy

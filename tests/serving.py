@@ -16,7 +16,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-from tests.published import check_reply
+from ops.published import check_reply
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30

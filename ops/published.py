@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from email.message import Message
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def _openapi() -> OpenAPI:
     return OpenAPI.from_file_path(str(OPENAPI), config)
 
 
-def check_reply(method: str, status: int, headers: Message, body: bytes) -> None:
+def check_reply(
+    method: str, status: int, headers: Message | Mapping[str, str], body: bytes
+) -> None:
     """Raise unless openapi.yaml publishes this answer.
 
     What answers other methods and other paths is published with GET, as its 405 and 404.
