@@ -9,19 +9,25 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint smoke types lock clean
+.PHONY: help run emulators test test-emulators lint types smoke lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 run: $(VENV)/installed ## serve the function on PORT (8080) against a real Firestore emulator
 	@PORT=$(PORT) exec $(BIN)/python -m local
+
+emulators: $(VENV)/installed ## serve the function in the Firebase Emulator Suite, behind its hosting
+	@exec $(BIN)/python -m local.emulators
 
 test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+
+test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
+	$(BIN)/python -m pytest tests/emulators $(PYTEST_ARGS)
 
 lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff check .
@@ -41,6 +47,7 @@ lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRA
 	$(COMPILE) local/java-requirements.txt --group java
 
 clean: ## remove everything that the targets made
+	@test ! -L venv || rm venv # the link that `make emulators` makes
 	rm -rf $(VENV) .local .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from functools import partial
 
@@ -34,6 +34,8 @@ _CHANNEL_OPTIONS = [
 ]
 # Nothing else leaves Firestore, however much a document holds; and nothing is decoded in vain.
 _MASK = {"field_paths": sorted({"org_id", *ApiKey.model_fields, *Call.model_fields})}
+# What the emulator takes for a service account: security rules bind everybody else.
+_EMULATOR_METADATA = [("authorization", "Bearer owner")]
 _AS_THEY_ARE = {"string_value", "integer_value", "double_value", "boolean_value"}
 
 
@@ -49,13 +51,14 @@ class FirestoreCalls:
         self._default_credentials = default_credentials
         self._connecting = asyncio.Lock()
         self._connection: tuple[FirestoreAsyncClient, str] | None = None
+        self._metadata = _EMULATOR_METADATA if settings.firestore_emulator_host else []
 
     async def read(self, key: str, call_id: int | None) -> tuple[Document | None, Document | None]:
         """Return the key's record and the call, or raise what `calls.CallStore` says."""
         try:
             async with asyncio.timeout(READ_SECONDS):
                 client, database = await self._connected()
-                return await _RETRY(_read)(client, database, key, call_id)
+                return await _RETRY(_read)(client, self._metadata, database, key, call_id)
         except (TimeoutError, exceptions.DeadlineExceeded) as error:
             raise UpstreamTimeout("Firestore") from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
@@ -93,7 +96,11 @@ class FirestoreCalls:
 
 
 async def _read(
-    client: FirestoreAsyncClient, database: str, key: str, call_id: int | None
+    client: FirestoreAsyncClient,
+    metadata: Sequence[tuple[str, str]],
+    database: str,
+    key: str,
+    call_id: int | None,
 ) -> tuple[Document | None, Document | None]:
     key_name = f"{database}/documents/{KEYS}/{hashlib.sha256(key.encode()).hexdigest()}"
     call_name = f"{database}/documents/{CALLS}/{call_id}"
@@ -101,7 +108,7 @@ async def _read(
     request = BatchGetDocumentsRequest(database=database, documents=names, mask=_MASK)
     found: dict[str, Document] = {}
     async for response in await client.batch_get_documents(
-        request, retry=None, timeout=READ_SECONDS
+        request, retry=None, timeout=READ_SECONDS, metadata=metadata
     ):
         document = BatchGetDocumentsResponse.pb(response).found
         if document.name:  # empty in the answer for a document that does not exist

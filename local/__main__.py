@@ -1,69 +1,32 @@
 """`make run`: the function as the platform starts it, with all that it needs on this machine."""
 
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-import uvicorn
-from google.cloud import firestore
-from starlette.applications import Starlette
 from watchfiles import PythonFilter, watch
 from watchfiles.main import FileChange
 
-from local.emulator import SCRATCH, LocalStackError, firestore_emulator
+from local.emulator import LocalStackError, firestore_emulator
 from local.process import child
-from local.recordings import recordings_server
-from local.seed import PROJECT, SAMPLES, sample_calls, seed
-from local.signer import new_signer
+from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
 
-ROOT = Path(__file__).parent.parent
-BUCKET = "thinnestai-recordings"
-SIGNER = f"local-stack@{PROJECT}.iam.gserviceaccount.com"
 START_SECONDS = 30
 
 
 def main() -> None:
-    """Serve until interrupted, which is the way to end it and no failure."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        port = _free_port(os.environ.get("PORT") or "8080")
-        SCRATCH.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="run-") as folder:
-            _run(port, Path(folder))
-    except LocalStackError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        pass
+    """Serve until interrupted."""
+    until_interrupted(_run)
 
 
-def _run(port: int, folder: Path) -> None:
-    signer, public_key = new_signer(SIGNER)
-    key_file = folder / "signer.json"
-    key_file.touch(mode=0o600)
-    key_file.write_text(json.dumps(signer))
-    names = (fields.get("recording_object") for fields in sample_calls().values())
-    objects = {f"/{BUCKET}/{name}": SAMPLES / "tone.wav" for name in names if name}
-    with (
-        firestore_emulator() as emulator_host,
-        _served(recordings_server(objects, {SIGNER: public_key}, lambda: datetime.now(UTC))) as url,
-    ):
-        # The client library finds the emulator by the first; by the second, gRPC asks it directly,
-        # not through a proxy that this machine may be configured to use.
-        os.environ.update(
-            FIRESTORE_EMULATOR_HOST=emulator_host, no_grpc_proxy=emulator_host.partition(":")[0]
-        )
-        keys = seed(firestore.Client(PROJECT))
+def _run(folder: Path) -> None:
+    port = _free_port(os.environ.get("PORT") or "8080")
+    with firestore_emulator() as emulator_host, recordings(folder) as settings:
+        keys = seeded(emulator_host)
         # Nothing else of this environment: a developer's credentials must not leak into the
         # function, which would then reach for the real project.
         environment = {
@@ -72,13 +35,13 @@ def _run(port: int, folder: Path) -> None:
             "PYTHONUNBUFFERED": "1",
             "FUNCTION_TARGET": "get_call",
             "PORT": str(port),
-            "RECORDINGS_BUCKET": BUCKET,
-            "GOOGLE_CLOUD_PROJECT": PROJECT,
             "FIRESTORE_EMULATOR_HOST": emulator_host,
-            "STORAGE_EMULATOR_HOST": url,
-            "RECORDING_SIGNER_KEY_FILE": str(key_file),
+            **settings,
         }
-        _serve(port, environment, _greeting(port, keys))
+        closing = (
+            "Saving main.py or a file in call_api/ restarts the function; Ctrl-C stops everything."
+        )
+        _serve(port, environment, greeting(f"http://localhost:{port}", keys, closing))
 
 
 def _serve(port: int, environment: Mapping[str, str], greeting: str) -> None:
@@ -130,21 +93,6 @@ def _up(function: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-@contextmanager
-def _served(app: Starlette) -> Iterator[str]:
-    """Serve the app on a free port, in a thread, and yield its base URL."""
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 def _free_port(text: str) -> int:
     """Return the port, if it is one and nothing listens there."""
     port = int(text) if text.isascii() and text.isdecimal() else 0
@@ -152,33 +100,8 @@ def _free_port(text: str) -> int:
         raise LocalStackError(
             f"PORT is a number from 1 to 65535, not {text!r}: run PORT=8081 make run"
         )
-    try:
-        socket.create_server(("", port)).close()
-    except PermissionError:
-        raise LocalStackError(f"Port {port} needs privileges: run PORT=8081 make run") from None
-    except OSError:
-        raise LocalStackError(
-            f"Port {port} is taken: stop what listens there, or run PORT={port + 1} make run"
-        ) from None
+    check_free(port, f"run PORT={max(port + 1, 8081)} make run")  # below 1024 are privileged ones
     return port
-
-
-def _greeting(port: int, keys: Mapping[str, str]) -> str:
-    base = f"http://localhost:{port}"
-    bearers = "".join(f"  {org_id:<12}{key}\n" for org_id, key in keys.items())
-    calls = "".join(f"  {line}\n" for line in (SAMPLES / "contents.txt").read_text().splitlines())
-    return f"""
-The function answers at {base}/v2/calls/{{id}}
-
-API keys
-{bearers}
-Calls
-{calls}
-Try
-  curl -s -H 'Authorization: Bearer {keys["org_acme"]}' {base}/v2/calls/77
-
-Saving main.py or a file in call_api/ restarts the function; Ctrl-C stops everything.
-"""
 
 
 if __name__ == "__main__":

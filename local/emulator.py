@@ -18,7 +18,6 @@ from local.process import child
 
 HERE = Path(__file__).parent
 SCRATCH = HERE.parent / ".local"
-FIREBASE_CLI = "firebase-tools@15.34.2"
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 INSTALL_EMULATOR = "install the Google Cloud CLI's component cloud-firestore-emulator"
 START_SECONDS = 30
@@ -44,14 +43,11 @@ def firestore_emulator() -> Iterator[str]:
             )
         yield running
         return
-    jar, oldest_java = _google_cloud_cli_jar(), 11
-    if jar is None:
-        jar, oldest_java = _firebase_cli_jar() or _downloaded_jar(), 21  # what that CLI asks for
-    java = _java(oldest_java) or _downloaded_java()
+    jar, oldest_java = emulator_jar()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     host = f"127.0.0.1:{port}"
-    command = [java, "-Duser.language=en", "-cp", str(jar), MAIN_CLASS]
+    command = [java(oldest_java), "-Duser.language=en", "-cp", str(jar), MAIN_CLASS]
     with (
         _log_file("emulator") as log,
         child([*command, "--host=127.0.0.1", f"--port={port}"], output=log) as process,
@@ -64,6 +60,64 @@ def firestore_emulator() -> Iterator[str]:
                 )
             time.sleep(0.05)
         yield host
+
+
+def emulator_jar() -> tuple[Path, int]:
+    """Return the emulator, downloaded if it is nowhere, and the oldest Java that it runs on.
+
+    Raises:
+        LocalStackError: there is none and none can be had.
+    """
+    jar = _google_cloud_cli_jar()
+    if jar is not None:
+        return jar, 11
+    return _firebase_cli_jar() or _downloaded_jar(), 21  # what that CLI asks for
+
+
+def java(oldest: int) -> str:
+    """Return the machine's Java if it is no older, otherwise one that is downloaded.
+
+    Raises:
+        LocalStackError: there is none and none can be had.
+    """
+    return _java(oldest) or _downloaded_java()
+
+
+def firebase_cli() -> str:
+    """Return the Firebase CLI of the version that local/firebase locks, installed where missing.
+
+    Raises:
+        LocalStackError: it cannot be installed.
+    """
+    locked, folder = HERE / "firebase", SCRATCH / "firebase"
+    if not _same(locked / "package-lock.json", folder / "package-lock.json"):
+        npm = shutil.which("npm")
+        if npm is None:
+            raise LocalStackError(
+                "There is no Firebase CLI: install Node.js 20 or newer, whose npm downloads it."
+            )
+        _say("downloading the Firebase CLI into .local/firebase …")
+        SCRATCH.mkdir(exist_ok=True)
+        # Moved into place when complete, so that an install cut short is not taken for one. No
+        # package runs a script: the one that would (re2) is optional, and slow to build.
+        with tempfile.TemporaryDirectory(dir=SCRATCH) as staging:
+            shutil.copytree(locked, f"{staging}/firebase")
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+            with child(
+                [*command, "--loglevel=error"], folder=Path(staging, "firebase")
+            ) as installing:
+                if installing.wait() != 0:  # whose last line is no reason, so all are shown
+                    raise LocalStackError(
+                        "npm cannot install the Firebase CLI; what it said is above."
+                    )
+            if folder.exists():
+                shutil.rmtree(folder)
+            Path(staging, "firebase").rename(folder)
+    return str(folder / "node_modules" / ".bin" / "firebase")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _answers(host: str) -> bool:
@@ -96,20 +150,21 @@ def _firebase_cli_jar() -> Path | None:
 
 
 def _downloaded_jar() -> Path:
-    npx = shutil.which("npx")
-    if npx is None:
+    if shutil.which("npx") is None:
         raise LocalStackError(
             f"There is no Firestore emulator: {INSTALL_EMULATOR},"
             " or Node.js, whose npx downloads one."
         )
     _say("downloading the Firestore emulator with the Firebase CLI …")
-    _run(
-        [npx, "--yes", FIREBASE_CLI, "setup:emulators:firestore"],
-        f"There is no Firestore emulator and npx cannot download one: {INSTALL_EMULATOR}.",
-    )
+    try:
+        _run([firebase_cli(), "setup:emulators:firestore"], "The Firebase CLI cannot download it.")
+    except LocalStackError as error:
+        raise LocalStackError(
+            f"There is no Firestore emulator: {INSTALL_EMULATOR}. {error}"
+        ) from None
     jar = _firebase_cli_jar()
     if jar is None:
-        raise LocalStackError(f"{FIREBASE_CLI} downloaded no emulator: {INSTALL_EMULATOR}.")
+        raise LocalStackError(f"The Firebase CLI downloaded no emulator: {INSTALL_EMULATOR}.")
     return jar
 
 

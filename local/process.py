@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 GRACE_SECONDS = 3  # from the request to end to the kill
@@ -19,6 +20,8 @@ def child(
     *,
     environment: Mapping[str, str] | None = None,
     output: IO[bytes] | None = None,
+    folder: Path | None = None,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends, with its output in a file or on our own.
 
@@ -28,7 +31,8 @@ def child(
     keeps a terminal's Ctrl-C from reaching the command: we end it, in our order.
     """
     keeper = subprocess.Popen(
-        [sys.executable, "-IS", __file__, *command],
+        [sys.executable, "-IS", __file__, str(grace_seconds), *command],
+        cwd=folder,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=output,
@@ -41,22 +45,22 @@ def child(
         keeper.communicate()
 
 
-def _keep(command: Sequence[str]) -> int:
+def _keep(grace_seconds: float, command: Sequence[str]) -> int:
     """Run the command, and end its whole process group when standard input closes."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     # Set after the start, so that the command does not inherit it: the group's SIGTERM is meant
     # for everybody else, since the keeper stays to collect its child.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[grace_seconds], daemon=True).start()
     return process.wait()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(grace_seconds: float) -> None:
     os.read(sys.stdin.fileno(), 1)
     os.killpg(0, signal.SIGTERM)
-    time.sleep(GRACE_SECONDS)
+    time.sleep(grace_seconds)
     os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    sys.exit(_keep(sys.argv[1:]))
+    sys.exit(_keep(float(sys.argv[1]), sys.argv[2:]))

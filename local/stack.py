@@ -1,0 +1,114 @@
+"""What both local stacks share: how they run and end, the recordings, the sample calls."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from google.cloud import firestore
+from starlette.applications import Starlette
+
+from local.emulator import SCRATCH, LocalStackError
+from local.recordings import recordings_server
+from local.seed import PROJECT, SAMPLES, sample_calls, seed
+from local.signer import new_signer
+
+ROOT = Path(__file__).parent.parent
+BUCKET = "thinnestai-recordings"
+SIGNER = f"local-stack@{PROJECT}.iam.gserviceaccount.com"
+
+
+def until_interrupted(run: Callable[[Path], None]) -> None:
+    """Run in a folder of its own until interrupted, which is the way to end it and no failure."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        SCRATCH.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=SCRATCH, prefix="run-") as folder:
+            run(Path(folder))
+    except LocalStackError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        pass
+
+
+@contextmanager
+def recordings(folder: Path) -> Iterator[dict[str, str]]:
+    """Serve the sample recordings, and yield the settings of a function whose links open them."""
+    signer, public_key = new_signer(SIGNER)
+    key_file = folder / "signer.json"
+    key_file.touch(mode=0o600)
+    key_file.write_text(json.dumps(signer))
+    names = (fields.get("recording_object") for fields in sample_calls().values())
+    objects = {f"/{BUCKET}/{name}": SAMPLES / "tone.wav" for name in names if name}
+    app = recordings_server(objects, {SIGNER: public_key}, lambda: datetime.now(UTC))
+    with _served(app) as url:
+        yield {
+            "RECORDINGS_BUCKET": BUCKET,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "STORAGE_EMULATOR_HOST": url,
+            "RECORDING_SIGNER_KEY_FILE": str(key_file),
+        }
+
+
+def seeded(emulator_host: str) -> dict[str, str]:
+    """Write the sample calls into the emulator, and return the API keys by org."""
+    # The client library finds the emulator by the first; by the second, gRPC asks it directly,
+    # not through a proxy that this machine may be configured to use.
+    os.environ.update(
+        FIRESTORE_EMULATOR_HOST=emulator_host, no_grpc_proxy=emulator_host.partition(":")[0]
+    )
+    return seed(firestore.Client(PROJECT))
+
+
+def check_free(port: int, remedy: str) -> None:
+    """Refuse a port that something listens on; the remedy says what else can be done."""
+    try:
+        socket.create_server(("", port)).close()
+    except PermissionError:
+        raise LocalStackError(f"Port {port} needs privileges: {remedy}") from None
+    except OSError:
+        raise LocalStackError(
+            f"Port {port} is taken: stop what listens there, or {remedy}"
+        ) from None
+
+
+def greeting(base: str, keys: Mapping[str, str], closing: str) -> str:
+    """Return what to say to who has started a stack: its keys, its calls and a line to paste."""
+    bearers = "".join(f"  {org_id:<12}{key}\n" for org_id, key in keys.items())
+    calls = "".join(f"  {line}\n" for line in (SAMPLES / "contents.txt").read_text().splitlines())
+    return f"""
+The function answers at {base}/v2/calls/{{id}}
+
+API keys
+{bearers}
+Calls
+{calls}
+Try
+  curl -s -H 'Authorization: Bearer {keys["org_acme"]}' {base}/v2/calls/77
+
+{closing}
+"""
+
+
+@contextmanager
+def _served(app: Starlette) -> Iterator[str]:
+    """Serve the app on a free port, in a thread, and yield its base URL."""
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
