@@ -150,10 +150,10 @@ def _firebase_cli_jar() -> Path | None:
 
 
 def _downloaded_jar() -> Path:
-    if shutil.which("npx") is None:
+    if shutil.which("npm") is None:
         raise LocalStackError(
             f"There is no Firestore emulator: {INSTALL_EMULATOR},"
-            " or Node.js, whose npx downloads one."
+            " or Node.js, whose npm downloads one."
         )
     _say("downloading the Firestore emulator with the Firebase CLI …")
     try:

@@ -220,7 +220,7 @@ def test_a_malformed_port_is_said_in_a_sentence(sources: Path, port: str) -> Non
 def test_no_emulator_and_no_way_to_one_is_said_in_a_sentence(sources: Path) -> None:
     assert refusal(sources, PORT=free_port()) == (
         "There is no Firestore emulator: install the Google Cloud CLI's component"
-        " cloud-firestore-emulator, or Node.js, whose npx downloads one."
+        " cloud-firestore-emulator, or Node.js, whose npm downloads one."
     )
 
 
