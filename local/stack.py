@@ -50,7 +50,7 @@ def recordings(folder: Path) -> Iterator[dict[str, str]]:
     names = (fields.get("recording_object") for fields in sample_calls().values())
     objects = {f"/{BUCKET}/{name}": SAMPLES / "tone.wav" for name in names if name}
     app = recordings_server(objects, {SIGNER: public_key}, lambda: datetime.now(UTC))
-    with _served(app) as url:
+    with app_served(app) as url:
         yield {
             "RECORDINGS_BUCKET": BUCKET,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -100,7 +100,7 @@ Try
 
 
 @contextmanager
-def _served(app: Starlette) -> Iterator[str]:
+def app_served(app: Starlette) -> Iterator[str]:
     """Serve the app on a free port, in a thread, and yield its base URL."""
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import trustme
@@ -54,6 +54,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
     wbufsize = (
         -1
@@ -61,8 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
-        with self.server.lock:  # type: ignore[attr-defined]
-            self.server.connections += 1  # type: ignore[attr-defined]
+        with self.server.lock:
+            self.server.connections += 1
         super().setup()
 
     def answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
@@ -232,17 +233,25 @@ Answers = Callable[
 ]
 
 
+class Asked(NamedTuple):
+    """A request that the stand-in for Firestore has had."""
+
+    request: BatchGetDocumentsRequest
+    metadata: dict[str, str]
+
+
 @contextmanager
 def firestore_that(
     answers: Answers | grpc.StatusCode, certificate: trustme.LeafCert | None = None
-) -> Iterator[tuple[int, list[dict[str, str]]]]:
-    """Serve BatchGetDocuments so; yield the port, and the metadata of each request so far."""
-    requests: list[dict[str, str]] = []
+) -> Iterator[tuple[int, list[Asked]]]:
+    """Serve BatchGetDocuments so; yield the port, and the requests so far."""
+    asked: list[Asked] = []
 
     def batch_get_documents(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchGetDocumentsResponse]:
-        requests.append({name: str(value) for name, value in context.invocation_metadata()})
+        metadata = {name: str(value) for name, value in context.invocation_metadata()}
+        asked.append(Asked(request, metadata))
         if isinstance(answers, grpc.StatusCode):
             context.abort(answers, "s3cret of Firestore")
         else:
@@ -266,6 +275,6 @@ def firestore_that(
         port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     server.start()
     try:
-        yield port, requests
+        yield port, asked
     finally:
         server.stop(None).wait()

@@ -93,19 +93,11 @@ def fields_of(answer: Read | Problem) -> tuple[object, object]:
 
 
 def test_key_and_call_come_in_one_round_trip() -> None:
-    requests: list[BatchGetDocumentsRequest] = []
-
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        requests.append(request)
-        yield from both_documents(request)
-
-    with firestore_that(answers) as (port, _):
+    with firestore_that(both_documents) as (port, asked):
         (answer,) = read(port)
 
     assert fields_of(answer) == ({"org_id": "org_acme"}, sample_calls()[77])
-    (request,) = requests
+    ((request, _),) = asked
     database = "projects/demo-tests/databases/(default)"
     assert request.database == database
     assert request.documents == [
@@ -261,15 +253,7 @@ def connect(credentials: Credentials | None, project: str | None, **settings: st
 
 
 def test_the_project_is_the_credentials_where_none_is_set() -> None:
-    databases: list[str] = []
-
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        databases.append(request.database)
-        yield from both_documents(request)
-
-    with firestore_that(answers) as (port, _):
+    with firestore_that(both_documents) as (port, asked):
         connect(
             AnonymousCredentials(),
             "theirs",
@@ -277,7 +261,7 @@ def test_the_project_is_the_credentials_where_none_is_set() -> None:
             FIRESTORE_DATABASE="calls-eu",
         )
 
-    assert databases == ["projects/theirs/databases/calls-eu"]
+    assert [each.request.database for each in asked] == ["projects/theirs/databases/calls-eu"]
 
 
 def test_without_any_project_nothing_can_be_read() -> None:
@@ -295,16 +279,8 @@ def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
     cloud = GoogleCloud(authority, str(authority_file))
-    databases: list[str] = []
-
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        databases.append(request.database)
-        yield from both_documents(request)
-
     certificate = authority.issue_cert(FIRESTORE_HOST)
-    with firestore_that(answers, certificate) as (port, requests):
+    with firestore_that(both_documents, certificate) as (port, asked):
         cloud.proxy.ports[FIRESTORE_HOST] = port
         with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
             replies = [service.request(key=KEY) for _ in range(3)]
@@ -317,8 +293,8 @@ def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
     name = sample_calls()[77]["recording_object"]
     assert isinstance(name, str)
     check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
-    assert databases == [f"projects/{PROJECT}/databases/(default)"] * 3
-    assert {request["authorization"] for request in requests} == {
-        f"Bearer {cloud.metadata.token()}"
-    }
+    database = f"projects/{PROJECT}/databases/(default)"
+    assert [each.request.database for each in asked] == [database] * 3
+    tokens = {each.metadata["authorization"] for each in asked}
+    assert tokens == {f"Bearer {cloud.metadata.token()}"}
     assert cloud.metadata.token() not in output

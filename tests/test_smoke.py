@@ -14,14 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from starlette.applications import Starlette
 
 from call_api.keys import new_key
 from local.recordings import recordings_server
 from local.seed import SAMPLES
+from local.stack import app_served
 from ops.smoke import CHECKS, main
 from tests.conftest import BUCKET, SIGNER, PutCall
 from tests.serving import ROOT, Service, served
@@ -54,20 +53,6 @@ def smoke(capsys: pytest.CaptureFixture[str]) -> Smoke:
         return status, output.splitlines()
 
     return run
-
-
-@contextmanager
-def app_served(app: Starlette) -> Iterator[str]:
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @contextmanager
