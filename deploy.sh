@@ -543,12 +543,12 @@ allow_to_call() {
 # The key goes through the environment, where no list of processes shows it.
 smoke_test() {
   if [[ "${dry_run}" == true ]]; then
-    echo "(Then the smoke test runs: make smoke URL=$1 KEY=… CALL=…)" >&2
+    echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
   elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
     # More than once, since who may call it is not known everywhere at once either.
     URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" retried make --silent smoke
   else
-    printf 'Deployed: %s\nTry it:   make smoke URL=%s KEY=… CALL=…\n' "$1" "$1"
+    printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"
   fi
 }
 

@@ -532,7 +532,7 @@ def test_the_smoke_test_runs_where_there_is_a_key_for_it(cloud: Cloud) -> None:
     without = cloud.run("function")
     with_key = cloud.run("function", SMOKE_KEY="the-key", SMOKE_CALL="77")
 
-    assert "make smoke URL=https://get-call-abc.a.run.app KEY=… CALL=…" in without.out
+    assert "KEY=… make smoke URL=https://get-call-abc.a.run.app CALL=…" in without.out
     assert with_key.out == "smoke https://get-call-abc.a.run.app the-key 77\n"
 
 
