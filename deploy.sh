@@ -8,7 +8,7 @@
 # anybody may call it.
 
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
 
 # No command may wait for an answer: gcloud takes the cautious one.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
@@ -61,6 +61,7 @@ These environment variables are required:
 
 and these are not:
 
+  GATEWAY_REGION        where the gateway runs, as not every region has API Gateway    (REGION)
   FUNCTION              the function's name, from which all others are made    (get-call)
   FIRESTORE_DATABASE    the database                                           ((default))
   FIRESTORE_LOCATION    where the database is created, if it is missing        (REGION)
@@ -167,10 +168,10 @@ say() {
 
 # Prints a command as a shell would read it, on one line.
 print_command() {
-  local word line=''
+  local word line='' quoted="'\\''"
   for word in "$@"; do
     if [[ ! "${word}" =~ ^[A-Za-z0-9_@%+=:,./-]+$ ]]; then
-      word="'${word//\'/\'\\\'\'}'"
+      word="'${word//\'/${quoted}}'"
     fi
     line+="${line:+ }${word}"
   done
@@ -212,7 +213,9 @@ exists() {
   if said="$("$@" 2>&1 >/dev/null)"; then
     return 0
   fi
-  if grep -qiE 'not.?found|does not exist|cannot find|404' <<<"${said}"; then
+  # The words, and not a bare "404", which stands in the number of many a project.
+  if ! grep -qE 'PERMISSION_DENIED|status=\[403\]|HTTPError 403' <<<"${said}" &&
+    grep -qE 'NOT_FOUND|status=\[404\]|HTTPError 404|[Nn]ot found: 404|was not found|could not be found|does not exist|Cannot find' <<<"${said}"; then
     return 1
   fi
   fail "cannot tell whether something exists, by \`$1 $2 $3 $4\`: ${said}"
@@ -232,6 +235,15 @@ retried() {
   return 1
 }
 
+# Stops, unless a variable has this form. No comma passes any of these, so none can add a variable
+# to those that the function is deployed with.
+require_form() {
+  local name="$1" form="$2" what="$3"
+  if [[ ! "${!name}" =~ ${form} ]]; then
+    fail "${name} is malformed: ${what}."
+  fi
+}
+
 require_project() {
   PROJECT="${PROJECT:-${GOOGLE_CLOUD_PROJECT:-}}"
   : "${PROJECT:?is required: the ID of the Google Cloud project}"
@@ -240,6 +252,10 @@ require_project() {
   if [[ ! "${FUNCTION}" =~ ^[a-z][a-z0-9-]{0,20}[a-z0-9]$ ]]; then
     fail "FUNCTION is malformed: 2 to 22 lower-case letters, digits and hyphens."
   fi
+  if [[ "${FUNCTION}" == *-private && "$1" != rollback ]]; then
+    fail "FUNCTION is malformed: ${FUNCTION} is the name of the function behind the gateway."
+  fi
+  require_form PROJECT '^[a-z0-9][a-z0-9.:-]*$' "a project's ID"
   readonly PROJECT FUNCTION
   readonly PRIVATE_FUNCTION="${FUNCTION}-private"
   readonly RUNTIME_ACCOUNT="${FUNCTION}-runtime@${PROJECT}.iam.gserviceaccount.com"
@@ -248,11 +264,16 @@ require_project() {
 
 require_region() {
   : "${REGION:?is required: the region to deploy to, such as europe-west1}"
+  GATEWAY_REGION="${GATEWAY_REGION:-${REGION}}"
+  require_form REGION '^[a-z][a-z0-9-]+$' "a region, such as europe-west1"
+  require_form GATEWAY_REGION '^[a-z][a-z0-9-]+$' "a region, such as europe-west1"
+  readonly REGION GATEWAY_REGION
 }
 
 require_settings() {
   : "${RECORDINGS_BUCKET:?is required: the name of the bucket that holds the recordings}"
   RECORDINGS_BUCKET="${RECORDINGS_BUCKET#gs://}"
+  RECORDINGS_BUCKET="${RECORDINGS_BUCKET%/}"
   FIRESTORE_DATABASE="${FIRESTORE_DATABASE:-(default)}"
   FIRESTORE_LOCATION="${FIRESTORE_LOCATION:-${REGION}}"
   case "${FIRESTORE_RULES:=}" in
@@ -262,7 +283,16 @@ require_settings() {
   if [[ ! "${RETENTION_DAYS:=}" =~ ^([1-9][0-9]*)?$ ]]; then
     fail "RETENTION_DAYS is malformed: a number of days."
   fi
+  LOG_LEVEL="${LOG_LEVEL:-INFO}"
+  SIGNER_SECRET="${SIGNER_SECRET:-}"
+  # As call_api/settings.py has them: what is wrong here would only stop the function, at its start.
+  require_form RECORDINGS_BUCKET '^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$' "a bucket's name"
+  require_form FIRESTORE_DATABASE '^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$' "a database's ID"
+  require_form LOG_LEVEL '^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$' \
+    "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+  require_form SIGNER_SECRET '^[A-Za-z0-9_-]*$' "a secret's name, without a version"
   readonly RECORDINGS_BUCKET FIRESTORE_DATABASE FIRESTORE_LOCATION FIRESTORE_RULES RETENTION_DAYS
+  readonly LOG_LEVEL SIGNER_SECRET
 }
 
 require_a_commit() {
@@ -286,7 +316,8 @@ require_gcloud() {
     ask ACCOUNT gcloud auth list \
       --project="${PROJECT}" \
       --filter=status:ACTIVE \
-      --format='value(account)'
+      --format='value(account)' \
+      2>/dev/null # a warning, where there is none at all
   )"
   if [[ -z "${account}" ]]; then
     fail "gcloud has no active account: run \`gcloud auth login\`."
@@ -306,9 +337,9 @@ require_gcloud() {
 
 # The tools under ops/ need what `make` installs; the rest of this script does not.
 require_python() {
-  if [[ "${dry_run}" == false && -z "${PYTHON:-}" ]]; then
+  if [[ "${dry_run}" == false && -z "${DEPLOY_PYTHON:-}" ]]; then
     make --silent .venv/installed >&2
-    PYTHON=.venv/bin/python
+    DEPLOY_PYTHON=.venv/bin/python
   fi
 }
 
@@ -398,7 +429,7 @@ grant_runtime_roles() {
     --role=roles/storage.objectViewer \
     --format=none \
     --project="${PROJECT}"
-  if [[ -n "${SIGNER_SECRET:-}" ]]; then
+  if [[ -n "${SIGNER_SECRET}" ]]; then
     retried gcloud secrets add-iam-policy-binding "${SIGNER_SECRET}" \
       --member="serviceAccount:${RUNTIME_ACCOUNT}" \
       --role=roles/secretmanager.secretAccessor \
@@ -413,7 +444,7 @@ grant_runtime_roles() {
   fi
 }
 
-# gcloud has no command for security rules, so they go to their REST API with gcloud's token. A
+# The stable gcloud has no command for security rules, so they go to their REST API with gcloud's token. A
 # database without rules denies every client too; the upload says so in the project, and finds the
 # database whose rules are open (the "test mode" of the consoles lets everybody write API keys).
 deny_every_client() {
@@ -434,7 +465,7 @@ deny_every_client() {
     return
   fi
   tell "uploading firestore.rules"
-  printf '%s' "${token}" | "${PYTHON}" -m ops.firestore_rules \
+  printf '%s' "${token}" | "${DEPLOY_PYTHON}" -m ops.firestore_rules \
     --project="${PROJECT}" \
     --database="${FIRESTORE_DATABASE}" \
     ${replace[@]+"${replace[@]}"}
@@ -459,8 +490,8 @@ deploy_source() {
   environment+=",RECORDINGS_BUCKET=${RECORDINGS_BUCKET}"
   environment+=",FIRESTORE_DATABASE=${FIRESTORE_DATABASE}"
   environment+=",BEHIND_API_GATEWAY=${behind_api_gateway}"
-  environment+=",LOG_LEVEL=${LOG_LEVEL:-INFO}"
-  if [[ -n "${SIGNER_SECRET:-}" ]]; then
+  environment+=",LOG_LEVEL=${LOG_LEVEL}"
+  if [[ -n "${SIGNER_SECRET}" ]]; then
     environment+=",RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json"
     signer=(--set-secrets="/secrets/signer/key.json=${SIGNER_SECRET}:latest")
   fi
@@ -546,7 +577,8 @@ smoke_test() {
     echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
   elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
     # More than once, since who may call it is not known everywhere at once either.
-    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" retried make --silent smoke
+    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" RETRY_SECONDS="${RETRY_SECONDS:-20}" \
+      retried make --silent smoke
   else
     printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"
   fi
@@ -583,7 +615,7 @@ write_spec() {
     return
   fi
   mkdir -p "${SCRATCH}"
-  "${PYTHON}" -m ops.gateway_spec --address="$1" >"${SCRATCH}/gateway.yaml" || return
+  "${DEPLOY_PYTHON}" -m ops.gateway_spec --address="$1" >"${SCRATCH}/gateway.yaml" || return
   printf '%s-%.12s\n' "${FUNCTION}" "$(git hash-object "${SCRATCH}/gateway.yaml")"
 }
 
@@ -604,19 +636,19 @@ create_config_where_missing() {
 create_or_update_gateway() {
   local served
   if ! exists gcloud api-gateway gateways describe "${FUNCTION}" \
-    --location="${REGION}" \
+    --location="${GATEWAY_REGION}" \
     --project="${PROJECT}"; then
     tell "creating the gateway ${FUNCTION}; this takes minutes"
     change gcloud api-gateway gateways create "${FUNCTION}" \
       --api="${FUNCTION}" \
       --api-config="$1" \
-      --location="${REGION}" \
+      --location="${GATEWAY_REGION}" \
       --project="${PROJECT}"
     return
   fi
   served="$(
     ask '' gcloud api-gateway gateways describe "${FUNCTION}" \
-      --location="${REGION}" \
+      --location="${GATEWAY_REGION}" \
       --project="${PROJECT}" \
       --format='value(apiConfig)'
   )"
@@ -625,7 +657,7 @@ create_or_update_gateway() {
     change gcloud api-gateway gateways update "${FUNCTION}" \
       --api="${FUNCTION}" \
       --api-config="$1" \
-      --location="${REGION}" \
+      --location="${GATEWAY_REGION}" \
       --project="${PROJECT}"
   fi
 }
@@ -648,7 +680,7 @@ deploy_gateway() {
   create_or_update_gateway "${config}"
   host="$(
     ask "${FUNCTION}-PLACEHOLDER.gateway.dev" gcloud api-gateway gateways describe "${FUNCTION}" \
-      --location="${REGION}" \
+      --location="${GATEWAY_REGION}" \
       --project="${PROJECT}" \
       --format='value(defaultHostname)'
   )"
@@ -798,14 +830,14 @@ show_status() {
   show_function "${FUNCTION}"
   show_function "${PRIVATE_FUNCTION}"
   if ! exists gcloud api-gateway gateways describe "${FUNCTION}" \
-    --location="${REGION}" \
+    --location="${GATEWAY_REGION}" \
     --project="${PROJECT}"; then
     echo "gateway: not deployed in ${REGION}"
     return
   fi
   say "gateway:"
   ask '' gcloud api-gateway gateways describe "${FUNCTION}" \
-    --location="${REGION}" \
+    --location="${GATEWAY_REGION}" \
     --project="${PROJECT}" \
     --format='yaml(state,defaultHostname,apiConfig)'
 }
@@ -821,18 +853,20 @@ roll_back() {
         --project="${PROJECT}" \
         --format='value(status.traffic[0].revisionName)'
     )"
-    # Newest first, with what gcloud shows as ready; one that never was must not get the traffic.
+    # Newest first, with what gcloud shows as ready; one that never was must not get the traffic,
+    # and one of the same image (a setting was changed) would not be a way back.
     revisions="$(
-      ask $'SERVING\tTrue\nPREVIOUS-REVISION\tTrue' gcloud run revisions list \
+      ask $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD' gcloud run revisions list \
         --service="${FUNCTION}" \
         --region="${REGION}" \
         --project="${PROJECT}" \
         --sort-by='~metadata.creationTimestamp' \
-        --format='value(metadata.name,status.conditions[0].status)'
+        --format='value(metadata.name,status.conditions[0].status,spec.containers[0].image)'
     )"
     revision="$(
       awk -F '\t' -v serving="${serving}" \
-        'older && $2 == "True" { print $1; exit } $1 == serving { older = 1 }' <<<"${revisions}"
+        'older && $2 == "True" && $3 != image { print $1; exit }
+         $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
     )"
     if [[ -z "${revision}" ]]; then
       fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves."
@@ -860,11 +894,11 @@ delete_function() {
 
 delete_gateway() {
   if exists gcloud api-gateway gateways describe "${FUNCTION}" \
-    --location="${REGION}" \
+    --location="${GATEWAY_REGION}" \
     --project="${PROJECT}"; then
     tell "deleting the gateway ${FUNCTION}"
     change gcloud api-gateway gateways delete "${FUNCTION}" \
-      --location="${REGION}" \
+      --location="${GATEWAY_REGION}" \
       --project="${PROJECT}"
   fi
 }
@@ -1012,7 +1046,7 @@ main() {
         ;;
     esac
   done
-  require_project
+  require_project "${command}"
   case "${command}" in
     function) deploy_function ;;
     gateway) deploy_gateway ;;

@@ -80,7 +80,7 @@ def main(environment: Mapping[str, str]) -> int:
                 result, outcome = "ok", str(check(function))
             except _FailedError as error:
                 result, outcome = "FAIL", str(error)
-            except httpx2.RequestError as error:
+            except (httpx2.RequestError, httpx2.InvalidURL) as error:
                 result, outcome = "FAIL", f"no answer: {type(error).__name__} {error}"
             failed += result == "FAIL"
             sys.stdout.write(f"{result:<4}  {what:<42}  {' '.join(outcome.split())}\n")

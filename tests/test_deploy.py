@@ -95,7 +95,7 @@ class Cloud:
                 "PATH": str(tools),
                 "HOME": str(self.home),
                 "STAND_IN": str(self.home),
-                "PYTHON": str(tools / "python"),
+                "DEPLOY_PYTHON": str(tools / "python"),
                 "RETRY_SECONDS": "0",
                 "GIT_CONFIG_GLOBAL": os.devnull,
                 "LC_ALL": "C.UTF-8",
@@ -440,11 +440,19 @@ def test_a_run_after_a_failure_at_any_step_ends_in_the_same_state(
             assert state == cloud.resources(), point
 
 
-def test_what_cannot_be_seen_is_not_created(cloud: Cloud) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "the connection broke",
+        "PERMISSION_DENIED: project 824047712345 was not found, or you may not see it",
+        "(gcloud) 503: the project team-404 is busy",
+    ],
+)
+def test_what_cannot_be_seen_is_not_created(said: str, cloud: Cloud) -> None:
     describe = next(c for c in cloud.succeed("function") if "databases describe" in c)
     other = a_cloud(cloud.home / "other")
 
-    result = other.run("function", FAIL=describe)
+    result = other.run("function", FAIL=describe, FAIL_SAYS=said)
 
     assert result.code == 1
     assert "cannot tell whether something exists" in result.err
@@ -465,6 +473,14 @@ def test_what_cannot_be_seen_is_not_created(cloud: Cloud) -> None:
         ("function", {"FIRESTORE_RULES": "yes"}, "FIRESTORE_RULES is malformed"),
         ("function", {"PROJECT": "no-project"}, "there is no project no-project that operator@"),
         ("status", {"LIFECYCLE": "DELETE_REQUESTED"}, "is DELETE_REQUESTED, not ACTIVE"),
+        ("function", {"FUNCTION": "get-call-private"}, "is the name of the function behind the"),
+        ("function", {"PROJECT": "My Project"}, "PROJECT is malformed"),
+        ("function", {"REGION": " "}, "REGION is malformed"),
+        ("gateway", {"GATEWAY_REGION": "Europe"}, "GATEWAY_REGION is malformed"),
+        ("function", {"RECORDINGS_BUCKET": "b,LOG_LEVEL=DEBUG"}, "RECORDINGS_BUCKET is malformed"),
+        ("function", {"FIRESTORE_DATABASE": "a,b"}, "FIRESTORE_DATABASE is malformed"),
+        ("function", {"LOG_LEVEL": "verbose"}, "LOG_LEVEL is malformed"),
+        ("function", {"SIGNER_SECRET": "signer:3"}, "SIGNER_SECRET is malformed"),
         ("function", {"NO_ACCOUNT": "1"}, "gcloud has no active account: run `gcloud auth login`"),
     ],
 )
@@ -517,7 +533,11 @@ def test_each_command_has_help_that_needs_no_settings(command: str, cloud: Cloud
 
 def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> None:
     script = (ROOT / "deploy.sh").read_text()
-    read = set(re.findall(r"\$\{([A-Z_]+):", script)) - {"BASH_SOURCE", "PYTHON", "RETRY_SECONDS"}
+    read = set(re.findall(r"\$\{([A-Z_]+):", script)) - {
+        "BASH_SOURCE",
+        "DEPLOY_PYTHON",
+        "RETRY_SECONDS",
+    }
 
     named = set(re.findall(r"[A-Z][A-Z_]+", cloud.run("--help").out))
 
@@ -566,6 +586,17 @@ def test_rollback_gives_the_traffic_to_the_ready_revision_before(cloud: Cloud) -
     again = cloud.run("rollback")
     assert again.code == 1
     assert "no ready revision of get-call that is older than get-call-1" in again.err
+
+
+def test_rollback_is_never_to_the_same_image(cloud: Cloud) -> None:
+    """A revision that only a changed setting has made would not be a way back."""
+    for _ in range(3):
+        cloud.succeed("function")
+    cloud.add("twin get-call-3")
+
+    (*_, command) = cloud.succeed("rollback")
+
+    assert "--to-revisions=get-call-1=100" in command
 
 
 def test_rollback_goes_to_the_revision_that_was_named(cloud: Cloud) -> None:
