@@ -51,6 +51,8 @@ def main(argv: Sequence[str], now: datetime) -> None:
     try:
         with closing(Client(given.project, database=given.database)) as client:
             said, plain, parsed = given.run(client.collection(KEYS), given, now)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
     except PermissionDenied:
         sys.exit(f"Firestore refuses: is roles/datastore.user granted in {given.project}?")
     except (GoogleAPICallError, GoogleAuthError) as error:
@@ -124,10 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     line = _like(r"\S|\S.*\S", "one line of text")
     days = _like("[1-9][0-9]{0,3}d", "days, such as 90d")
     digits = _like("[0-9a-f]{8,64}", "the first 8 digits of its hash, or more")
-    shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m call_api.keys", description=__doc__, formatter_class=shape
-    )
+    parser = argparse.ArgumentParser("python -m call_api.keys", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     issue = commands.add_parser("issue", help="make a key and print it, this once")
     issue.add_argument("--name", type=line, help="what the key is for")

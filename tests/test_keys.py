@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import zlib
@@ -404,3 +406,24 @@ def test_it_runs_as_a_program(emulator_host: str) -> None:
     unknown = run("revoke", "0" * 64)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert unknown.stderr == f"No key's hash starts with {'0' * 64}.\n"
+
+
+def test_an_interrupt_is_said_in_a_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = os.environ | {
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}",
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "call_api.keys", "list", "--org", "org_acme"],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with silent.accept()[0]:  # it waits for Firestore now
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+
+    assert (process.returncode, said.splitlines()[-1]) == (1, "Interrupted.")
+    assert "Traceback" not in said
