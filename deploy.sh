@@ -249,9 +249,7 @@ require_project() {
   : "${PROJECT:?is required: the ID of the Google Cloud project}"
   FUNCTION="${FUNCTION:-get-call}"
   # Names made of it must fit the 30 characters that a service account's may have.
-  if [[ ! "${FUNCTION}" =~ ^[a-z][a-z0-9-]{0,20}[a-z0-9]$ ]]; then
-    fail "FUNCTION is malformed: 2 to 22 lower-case letters, digits and hyphens."
-  fi
+  require_form FUNCTION '^[a-z][a-z0-9-]{0,20}[a-z0-9]$' "2 to 22 lower-case letters, digits and hyphens"
   if [[ "${FUNCTION}" == *-private && "$1" != rollback ]]; then
     fail "FUNCTION is malformed: ${FUNCTION} is the name of the function behind the gateway."
   fi
@@ -276,13 +274,8 @@ require_settings() {
   RECORDINGS_BUCKET="${RECORDINGS_BUCKET%/}"
   FIRESTORE_DATABASE="${FIRESTORE_DATABASE:-(default)}"
   FIRESTORE_LOCATION="${FIRESTORE_LOCATION:-${REGION}}"
-  case "${FIRESTORE_RULES:=}" in
-    '' | keep | replace) ;;
-    *) fail "FIRESTORE_RULES is malformed: keep or replace." ;;
-  esac
-  if [[ ! "${RETENTION_DAYS:=}" =~ ^([1-9][0-9]*)?$ ]]; then
-    fail "RETENTION_DAYS is malformed: a number of days."
-  fi
+  FIRESTORE_RULES="${FIRESTORE_RULES:-}"
+  RETENTION_DAYS="${RETENTION_DAYS:-}"
   LOG_LEVEL="${LOG_LEVEL:-INFO}"
   SIGNER_SECRET="${SIGNER_SECRET:-}"
   # As call_api/settings.py has them: what is wrong here would only stop the function, at its start.
@@ -290,6 +283,8 @@ require_settings() {
   require_form FIRESTORE_DATABASE '^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$' "a database's ID"
   require_form LOG_LEVEL '^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$' \
     "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+  require_form FIRESTORE_RULES '^(keep|replace)?$' "keep or replace"
+  require_form RETENTION_DAYS '^([1-9][0-9]*)?$' "a number of days"
   require_form SIGNER_SECRET '^[A-Za-z0-9_-]*$' "a secret's name, without a version"
   readonly RECORDINGS_BUCKET FIRESTORE_DATABASE FIRESTORE_LOCATION FIRESTORE_RULES RETENTION_DAYS
   readonly LOG_LEVEL SIGNER_SECRET

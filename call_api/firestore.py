@@ -39,6 +39,11 @@ _EMULATOR_METADATA = [("authorization", "Bearer owner")]
 _AS_THEY_ARE = {"string_value", "integer_value", "double_value", "boolean_value"}
 
 
+def key_document_id(key: str) -> str:
+    """Return the ID of a key's record: its SHA-256, so that the key itself is stored nowhere."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
 class FirestoreCalls:
     """Keys and calls in a Firestore database, or in its emulator."""
 
@@ -58,7 +63,7 @@ class FirestoreCalls:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 client, database = await self._connected()
-                return await _RETRY(_read)(client, self._metadata, database, key, call_id)
+                return await _read(client, self._metadata, database, key, call_id)
         except (TimeoutError, exceptions.DeadlineExceeded) as error:
             raise UpstreamTimeout("Firestore") from error
         except (exceptions.Forbidden, exceptions.Unauthorized) as error:
@@ -95,6 +100,7 @@ class FirestoreCalls:
         return client, f"projects/{project}/databases/{self._settings.database}"
 
 
+@_RETRY
 async def _read(
     client: FirestoreAsyncClient,
     metadata: Sequence[tuple[str, str]],
@@ -102,7 +108,7 @@ async def _read(
     key: str,
     call_id: int | None,
 ) -> tuple[Document | None, Document | None]:
-    key_name = f"{database}/documents/{KEYS}/{hashlib.sha256(key.encode()).hexdigest()}"
+    key_name = f"{database}/documents/{KEYS}/{key_document_id(key)}"
     call_name = f"{database}/documents/{CALLS}/{call_id}"
     names = [key_name] if call_id is None else [key_name, call_name]
     request = BatchGetDocumentsRequest(database=database, documents=names, mask=_MASK)

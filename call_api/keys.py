@@ -6,7 +6,6 @@ python -m call_api.keys revoke 5f0c93d81b7e
 """
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -24,7 +23,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from call_api.firestore import KEYS
+from call_api.firestore import KEYS, key_document_id
 
 PREFIX = "callkey_"  # by which secret scanners know a key that has leaked
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
@@ -65,8 +64,8 @@ def _issue(keys: CollectionReference, given: argparse.Namespace, now: datetime) 
     key = new_key()
     expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
-    keys.document(_sha256(key)).set(fields, **_ONCE)
-    shown = _shown(_sha256(key), fields)
+    keys.document(key_document_id(key)).set(fields, **_ONCE)
+    shown = _shown(key_document_id(key), fields)
     said = f"Issued {shown['hash']} for {given.org}. The key is shown this once."
     return said, f"{key}\n", {"key": key} | shown
 
@@ -106,14 +105,12 @@ def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
     return shown
 
 
-def _sha256(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
 def _like(pattern: str, what: str) -> Callable[[str], str]:
     def checked(text: str) -> str:
         if is_well_formed(text):  # to be revoked, maybe, since it has leaked
-            raise argparse.ArgumentTypeError(f"this is a key; its hash: {_sha256(text)[:12]}")
+            raise argparse.ArgumentTypeError(
+                f"this is a key; its hash: {key_document_id(text)[:12]}"
+            )
         if not (re.fullmatch(pattern, text) and text.isprintable()):
             raise argparse.ArgumentTypeError(f"give {what}")
         return text

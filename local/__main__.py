@@ -38,10 +38,7 @@ def _run(folder: Path) -> None:
             "FIRESTORE_EMULATOR_HOST": emulator_host,
             **settings,
         }
-        closing = (
-            "Saving main.py or a file in call_api/ restarts the function; Ctrl-C stops everything."
-        )
-        _serve(port, environment, greeting(f"http://localhost:{port}", keys, closing))
+        _serve(port, environment, greeting(f"http://localhost:{port}", keys))
 
 
 def _serve(port: int, environment: Mapping[str, str], greeting: str) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
@@ -120,16 +121,24 @@ def _same(one: Path, other: Path) -> bool:
     return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-def _answers(host: str) -> bool:
-    """Tell whether the emulator serves; not by urllib, which would ask a configured proxy."""
-    connection = http.client.HTTPConnection(host, timeout=1)
+def get(host: str, path: str, seconds: float) -> tuple[int, bytes]:
+    """Return status and body of what host:port answers in time, else 0 and nothing.
+
+    Not by urllib, which would ask a configured proxy.
+    """
+    connection = http.client.HTTPConnection(host, timeout=seconds)
     try:
-        connection.request("GET", "/")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()
+
+
+def _answers(host: str) -> bool:
+    return get(host, "/", 1)[0] == HTTPStatus.OK
 
 
 def _google_cloud_cli_jar() -> Path | None:

@@ -1,6 +1,5 @@
 """`make emulators`: the function in the Firebase Emulator Suite, behind its hosting."""
 
-import http.client
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
-from local.emulator import MAIN_CLASS, LocalStackError, emulator_jar, firebase_cli, java
+from local.emulator import MAIN_CLASS, LocalStackError, emulator_jar, firebase_cli, get, java
 from local.process import child
 from local.seed import PROJECT
 from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
@@ -41,14 +40,12 @@ def _run(folder: Path) -> None:
             raise LocalStackError(stopped.format("did not start"))
         keys = seeded(f"127.0.0.1:{ports['firestore']}")
         # The suite starts the function with its first request: here, so that no one waits for it.
-        if _get(ports["hosting"], "/v2/calls/77")[0] != HTTPStatus.UNAUTHORIZED:
+        hosting = f"127.0.0.1:{ports['hosting']}"
+        if get(hosting, "/v2/calls/77", REQUEST_SECONDS)[0] != HTTPStatus.UNAUTHORIZED:
             raise LocalStackError("The function did not start; what it said is above.")
         direct = f"http://localhost:{ports['functions']}/{PROJECT}/us-central1/get-call"
-        closing = (
-            f"Without hosting it is {direct}/v2/calls/{{id}}\n"
-            "Saving main.py or a file in call_api/ restarts the function; Ctrl-C stops everything."
-        )
-        print(greeting(f"http://localhost:{ports['hosting']}", keys, closing), flush=True)
+        more = f"Without hosting it is {direct}/v2/calls/{{id}}\n"
+        print(greeting(f"http://localhost:{ports['hosting']}", keys, more), flush=True)
         suite.wait()
         raise LocalStackError(stopped.format("stopped"))
 
@@ -141,24 +138,11 @@ def _loaded(suite: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the functions emulator knows the function, which comes last."""
     deadline = time.monotonic() + START_SECONDS
     while suite.poll() is None and time.monotonic() < deadline:
-        _, backends = _get(port, "/backends")
+        _, backends = get(f"127.0.0.1:{port}", "/backends", REQUEST_SECONDS)
         if b'"entryPoint":"get_call"' in backends:
             return True
         time.sleep(0.1)
     return False
-
-
-def _get(port: int, path: str) -> tuple[int, bytes]:
-    """Return status and body, 0 and nothing where none comes; not by urllib, as in emulator.py."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

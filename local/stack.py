@@ -81,7 +81,7 @@ def check_free(port: int, remedy: str) -> None:
         ) from None
 
 
-def greeting(base: str, keys: Mapping[str, str], closing: str) -> str:
+def greeting(base: str, keys: Mapping[str, str], more: str = "") -> str:
     """Return what to say to who has started a stack: its keys, its calls and a line to paste."""
     bearers = "".join(f"  {org_id:<12}{key}\n" for org_id, key in keys.items())
     calls = "".join(f"  {line}\n" for line in (SAMPLES / "contents.txt").read_text().splitlines())
@@ -95,7 +95,7 @@ Calls
 Try
   curl -s -H 'Authorization: Bearer {keys["org_acme"]}' {base}/v2/calls/77
 
-{closing}
+{more}Saving main.py or a file in call_api/ restarts the function; Ctrl-C stops everything.
 """
 
 

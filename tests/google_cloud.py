@@ -223,7 +223,7 @@ class GoogleCloud:
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": authority_file,
         }
 
-    def stop(self) -> None:
+    def close(self) -> None:
         for server in (self.proxy, self.iam, self.metadata):
             server.stop()
 

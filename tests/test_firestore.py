@@ -6,6 +6,7 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -278,14 +279,15 @@ def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
     authority: trustme.CA, authority_file: Any
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
-    cloud = GoogleCloud(authority, str(authority_file))
     certificate = authority.issue_cert(FIRESTORE_HOST)
-    with firestore_that(both_documents, certificate) as (port, asked):
+    with (
+        closing(GoogleCloud(authority, str(authority_file))) as cloud,
+        firestore_that(both_documents, certificate) as (port, asked),
+    ):
         cloud.proxy.ports[FIRESTORE_HOST] = port
         with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
             replies = [service.request(key=KEY) for _ in range(3)]
             output = service.output()
-    cloud.stop()
 
     assert [reply.status for reply in replies] == [200] * 3
     url = replies[0].json()["recording_url"]

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,16 +27,14 @@ def keyless_settings(settings: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture
 def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    cloud = GoogleCloud(authority, str(authority_file))
-    yield cloud
-    cloud.stop()
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
 
 
 @pytest.fixture(scope="module")
 def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    cloud = GoogleCloud(authority, str(authority_file))
-    yield cloud
-    cloud.stop()
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
 
 
 @pytest.fixture
