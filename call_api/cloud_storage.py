@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import re
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import httpx2
@@ -19,15 +16,15 @@ from google.cloud.storage import Client  # type: ignore[import-untyped]
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
 from call_api.errors import Internal, SigningUnavailable, UpstreamTimeout
-from call_api.settings import Settings, SettingsError
+from call_api.settings import DefaultCredentials, Settings, SettingsError
 
 URL_SECONDS = 3600
 SIGN_SECONDS = 4.0  # for all of a signature: credentials, token, connecting, retries
 _IAM = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts"
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
-_NO_ROLE = "is roles/iam.serviceAccountTokenCreator granted to the service account on itself?"
+_HINT = {403: ": has it roles/iam.serviceAccountTokenCreator on itself?"}
 _RETRY = AsyncRetry(if_exception_type(SigningUnavailable), initial=0.05, timeout=3.0)
-DefaultCredentials = Callable[[], tuple[Credentials, str | None]]
+_KEPT = httpx2.Limits(max_keepalive_connections=None, keepalive_expiry=60)  # saves TLS handshakes
 
 
 class RecordingUrls:
@@ -54,7 +51,8 @@ class RecordingUrls:
                 signer = await self._found_signer()
                 if isinstance(signer, ServiceAccountKey):  # 0.3 ms, too short for a thread
                     return self._url(object_name, call_id, signer)
-                message = _Message((await signer.account())[0])
+                message = _Message()
+                message.signer_email, _ = await signer.account()
                 unsigned = self._url(object_name, call_id, message)
                 return unsigned + (await signer.sign(message.content)).hex()
         except TimeoutError as error:
@@ -86,13 +84,12 @@ class RecordingUrls:
         return url
 
 
-@dataclass
 class _Message(Signing):
     """Takes what the library wants signed: its own way to IAM costs a TLS connection each."""
 
-    signer_email: str = ""
-    content: bytes = b""
     signer = None
+    signer_email = ""
+    content = b""
 
     def sign_bytes(self, message: bytes) -> bytes:
         self.content = message
@@ -105,9 +102,7 @@ class IamSigner:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials: Any = credentials  # only some of the library's kinds have an e-mail
         self._fetch: asyncio.Task[None] | None = None
-        # The budget bounds a signature as a whole. Kept connections save its TLS handshake.
-        limits = httpx2.Limits(max_keepalive_connections=None, keepalive_expiry=60)
-        self._http = httpx2.AsyncClient(timeout=None, limits=limits)
+        self._http: httpx2.AsyncClient | None = None
 
     async def account(self) -> tuple[str, str]:
         """Return the service account's e-mail address, known with its first token, and a token."""
@@ -129,22 +124,27 @@ class IamSigner:
     async def sign(self, message: bytes) -> bytes:
         """Return IAM's signature."""
         email, token = await self.account()
+        http = self._http = self._http or httpx2.AsyncClient(timeout=None, limits=_KEPT)
         try:
-            answer = await self._http.post(
+            answer = await http.post(
                 f"{_IAM}/{email}:signBlob",
                 json={"payload": base64.b64encode(message).decode()},
                 headers={"Authorization": f"Bearer {token}"},
             )
-        except httpx2.TransportError as error:
+        except asyncio.CancelledError:  # for want of an answer: other connections may be dead, too
+            if http is self._http:
+                self._http, loop = None, asyncio.get_running_loop()  # closed when nobody uses them
+                loop.call_later(SIGN_SECONDS, lambda: loop.create_task(http.aclose()))
+            raise
+        except (httpx2.TransportError, OSError) as error:  # ssl.SSLError slips through the library
             raise SigningUnavailable(f"signBlob: {type(error).__name__}") from error
         status = f"signBlob answered {answer.status_code}"
-        if answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        if answer.is_server_error or answer.status_code == httpx2.codes.TOO_MANY_REQUESTS:
             raise SigningUnavailable(status)
-        if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        if answer.status_code == httpx2.codes.UNAUTHORIZED:
             self._credentials.token = None  # refused before its time: the next request gets another
         if not answer.is_success:
-            hint = f": {_NO_ROLE}" if answer.status_code == HTTPStatus.FORBIDDEN else ""
-            raise Internal(status + hint)
+            raise Internal(status + _HINT.get(answer.status_code, ""))
         if signature := base64.b64decode(answer.json()["signedBlob"], validate=True):
             return signature
         raise Internal("signBlob answered no signature")

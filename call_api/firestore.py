@@ -2,40 +2,38 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC
 from functools import partial
 
 import grpc
 from google.api_core import exceptions
 from google.api_core.retry import AsyncRetry, if_exception_type
-from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
-from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcAsyncIOTransport
-from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
-from google.cloud.firestore_v1.types.document import Value
+from google.cloud.firestore_v1 import types
+from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient, transports
 
 from call_api.calls import ApiKey, Document
-from call_api.errors import CallsUnavailable, Internal, UpstreamTimeout
+from call_api.errors import CallsUnavailable, Internal, Problem, Unavailable, UpstreamTimeout
 from call_api.schema import Call
-from call_api.settings import Settings
+from call_api.settings import DefaultCredentials, Settings
 
+Found = tuple[Document | None, Document | None]  # the key's record, and the call
 KEYS, CALLS = "api_keys", "calls"
 READ_SECONDS = 3.0  # for all of a read: credentials, connecting, retries
+TRIAL_SECONDS = 1.5  # for a read that finds out whether a failing Firestore is back
+WAIT_SECONDS = 0.5  # for that to end, before a request is refused
 # UNAVAILABLE is also what a connection that died while idle says, so the first retry comes at once.
-# Well inside the budget: a Firestore that is down shall cost its callers a moment, not three seconds.
 _RETRY = AsyncRetry(if_exception_type(exceptions.ServiceUnavailable), initial=0.05, timeout=1.0)
-_CHANNEL_OPTIONS = [
+_OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # two documents of 1 MiB; 4 MiB is for the rest
     ("grpc.keepalive_time_ms", 30_000),  # as the library has it
-    # The default grows to two minutes: so long would calls stay unread after Firestore is back.
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),  # by default calls stay unread for 2 min too long
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # which is for connecting; by default 20 s
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel gets the old one's dead connection
 ]
 # Nothing else leaves Firestore, however much a document holds; and nothing is decoded in vain.
 _MASK = {"field_paths": sorted({"org_id", *ApiKey.model_fields, *Call.model_fields})}
-# What the emulator takes for a service account: security rules bind everybody else.
-_EMULATOR_METADATA = [("authorization", "Bearer owner")]
 _AS_THEY_ARE = {"string_value", "integer_value", "double_value", "boolean_value"}
 
 
@@ -47,97 +45,102 @@ def key_document_id(key: str) -> str:
 class FirestoreCalls:
     """Keys and calls in a Firestore database, or in its emulator."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        default_credentials: Callable[[], tuple[Credentials, str | None]],
-    ) -> None:
+    def __init__(self, settings: Settings, default_credentials: DefaultCredentials) -> None:
         self._settings = settings
         self._default_credentials = default_credentials
+        # What the emulator takes for a service account: security rules bind everybody else.
+        owner = [("authorization", "Bearer owner")]
+        self._metadata = owner if settings.firestore_emulator_host else []
         self._connecting = asyncio.Lock()
         self._connection: tuple[FirestoreAsyncClient, str] | None = None
-        self._metadata = _EMULATOR_METADATA if settings.firestore_emulator_host else []
+        self._trial: asyncio.Task[Found] | None = None
+        self._failing = False
 
-    async def read(self, key: str, call_id: int | None) -> tuple[Document | None, Document | None]:
+    async def read(self, key: str, call_id: int | None) -> Found:
         """Return the key's record and the call, or raise what `calls.CallStore` says."""
+        if not self._failing:
+            return await self._read(key, call_id, READ_SECONDS)
+        # Not each request shall wait out its budget to learn that: one trial at a time, for all.
+        if self._trial is None or self._trial.done():
+            self._trial = asyncio.create_task(self._read("", None, TRIAL_SECONDS))
+            self._trial.add_done_callback(lambda trial: trial.cancelled() or trial.exception())
+        await asyncio.wait([self._trial], timeout=WAIT_SECONDS)
+        if self._failing:
+            raise CallsUnavailable("Firestore has failed, and has not answered since")
+        return await self._read(key, call_id, READ_SECONDS - WAIT_SECONDS)
+
+    async def _read(self, key: str, call_id: int | None, seconds: float) -> Found:
         try:
-            async with asyncio.timeout(READ_SECONDS):
-                client, database = await self._connected()
-                return await _read(client, self._metadata, database, key, call_id)
-        except (TimeoutError, exceptions.DeadlineExceeded) as error:
-            raise UpstreamTimeout("Firestore") from error
-        except (exceptions.Forbidden, exceptions.Unauthorized) as error:
-            raise Internal("Firestore refuses: is roles/datastore.viewer granted?") from error
-        except exceptions.RetryError as error:
-            raise CallsUnavailable("Firestore stays unavailable") from error
-        except (exceptions.ServerError, exceptions.TooManyRequests) as error:
-            raise CallsUnavailable(f"Firestore: {type(error).__name__}") from error
-        except (exceptions.GoogleAPICallError, GoogleAuthError) as error:
-            raise Internal(f"Firestore: {type(error).__name__}") from error
+            async with asyncio.timeout(seconds):
+                found = await self._documents(key, call_id)
+        except (TimeoutError, exceptions.GoogleAPIError, GoogleAuthError) as error:
+            problem = _problem(error)
+            self._failing = isinstance(problem, Unavailable)
+            if isinstance(problem, UpstreamTimeout):
+                self._connection = None  # it may be dead; who still uses it keeps it
+            raise problem from error
+        self._failing = False
+        return found
+
+    @_RETRY
+    async def _documents(self, key: str, call_id: int | None) -> Found:
+        client, database = await self._connected()
+        key_name = f"{database}/documents/{KEYS}/{key_document_id(key)}"
+        call_name = f"{database}/documents/{CALLS}/{call_id}"
+        names = [key_name] if call_id is None else [key_name, call_name]
+        request = types.BatchGetDocumentsRequest(database=database, documents=names, mask=_MASK)
+        found: dict[str, Document] = {}
+        async for response in await client.batch_get_documents(
+            request, retry=None, timeout=READ_SECONDS, metadata=self._metadata
+        ):
+            document = types.BatchGetDocumentsResponse.pb(response).found
+            if document.name:  # empty in the answer for a document that does not exist
+                fields = partial(_decoded_map, document.fields)
+                found[document.name] = Document(fields, document.update_time.ToNanoseconds())
+        return found.get(key_name), found.get(call_name)
 
     async def _connected(self) -> tuple[FirestoreAsyncClient, str]:
-        # In the first request, since a channel survives no fork and belongs to one event loop.
         async with self._connecting:
-            if self._connection is None:
-                self._connection = await self._connect()
+            if self._connection is not None:
+                return self._connection
+            # In the first request, since a channel survives no fork and belongs to one event loop.
+            emulator, project = self._settings.firestore_emulator_host, self._settings.project
+            if emulator is None or project is None:
+                credentials, default_project = await asyncio.to_thread(self._default_credentials)
+                project = project or default_project
+            if project is None:
+                raise Internal("GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project")
+            transport = transports.FirestoreGrpcAsyncIOTransport
+            if emulator is None:
+                channel = transport.create_channel(credentials=credentials, options=_OPTIONS)
+            else:
+                channel = grpc.aio.insecure_channel(emulator, _OPTIONS)
+            client = FirestoreAsyncClient(transport=transport(channel=channel))
+            self._connection = client, f"projects/{project}/databases/{self._settings.database}"
             return self._connection
 
-    async def _connect(self) -> tuple[FirestoreAsyncClient, str]:
-        emulator, project = self._settings.firestore_emulator_host, self._settings.project
-        credentials = None
-        if emulator is None or project is None:
-            credentials, default_project = await asyncio.to_thread(self._default_credentials)
-            project = project or default_project
-        if project is None:
-            raise Internal("GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project")
-        if emulator is not None:
-            channel = grpc.aio.insecure_channel(emulator, _CHANNEL_OPTIONS)
-        else:
-            channel = FirestoreGrpcAsyncIOTransport.create_channel(
-                credentials=credentials, options=_CHANNEL_OPTIONS
-            )
-        client = FirestoreAsyncClient(transport=FirestoreGrpcAsyncIOTransport(channel=channel))
-        return client, f"projects/{project}/databases/{self._settings.database}"
+
+def _problem(error: Exception) -> Problem:
+    match error:
+        case TimeoutError() | exceptions.DeadlineExceeded():
+            return UpstreamTimeout("Firestore")
+        case exceptions.Forbidden() | exceptions.Unauthorized():
+            return Internal("Firestore refuses: is roles/datastore.viewer granted?")
+        case exceptions.RetryError() | exceptions.ServerError() | exceptions.TooManyRequests():
+            return CallsUnavailable(f"Firestore: {type(error).__name__}")
+        case _:
+            return Internal(f"Firestore: {type(error).__name__}")
 
 
-@_RETRY
-async def _read(
-    client: FirestoreAsyncClient,
-    metadata: Sequence[tuple[str, str]],
-    database: str,
-    key: str,
-    call_id: int | None,
-) -> tuple[Document | None, Document | None]:
-    key_name = f"{database}/documents/{KEYS}/{key_document_id(key)}"
-    call_name = f"{database}/documents/{CALLS}/{call_id}"
-    names = [key_name] if call_id is None else [key_name, call_name]
-    request = BatchGetDocumentsRequest(database=database, documents=names, mask=_MASK)
-    found: dict[str, Document] = {}
-    async for response in await client.batch_get_documents(
-        request, retry=None, timeout=READ_SECONDS, metadata=metadata
-    ):
-        document = BatchGetDocumentsResponse.pb(response).found
-        if document.name:  # empty in the answer for a document that does not exist
-            fields = partial(_decoded_map, document.fields)
-            found[document.name] = Document(fields, document.update_time.ToNanoseconds())
-    return found.get(key_name), found.get(call_name)
-
-
-def _decoded_map(fields: Mapping[str, Value]) -> dict[str, object]:
+def _decoded_map(fields: Mapping[str, types.Value]) -> dict[str, object]:
     return {name: _decoded(value) for name, value in fields.items()}
 
 
-def _decoded(value: Value) -> object:
-    """Return a value as Python has it.
-
-    Not with the library's `decode_dict`, which fails on references to other databases and on types
-    that it does not know, wherever in the document they stand; here those become an object that no
-    published field accepts.
-    """
+def _decoded(value: types.Value) -> object:
+    """Return a value as Python has it; one of another type stays, an object that no field takes."""
     kind = value.WhichOneof("value_type")
     if kind in _AS_THEY_ARE:
-        plain: object = getattr(value, kind)
-        return plain
+        return getattr(value, kind)
     if kind == "map_value":
         return _decoded_map(value.map_value.fields)
     if kind == "array_value":

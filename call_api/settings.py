@@ -1,11 +1,14 @@
 """The settings, read once from the environment; a wrong one stops the start by its name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
+
+# Finds the Application Default Credentials, and the ID of the project that they name, if any.
+DefaultCredentials = Callable[[], tuple[Any, str | None]]
 
 
 def _true_or_false(text: str) -> bool:

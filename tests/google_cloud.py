@@ -191,6 +191,7 @@ class _ProxyHandler(_Handler):
         if port is None:
             self.answer(403, "no such host here")
             return
+        self.close_connection = True  # when either side leaves, in whatever way
         with socket.create_connection(("127.0.0.1", port)) as upstream, suppress(OSError):
             upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.send_response(200)
@@ -201,7 +202,6 @@ class _ProxyHandler(_Handler):
                 for readable in select.select(both, [], [])[0]:
                     data = readable.recv(65536)
                     if not data:
-                        self.close_connection = True
                         return
                     both[readable is self.connection].sendall(data)
 

@@ -188,7 +188,7 @@ def test_a_call_is_decoded_only_for_whoever_has_a_key(noon: datetime) -> None:
         (grpc.StatusCode.NOT_FOUND, Internal, "NotFound"),
         (grpc.StatusCode.INVALID_ARGUMENT, Internal, "InvalidArgument"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "ResourceExhausted"),
-        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "stays unavailable"),
+        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "Firestore: RetryError"),
         (grpc.StatusCode.INTERNAL, CallsUnavailable, "InternalServerError"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore"),
     ],

@@ -1,0 +1,148 @@
+"""An IAM that fails in every way that a network knows, under the function as it is served."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.faults.link import Link, link_to
+from tests.google_cloud import IAM_HOST, GoogleCloud
+from tests.serving import Reply, Service, served
+
+SIGN_SECONDS = 4.0  # contract of the signature; half a second is for everything else
+SLACK_SECONDS = 0.5
+WITHOUT_RECORDING = "/v2/calls/84"
+
+
+@pytest.fixture(scope="module")
+def lasting_link(authority: trustme.CA, authority_file: Path) -> Iterator[tuple[GoogleCloud, Link]]:
+    with (
+        closing(GoogleCloud(authority, str(authority_file))) as cloud,
+        link_to(cloud.iam.port) as link,
+    ):
+        cloud.proxy.ports[IAM_HOST] = link.port
+        yield cloud, link
+
+
+@pytest.fixture(scope="module")
+def keyless(
+    settings: dict[str, str], keys: dict[str, str], lasting_link: tuple[GoogleCloud, Link]
+) -> Iterator[Service]:
+    assert keys  # the sample calls are there
+    without_key = {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
+    with served(without_key | lasting_link[0].environment) as service:
+        yield service
+        assert "Traceback" not in service.output()
+
+
+@pytest.fixture
+def link(lasting_link: tuple[GoogleCloud, Link], keyless: Service, acme_key: str) -> Iterator[Link]:
+    """The way to IAM of the `keyless` function, which has eight idle connections there."""
+    cloud, link = lasting_link
+    cloud.iam.seconds = 0.1
+    with ThreadPoolExecutor(8) as clients:
+        replies = clients.map(lambda _: keyless.request(key=acme_key), range(16))
+        assert {reply.status for reply in replies} == {200}
+    cloud.iam.seconds = 0.0
+    yield link
+    link.heal()
+
+
+def timed(service: Service, key: str, target: str = "/v2/calls/77") -> tuple[Reply, float]:
+    started = time.monotonic()
+    reply = service.request(target=target, key=key)
+    return reply, time.monotonic() - started
+
+
+def check_honest(reply: Reply) -> None:
+    assert (reply.status, reply.json()["code"]) in {
+        (503, "signing_unavailable"),
+        (504, "upstream_timeout"),
+    }
+    assert reply.headers["Retry-After"] == "1"
+
+
+def test_reset_connections_cost_nothing_but_a_new_one(
+    keyless: Service, link: Link, acme_key: str
+) -> None:
+    link.reset()
+    for _ in range(8):
+        reply, seconds = timed(keyless, acme_key)
+        assert reply.status == 200
+        assert seconds < SLACK_SECONDS
+
+
+@pytest.mark.parametrize("after", [0, 1, 100, 500])
+def test_an_answer_cut_short_is_asked_again(
+    after: int, keyless: Service, link: Link, acme_key: str
+) -> None:
+    link.cut_after = after
+    reply, seconds = timed(keyless, acme_key)
+
+    assert link.cut_after is None
+    assert reply.status == 200
+    assert seconds < SLACK_SECONDS
+
+
+def test_a_garbled_answer_is_asked_again(keyless: Service, link: Link, acme_key: str) -> None:
+    """TLS notices, and says so with an error of Python's own, which the HTTP library lets through."""
+    link.garble = True
+
+    assert timed(keyless, acme_key)[0].status == 200
+    assert not link.garble
+
+
+def test_connections_that_died_in_silence_fail_one_request_and_no_more(
+    keyless: Service, link: Link, acme_key: str
+) -> None:
+    link.forget()
+    reply, seconds = timed(keyless, acme_key)
+    check_honest(reply)
+    assert seconds < SIGN_SECONDS + SLACK_SECONDS
+
+    for _ in range(8):
+        reply, seconds = timed(keyless, acme_key)
+        assert reply.status == 200
+        assert seconds < SLACK_SECONDS
+
+
+@pytest.mark.parametrize("clients", [1, 20])
+def test_silence_ends_with_the_budget_and_calls_without_recording_go_on(
+    clients: int, keyless: Service, link: Link, acme_key: str
+) -> None:
+    link.silent = True
+    with ThreadPoolExecutor(clients) as pool:
+        waiting = [pool.submit(timed, keyless, acme_key) for _ in range(clients)]
+        time.sleep(0.5)
+        for _ in range(5):
+            reply, seconds = timed(keyless, acme_key, WITHOUT_RECORDING)
+            assert reply.status == 200
+            assert seconds < SLACK_SECONDS
+        for future in waiting:
+            reply, seconds = future.result()
+            check_honest(reply)
+            assert seconds < SIGN_SECONDS + SLACK_SECONDS
+    link.heal()
+
+    for _ in range(8):
+        reply, seconds = timed(keyless, acme_key)
+        assert reply.status == 200
+        assert seconds < SLACK_SECONDS
+
+
+def test_an_iam_that_refuses_is_503_and_its_return_is_seen_at_once(
+    keyless: Service, link: Link, acme_key: str
+) -> None:
+    link.refuse()
+    reply, seconds = timed(keyless, acme_key)
+    check_honest(reply)
+    assert seconds < SIGN_SECONDS + SLACK_SECONDS
+    link.heal()
+
+    reply, seconds = timed(keyless, acme_key)
+    assert reply.status == 200
+    assert seconds < SLACK_SECONDS
