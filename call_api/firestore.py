@@ -48,8 +48,7 @@ class FirestoreCalls:
     def __init__(self, settings: Settings, default_credentials: DefaultCredentials) -> None:
         self._settings = settings
         self._default_credentials = default_credentials
-        # What the emulator takes for a service account: security rules bind everybody else.
-        owner = [("authorization", "Bearer owner")]
+        owner = [("authorization", "Bearer owner")]  # the emulator's rules bind others
         self._metadata = owner if settings.firestore_emulator_host else []
         self._connecting = asyncio.Lock()
         self._connection: tuple[FirestoreAsyncClient, str] | None = None
@@ -70,13 +69,14 @@ class FirestoreCalls:
         return await self._read(key, call_id, READ_SECONDS - WAIT_SECONDS)
 
     async def _read(self, key: str, call_id: int | None, seconds: float) -> Found:
+        used = self._connection
         try:
             async with asyncio.timeout(seconds):
                 found = await self._documents(key, call_id)
         except (TimeoutError, exceptions.GoogleAPIError, GoogleAuthError) as error:
             problem = _problem(error)
             self._failing = isinstance(problem, Unavailable)
-            if isinstance(problem, UpstreamTimeout):
+            if isinstance(problem, UpstreamTimeout) and used in (None, self._connection):
                 self._connection = None  # it may be dead; who still uses it keeps it
             raise problem from error
         self._failing = False

@@ -36,7 +36,15 @@ from call_api.firestore import FirestoreCalls
 from call_api.settings import Settings
 from local.seed import sample_calls
 from tests.conftest import BUCKET
-from tests.google_cloud import EMAIL, FIRESTORE_HOST, PROJECT, GoogleCloud, firestore_that
+from tests.google_cloud import (
+    EMAIL,
+    FIRESTORE_HOST,
+    PROJECT,
+    Answers,
+    Asked,
+    GoogleCloud,
+    firestore_that,
+)
 from tests.serving import served
 from tests.test_signing import check_v4
 
@@ -65,9 +73,8 @@ def no_credentials() -> tuple[Credentials, str | None]:
     raise DefaultCredentialsError
 
 
-def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
-    """Read so often, all at once, from the Firestore at this port."""
-    settings = Settings.from_environment(
+def settings_for(port: int) -> Settings:
+    return Settings.from_environment(
         {
             "RECORDINGS_BUCKET": BUCKET,
             "GOOGLE_CLOUD_PROJECT": "demo-tests",
@@ -75,8 +82,12 @@ def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | 
         }
     )
 
+
+def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
+    """Read so often, all at once, from the Firestore at this port."""
+
     async def reads() -> list[Read | Problem]:
-        store = FirestoreCalls(settings, no_credentials)
+        store = FirestoreCalls(settings_for(port), no_credentials)
         tasks = (store.read(KEY, call_id) for _ in range(times))
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         return [answer for answer in answers if isinstance(answer, tuple | Problem)]
@@ -241,6 +252,85 @@ def test_a_firestore_that_is_silent_ends_with_the_budget_for_one_and_for_twenty(
 
     assert {type(answer) for answer in answers} == {UpstreamTimeout}
     assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
+
+
+def test_a_silent_connection_is_left_once_however_many_wait_on_it() -> None:
+    """The one that replaces it is not left, too, when the next of them gives up."""
+    peers: set[str] = set()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        peers.add(context.peer())
+        if request.documents[-1].endswith("/13"):
+            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
+        yield from both_documents(request)
+
+    async def reads(port: int) -> list[Read | BaseException]:
+        store = FirestoreCalls(settings_for(port), no_credentials)
+
+        async def read_at(seconds: float, call_id: int) -> Read:
+            await asyncio.sleep(seconds)
+            return await store.read(KEY, call_id)
+
+        silent = [read_at(seconds, 13) for seconds in (0, 0.2, 0.4)]
+        others = [read_at(BUDGET_SECONDS + seconds, 77) for seconds in (0.1, 0.3, 0.5)]
+        return await asyncio.gather(*silent, *others, return_exceptions=True)
+
+    with firestore_that(answers) as (port, _):
+        answered = asyncio.run(reads(port))
+
+    assert [type(answer) for answer in answered] == [UpstreamTimeout] * 3 + [tuple] * 3
+    assert len(peers) == 2
+
+
+def reads_one_by_one(
+    answers: Answers, *, then_at_once: int = 0
+) -> tuple[list[Read | BaseException], list[Asked]]:
+    """Read twice, one after the other, then so often at once."""
+
+    async def reads(port: int) -> list[Read | BaseException]:
+        store = FirestoreCalls(settings_for(port), no_credentials)
+        answered: list[Read | BaseException] = []
+        for times in (1, 1, then_at_once):
+            tasks = (store.read(KEY, 77) for _ in range(times))
+            answered += await asyncio.gather(*tasks, return_exceptions=True)
+        return answered
+
+    with firestore_that(answers) as (port, asked):
+        return asyncio.run(reads(port)), asked
+
+
+def test_while_firestore_fails_one_read_at_a_time_asks_whether_it_is_back() -> None:
+    def silent(_: BatchGetDocumentsRequest, __: object) -> Iterator[BatchGetDocumentsResponse]:
+        time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
+        yield from ()
+
+    answered, asked = reads_one_by_one(silent, then_at_once=20)
+
+    assert [type(answer) for answer in answered] == [UpstreamTimeout] + [CallsUnavailable] * 21
+    assert "Firestore has failed, and has not answered since" in str(answered[-1])
+    first, *trials = asked
+    assert len(first.request.documents) == 2
+    assert [len(trial.request.documents) for trial in trials] == [1]  # of a key that nobody has
+
+
+def test_a_firestore_that_refuses_is_back_too() -> None:
+    """Else a missing role would be told as an outage, and no log would name it."""
+    attempts = itertools.count()
+
+    def answers(
+        _: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        first = next(attempts) == 0
+        context.abort(
+            grpc.StatusCode.INTERNAL if first else grpc.StatusCode.PERMISSION_DENIED, "s3cret"
+        )
+        yield from ()
+
+    answered, _ = reads_one_by_one(answers)
+
+    assert [type(answer) for answer in answered] == [CallsUnavailable, Internal]
 
 
 def connect(credentials: Credentials | None, project: str | None, **settings: str) -> Read:
