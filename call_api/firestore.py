@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 
@@ -21,13 +22,11 @@ from call_api.settings import DefaultCredentials, Settings
 Found = tuple[Document | None, Document | None]  # the key's record, and the call
 KEYS, CALLS = "api_keys", "calls"
 READ_SECONDS = 3.0  # for all of a read: credentials, connecting, retries
-TRIAL_SECONDS = 1.5  # for a read that finds out whether a failing Firestore is back
-WAIT_SECONDS = 0.5  # for that to end, before a request is refused
+WAIT_SECONDS = 0.5  # for a failing Firestore to be back, before a request is refused
 # UNAVAILABLE is also what a connection that died while idle says, so the first retry comes at once.
 _RETRY = AsyncRetry(if_exception_type(exceptions.ServiceUnavailable), initial=0.05, timeout=1.0)
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # two documents of 1 MiB; 4 MiB is for the rest
-    ("grpc.keepalive_time_ms", 30_000),  # as the library has it
     ("grpc.max_reconnect_backoff_ms", 1_000),  # by default calls stay unread for 2 min too long
     ("grpc.min_reconnect_backoff_ms", 5_000),  # which is for connecting; by default 20 s
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel gets the old one's dead connection
@@ -52,7 +51,7 @@ class FirestoreCalls:
         self._metadata = owner if settings.firestore_emulator_host else []
         self._connecting = asyncio.Lock()
         self._connection: tuple[FirestoreAsyncClient, str] | None = None
-        self._trial: asyncio.Task[Found] | None = None
+        self._trial: asyncio.Future[tuple[Found | BaseException]] | None = None
         self._failing = False
 
     async def read(self, key: str, call_id: int | None) -> Found:
@@ -61,8 +60,8 @@ class FirestoreCalls:
             return await self._read(key, call_id, READ_SECONDS)
         # Not each request shall wait out its budget to learn that: one trial at a time, for all.
         if self._trial is None or self._trial.done():
-            self._trial = asyncio.create_task(self._read("", None, TRIAL_SECONDS))
-            self._trial.add_done_callback(lambda trial: trial.cancelled() or trial.exception())
+            trial = self._read("", None, READ_SECONDS / 2)
+            self._trial = asyncio.gather(trial, return_exceptions=True)
         await asyncio.wait([self._trial], timeout=WAIT_SECONDS)
         if self._failing:
             raise CallsUnavailable("Firestore has failed, and has not answered since")
@@ -72,15 +71,13 @@ class FirestoreCalls:
         used = self._connection
         try:
             async with asyncio.timeout(seconds):
-                found = await self._documents(key, call_id)
+                return await self._documents(key, call_id)
         except (TimeoutError, exceptions.GoogleAPIError, GoogleAuthError) as error:
             problem = _problem(error)
             self._failing = isinstance(problem, Unavailable)
             if isinstance(problem, UpstreamTimeout) and used in (None, self._connection):
                 self._connection = None  # it may be dead; who still uses it keeps it
             raise problem from error
-        self._failing = False
-        return found
 
     @_RETRY
     async def _documents(self, key: str, call_id: int | None) -> Found:
@@ -93,17 +90,19 @@ class FirestoreCalls:
         async for response in await client.batch_get_documents(
             request, retry=None, timeout=READ_SECONDS, metadata=self._metadata
         ):
+            if response is None:
+                raise Internal("Firestore: an answer nested too deep for protobuf")
             document = types.BatchGetDocumentsResponse.pb(response).found
             if document.name:  # empty in the answer for a document that does not exist
                 fields = partial(_decoded_map, document.fields)
                 found[document.name] = Document(fields, document.update_time.ToNanoseconds())
+        self._failing = False
         return found.get(key_name), found.get(call_name)
 
     async def _connected(self) -> tuple[FirestoreAsyncClient, str]:
-        async with self._connecting:
+        async with self._connecting:  # in a request: a channel survives no fork, and has one loop
             if self._connection is not None:
                 return self._connection
-            # In the first request, since a channel survives no fork and belongs to one event loop.
             emulator, project = self._settings.firestore_emulator_host, self._settings.project
             if emulator is None or project is None:
                 credentials, default_project = await asyncio.to_thread(self._default_credentials)
@@ -146,5 +145,6 @@ def _decoded(value: types.Value) -> object:
     if kind == "array_value":
         return [_decoded(part) for part in value.array_value.values]
     if kind == "timestamp_value":
-        return value.timestamp_value.ToDatetime(tzinfo=UTC)
+        with suppress(ValueError):  # for a time that Python does not have
+            return value.timestamp_value.ToDatetime(tzinfo=UTC)
     return None if kind == "null_value" else value

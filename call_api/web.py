@@ -83,7 +83,7 @@ class CallsApi:
 
     async def _answer(self, request: Request, entry: RequestEntry) -> Response:
         route = _ROUTE.fullmatch(request.scope["path"])
-        if route is None or b"%2F" in request.scope["raw_path"].upper():
+        if route is None or b"%2F" in request.scope.get("raw_path", b"").upper():
             raise RouteNotFound  # an encoded slash separates nothing (RFC 3986, 2.2)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ALLOWED_METHODS})

@@ -9,21 +9,54 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import trustme
 from google.cloud import firestore
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from local.emulator import firestore_emulator
 from local.seed import sample_calls, seed
 from local.signer import new_signer
-from tests.serving import Service, served
+from tests.faults import FIGURES
+from tests.serving import ROOT, Service, served
+from tests.strategies import FUZZED
 
 PROJECT = "demo-tests"
 BUCKET = "thinnestai-recordings"
 SIGNER = "signer@demo-tests.iam.gserviceaccount.com"
 
+# `make test` runs the same cases each time, `make fuzz` new and many more. A case that fails is
+# printed as a line to paste, so no database of them is kept.
+set_hypothesis_home_dir(ROOT / ".local" / "hypothesis")
+hypothesis.settings.register_profile("all", deadline=None, database=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "bounded", hypothesis.settings.get_profile("all"), max_examples=80, derandomize=True
+)
+hypothesis.settings.register_profile(
+    "fuzz", hypothesis.settings.get_profile("all"), max_examples=5_000
+)
+hypothesis.settings.load_profile("bounded")
+
 PutCall = Callable[..., int]
 PutKey = Callable[..., str]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="let the tests in tests/faults run long")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Tell whether to run long, as `make soak` does."""
+    return bool(request.config.getoption("--soak"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for what, number in sorted(FUZZED.items()):
+        terminalreporter.write_line(f"fuzzed: {number:,} {what}")
+    for figure in FIGURES:
+        terminalreporter.write_line(figure)
 
 
 @pytest.fixture(scope="session")
