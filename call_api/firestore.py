@@ -27,7 +27,7 @@ WAIT_SECONDS = 0.5  # for a failing Firestore to be back, before a request is re
 _RETRY = AsyncRetry(if_exception_type(exceptions.ServiceUnavailable), initial=0.05, timeout=1.0)
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # two documents of 1 MiB; 4 MiB is for the rest
-    ("grpc.max_reconnect_backoff_ms", 1_000),  # by default calls stay unread for 2 min too long
+    ("grpc.max_reconnect_backoff_ms", 500),  # by default calls stay unread for 2 min too long
     ("grpc.min_reconnect_backoff_ms", 5_000),  # which is for connecting; by default 20 s
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel gets the old one's dead connection
 ]

@@ -3,7 +3,6 @@
 import itertools
 import random
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -20,12 +19,12 @@ import trustme
 
 from tests.conftest import PutCall
 from tests.faults import FIGURES
+from tests.faults.link import LINGER_NOT
 from tests.google_cloud import GoogleCloud
 from tests.serving import STOP_SECONDS, Service, started, wait_until_it_listens
 
 MIB = 2**20
 REST_SECONDS = 10.0  # for a server to see that its clients have left
-LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class Running(NamedTuple):
