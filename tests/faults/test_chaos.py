@@ -104,7 +104,7 @@ def test_every_answer_in_chaos_is_right_or_an_honest_failure(
         clients = [pool.submit(client, number) for number in range(CLIENTS)]
         end = time.monotonic() + seconds
         try:
-            while deck or time.monotonic() < end:
+            while time.monotonic() < end or faults.keys() != FAULTS.keys():
                 deck = deck or chance.sample([*product(links, FAULTS)], len(links) * len(FAULTS))
                 link, fault = deck.pop()
                 FAULTS[fault](link, chance)
@@ -121,7 +121,6 @@ def test_every_answer_in_chaos_is_right_or_an_honest_failure(
         f"chaos: {faults.total()} faults in {seconds:.0f} s, {answers.total():,} answers:"
         f" {share:.2%} right, the others 503 or 504 ({dict(answers)}, {dict(faults)})"
     )
-    assert faults.keys() == FAULTS.keys()
     assert share > RIGHT
     for call_id in CALLS:
         assert service.request(target=f"/v2/calls/{call_id}", key=acme_key).status == 200
