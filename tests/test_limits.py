@@ -78,7 +78,7 @@ class Largest(NamedTuple):
 def largest(database: firestore.Client) -> Largest:
     def put(call_id: int, turns: int) -> dict[str, Any]:
         taken, refused = 0, MIB
-        while refused - taken > 500:
+        while refused - taken > 5_000:
             middle = (taken + refused) // 2
             try:
                 database.document("calls", str(call_id)).set(long_call(call_id, turns, middle))

@@ -111,7 +111,7 @@ def test_every_answer_in_chaos_is_right_or_an_honest_failure(
                 faults[fault] += 1
                 time.sleep(chance.uniform(0.05, 0.5))
                 link.heal()
-                time.sleep(chance.uniform(0.2, 1.2))
+                time.sleep(chance.uniform(0.4, 1.6))
         finally:
             over.set()
         answers = sum((future.result() for future in clients), Counter[int]())

@@ -78,13 +78,12 @@ def test_a_connection_that_died_in_silence_is_not_used_twice(
     check_answered_at_once(linked, acme_key)
 
 
-@pytest.mark.parametrize("clients", [1, 20])
-def test_silence_ends_with_the_budget_and_others_go_on(
-    clients: int, linked: Service, link: Link, acme_key: str
+def test_silence_ends_with_the_budget_for_twenty_and_others_go_on(
+    linked: Service, link: Link, acme_key: str
 ) -> None:
     link.silent = True
-    with ThreadPoolExecutor(clients) as pool:
-        waiting = [pool.submit(timed, linked, acme_key) for _ in range(clients)]
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(timed, linked, acme_key) for _ in range(20)]
         time.sleep(0.5)
         for method, target, status in (
             ("GET", "/v2/calls/77", 401),
@@ -112,8 +111,10 @@ def test_a_dead_firestore_is_told_fast_and_its_return_is_seen(
 ) -> None:
     """The first request may use its budget up; those after it do not rediscover what it found."""
     FAULTS[fault](link)
-    check_honest(timed(linked, acme_key)[0])
-    for _ in range(6):
+    reply, seconds = timed(linked, acme_key)
+    check_honest(reply)
+    assert seconds < READ_SECONDS + SLACK_SECONDS
+    for _ in range(3):
         reply, seconds = timed(linked, acme_key)
         check_honest(reply)
         assert seconds < FAST_SECONDS
