@@ -22,13 +22,13 @@ from call_api.settings import DefaultCredentials, Settings
 Found = tuple[Document | None, Document | None]  # the key's record, and the call
 KEYS, CALLS = "api_keys", "calls"
 READ_SECONDS = 3.0  # for all of a read: credentials, connecting, retries
-WAIT_SECONDS = 0.5  # for a failing Firestore to be back, before a request is refused
+WAIT_SECONDS, REST_SECONDS = 0.5, 2.0  # while it fails: for it to be back; for a trial or a read
 # UNAVAILABLE is also what a connection that died while idle says, so the first retry comes at once.
 _RETRY = AsyncRetry(if_exception_type(exceptions.ServiceUnavailable), initial=0.05, timeout=1.0)
 _OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # two documents of 1 MiB; 4 MiB is for the rest
     ("grpc.max_reconnect_backoff_ms", 500),  # by default calls stay unread for 2 min too long
-    ("grpc.min_reconnect_backoff_ms", 5_000),  # which is for connecting; by default 20 s
+    ("grpc.min_reconnect_backoff_ms", 5_000),  # a vain attempt holds its socket so long, or 20 s
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel gets the old one's dead connection
 ]
 # Nothing else leaves Firestore, however much a document holds; and nothing is decoded in vain.
@@ -60,23 +60,23 @@ class FirestoreCalls:
             return await self._read(key, call_id, READ_SECONDS)
         # Not each request shall wait out its budget to learn that: one trial at a time, for all.
         if self._trial is None or self._trial.done():
-            trial = self._read("", None, READ_SECONDS / 2)
-            self._trial = asyncio.gather(trial, return_exceptions=True)
+            self._trial = asyncio.gather(self._read("", None, REST_SECONDS), return_exceptions=True)
         await asyncio.wait([self._trial], timeout=WAIT_SECONDS)
-        if self._failing:
+        if not self._trial.done() or isinstance(self._trial.result()[0], Unavailable):
             raise CallsUnavailable("Firestore has failed, and has not answered since")
-        return await self._read(key, call_id, READ_SECONDS - WAIT_SECONDS)
+        return await self._read(key, call_id, REST_SECONDS)
 
     async def _read(self, key: str, call_id: int | None, seconds: float) -> Found:
-        used = self._connection
+        used = None
         try:
             async with asyncio.timeout(seconds):
+                used = await self._connected()
                 return await self._documents(key, call_id)
         except (TimeoutError, exceptions.GoogleAPIError, GoogleAuthError) as error:
             problem = _problem(error)
-            self._failing = isinstance(problem, Unavailable)
-            if isinstance(problem, UpstreamTimeout) and used in (None, self._connection):
-                self._connection = None  # it may be dead; who still uses it keeps it
+            if used is self._connection:  # else it says nothing of the one that took its place
+                self._failing = isinstance(problem, Unavailable)
+                self._connection = None if isinstance(problem, UpstreamTimeout) else used
             raise problem from error
 
     @_RETRY

@@ -83,6 +83,10 @@ class Link:
         except OSError:
             writer.transport.abort()
             return
+        if self._server is None:  # refused meanwhile
+            writer.transport.abort()
+            upstream.transport.abort()
+            return
         connection = _Connection(writer, upstream)
         self._connections.add(connection)
         with suppress(OSError):

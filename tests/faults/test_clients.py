@@ -70,11 +70,11 @@ def check_at_rest(running: Running, before: tuple[int, int, int]) -> None:
         time.sleep(0.1)
 
 
-def warmed_up(running: Running, key: str) -> tuple[int, int, int]:
+def warmed_up(running: Running, key: str, clients: int = 64) -> tuple[int, int, int]:
     """Let the function open as many connections to IAM as it will need, and keep."""
     running.cloud.iam.seconds = 0.5
-    with ThreadPoolExecutor(64) as clients:
-        list(clients.map(lambda _: running.service.request(key=key), range(64)))
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(lambda _: running.service.request(key=key), range(clients)))
     running.cloud.iam.seconds = 0.0
     time.sleep(0.5)
     return running.held()
@@ -151,7 +151,7 @@ def test_many_requests_leave_nothing_behind(
         time.sleep(0.5)
         return running.held()
 
-    warmed_up(running, acme_key)
+    warmed_up(running, acme_key, clients=8)
     before = ask_all(500)
     requests = 10_000 if soak else 1_000
     after = ask_all(requests)
@@ -168,21 +168,21 @@ def test_many_requests_leave_nothing_behind(
 def test_requests_in_flight_are_answered_when_the_platform_says_stop(
     running: Running, acme_key: str
 ) -> None:
-    running.cloud.iam.seconds = 0.3
+    running.cloud.iam.seconds = 0.8
     stopping = threading.Event()
     answers: Counter[int] = Counter()
 
     def client(number: int) -> None:
-        time.sleep(random.Random(number).uniform(0, 0.3))
+        time.sleep(random.Random(number).uniform(0, 0.8))
         while not stopping.is_set():
             answers[running.service.request(key=acme_key).status] += 1
 
     with ThreadPoolExecutor(16) as pool:
         clients = [pool.submit(client, number) for number in range(16)]
-        time.sleep(1.5)
+        time.sleep(1.6)
         asked_before = sum(answers.values())
         stopping.set()  # no further requests: the platform sends none to who is to stop
-        time.sleep(0.05)
+        time.sleep(0.3)  # for what is being sent to arrive
         running.process.terminate()
         for one in clients:
             one.result()
