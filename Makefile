@@ -5,11 +5,12 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 SCRIPTS := deploy.sh tests/gcloud_stand_in .ci/run
+LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help run emulators test test-emulators lint types smoke lock clean
+.PHONY: help run emulators test fuzz soak test-emulators mutants lint types smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -26,8 +27,17 @@ test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+fuzz: $(VENV)/installed ## run the tests that make up their cases with many more, new ones each time
+	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_published_api.py --hypothesis-profile=fuzz $(PYTEST_ARGS)
+
+soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
+	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
+
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
 	$(BIN)/python -m pytest tests/emulators $(PYTEST_ARGS)
+
+mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; 20 minutes
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff check .
@@ -41,6 +51,12 @@ smoke: $(VENV)/installed ## check the function at URL, with KEY from the environ
 types: $(VENV)/installed ## check types with mypy, strict
 	$(BIN)/mypy
 
+# The Firebase CLI is 480 packages that see samples alone, without credentials: only what is critical
+# there fails, or the audit would fail for weeks on what waits for its makers.
+audit: $(VENV)/installed ## look the locked packages up among the known vulnerabilities
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(LOCKS:%=--requirement %)
+	npm --prefix local/firebase audit --package-lock-only --audit-level=critical
+
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
 	$(COMPILE) requirements.txt pyproject.toml
 	$(COMPILE) requirements-dev.txt pyproject.toml --group dev
@@ -48,7 +64,7 @@ lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRA
 
 clean: ## remove everything that the targets made
 	@test ! -L venv || rm venv # the link that `make emulators` makes
-	rm -rf $(VENV) .local .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .local mutants .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/installed: requirements-dev.txt

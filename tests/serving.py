@@ -81,17 +81,21 @@ def bearer(key: str | None) -> list[tuple[str, str]]:
     return [] if key is None else [("Authorization", f"Bearer {key}")]
 
 
+def measuring() -> dict[str, str]:
+    """Return what in this environment measures the tests, for the processes that they start."""
+    names = [name for name in os.environ if name.startswith(("COVERAGE_", "MUTANT_"))]
+    found = {name: os.environ[name] for name in names}
+    return found | {"PYTHONPATH": str(ROOT / "tests" / "measured")} if found else {}
+
+
 def environment(settings: Mapping[str, str], port: int, home: Path) -> dict[str, str]:
-    """Return the platform's environment: nothing of this one but what measures coverage."""
-    measuring = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_")}
-    if measuring:
-        measuring["PYTHONPATH"] = str(ROOT / "tests" / "measured")
+    """Return the platform's environment: nothing of this one but what measures the tests."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),  # where no developer's credentials are found
         "FUNCTION_TARGET": "get_call",
         "PORT": str(port),
-        **measuring,
+        **measuring(),
         **settings,
     }
 
@@ -127,16 +131,21 @@ def started(settings: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[byte
 def served(settings: Mapping[str, str]) -> Iterator[Service]:
     """Start the function and wait until it listens."""
     with started(settings) as (process, service):
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", service.port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, service.output()
-                assert time.monotonic() < deadline, service.output()
-                time.sleep(0.02)
+        wait_until_it_listens(process, service)
         yield service
+
+
+def wait_until_it_listens(process: subprocess.Popen[bytes], service: Service) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", service.port), timeout=1).close()
+        except OSError:
+            assert process.poll() is None, service.output()
+            assert time.monotonic() < deadline, service.output()
+            time.sleep(0.02)
+        else:
+            return
 
 
 def with_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -63,14 +63,16 @@ def test_an_unknown_key_learns_nothing_of_ids(noon: datetime) -> None:
         read(noon, key="another key", call_id=None)
 
 
-@pytest.mark.parametrize("end", ["expires_at", "revoked_at"])
-def test_a_key_ends_at_its_end_and_not_before(end: str, noon: datetime) -> None:
+@pytest.mark.parametrize(
+    ("end", "reason"), [("expires_at", "expired key"), ("revoked_at", "revoked key")]
+)
+def test_a_key_ends_at_its_end_and_not_before(end: str, reason: str, noon: datetime) -> None:
     elsewhere = noon.astimezone(timezone(timedelta(hours=5, minutes=30)))
 
     assert read(noon, record={end: noon + timedelta(microseconds=1)})
     assert read(noon, record={end: None})
     for past in (noon, noon - SECOND, elsewhere):
-        with pytest.raises(Unauthenticated, match="key") as refused:
+        with pytest.raises(Unauthenticated, match=f": {reason}$") as refused:
             read(noon, record={end: past})
         assert refused.value.org_id == "org_acme"
 

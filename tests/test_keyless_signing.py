@@ -212,7 +212,9 @@ def test_without_a_token_nothing_is_signed_until_there_is_one(
             assert time.monotonic() < deadline
 
     assert refused[:2] == (503, "signing_unavailable")
+    assert refused[2].endswith(" signing_unavailable: no access token for signBlob")
     assert hanging[:2] == (504, "upstream_timeout")
+    assert hanging[2].endswith(" upstream_timeout: signing")
     assert hanging[3] < BUDGET_SECONDS + SLACK_SECONDS
     assert new_cloud.metadata.tokens == 1
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -22,9 +23,10 @@ from google.cloud import firestore
 
 from call_api.keys import PREFIX, is_well_formed, main, new_key
 from tests.conftest import PROJECT, PutKey
-from tests.serving import ROOT, Service
+from tests.serving import ROOT, Service, measuring
 
 DAY = timedelta(days=1)
+OWNER = (("authorization", "Bearer owner"),)  # whom the emulator takes for a service account
 
 
 class Outcome(NamedTuple):
@@ -87,14 +89,53 @@ def firestore_that_refuses(code: grpc.StatusCode) -> Iterator[str]:
                 lambda _, context: context.abort(code, "not\nhere")
             )
 
+    with serving(Refusing()) as host:
+        yield host
+
+
+@contextmanager
+def serving(handler: grpc.GenericRpcHandler) -> Iterator[str]:
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers([Refusing()])
+    server.add_generic_rpc_handlers([handler])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def emulator_behind(
+    host: str, before_commit: Callable[[grpc.ServicerContext], object]
+) -> Iterator[str]:
+    """Lead to the emulator, and do something before it writes."""
+    channel = grpc.insecure_channel(host)
+
+    class Leading(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> Any:
+            method = details.method
+
+            def commit(request: bytes, context: grpc.ServicerContext) -> bytes:
+                before_commit(context)
+                try:
+                    answer: bytes = channel.unary_unary(method, bytes, bytes)(
+                        request, metadata=OWNER
+                    )
+                except grpc.RpcError as error:
+                    context.abort(error.code(), str(error.details()))
+                return answer
+
+            if method.endswith("/Commit"):
+                return grpc.unary_unary_rpc_method_handler(commit)
+            return grpc.unary_stream_rpc_method_handler(
+                lambda request, _: channel.unary_stream(method, bytes, bytes)(
+                    request, metadata=OWNER
+                )
+            )
+
+    with channel, serving(Leading()) as behind:
+        yield behind
 
 
 def test_an_issued_key_opens_its_orgs_calls_and_after_revocation_none(
@@ -158,13 +199,35 @@ def test_the_list_has_what_people_need_and_never_the_key(tool: Tool, noon: datet
     assert digits(later, 13) not in listed.stdout
 
 
+def test_the_list_is_in_the_order_of_creation(tool: Tool, put_key: PutKey, noon: datetime) -> None:
+    for n, key in enumerate(["a", "b", "c"]):  # whose hashes begin with c, 3 and 2
+        put_key({"org_id": "org_order", "name": key, "created_at": noon + n * DAY}, key)
+
+    listed = tool("list", "--org", "org_order", "--json").json()
+    assert [record["name"] for record in listed] == ["a", "b", "c"]
+
+
+def test_dates_are_shown_in_utc_wherever_the_operator_is(
+    tool: Tool, noon: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        made = tool("issue", "--org", "org_zone", "--json", now=noon)
+    time.tzset()
+
+    assert made.json()["created_at"] == "2026-03-25T12:00:00Z"
+
+
 def test_an_org_without_keys_has_an_empty_list(tool: Tool) -> None:
     assert tool("list", "--org", "org_none").stderr == "Keys of org_none: 0.\n"
     assert tool("list", "--org", "org_none", "--json").json() == []
 
 
 def test_json_is_for_programs(tool: Tool, noon: datetime) -> None:
-    made = tool("issue", "--org", "org_json", "--name", "CI", "--json", now=noon).json()
+    issued = tool("issue", "--org", "org_json", "--name", "CI", "--json", now=noon)
+    made = issued.json()
+    assert issued.stdout == json.dumps(made, indent=2) + "\n"
     key = made.pop("key")
     assert made == {
         "hash": digits(key),
@@ -185,6 +248,9 @@ def test_a_record_that_others_have_written_is_listed_as_it_is(tool: Tool, put_ke
     assert tool("list", "--org", "org_odd", "--json").json()[0]["name"] == ["a"]
 
     assert "is revoked" in tool("revoke", digits(key)).stderr
+
+    put_key({"org_id": "org_bytes", "name": b"a"})
+    assert tool("list", "--org", "org_bytes", "--json").json()[0]["name"] == "b'a'"
 
 
 def test_the_first_date_of_a_revocation_stays(
@@ -218,6 +284,42 @@ def test_a_revocation_does_not_depend_on_this_machines_clock(
     assert service.request(key=issued).status == 401
 
 
+def test_of_two_who_revoke_a_key_at_once_the_first_one_s_date_stays(
+    tool: Tool,
+    issued: str,
+    database: firestore.Client,
+    emulator_host: str,
+    noon: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = database.document("api_keys", digits(issued, 64))
+
+    with emulator_behind(emulator_host, lambda _: record.update({"revoked_at": noon})) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        second = tool("revoke", digits(issued))
+
+    assert (second.status, second.stdout) == (1, "")
+    assert second.stderr.startswith("Firestore cannot be used: ")
+    assert record.get().get("revoked_at") == noon
+
+
+def test_a_revocation_that_fails_is_not_tried_again(
+    tool: Tool, issued: str, emulator_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def fail(context: grpc.ServicerContext) -> None:
+        tries.append(context)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not here")
+
+    with emulator_behind(emulator_host, fail) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        failed = tool("revoke", digits(issued))
+
+    assert failed == (1, "", "Firestore cannot be used: 503 not here\n")
+    assert len(tries) == 1
+
+
 def test_a_hash_that_is_not_the_only_one_or_not_there_is_refused(
     tool: Tool, database: firestore.Client
 ) -> None:
@@ -242,7 +344,7 @@ def test_a_key_in_place_of_its_hash_is_recognised_without_a_read(
     done = tool("revoke", issued)
 
     assert done.status == 2
-    assert f"this is a key; its hash: {digits(issued)}" in done.stderr
+    assert done.stderr.endswith(f"this is a key; its hash: {digits(issued)}\n")
     assert issued not in done.stderr
 
 
@@ -360,20 +462,52 @@ def test_missing_credentials_are_one_sentence(tool: Tool, monkeypatch: pytest.Mo
     assert re.fullmatch(r"Firestore cannot be used: .*/nowhere.*\n", done.stderr)
 
 
+HELP = "-h, --help show this help message and exit"
+WHERE = (
+    " --project PROJECT or GOOGLE_CLOUD_PROJECT"
+    " --database DATABASE or FIRESTORE_DATABASE, or (default)"
+    " --json print JSON on standard output"
+)
+COMMANDS = (
+    "issue make a key and print it, this once"
+    " revoke end a key, at once and for good"
+    " list list an org's keys, dead or alive"
+)
+ISSUED = "--name NAME what the key is for --expires DAYS such as 90d; default: never"
+ORG = " --org ORG the org that the keys speak for"
+
+
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "usage", "explained"),
     [
-        (["--help"], "KEY=$(python -m call_api.keys issue --org org_acme"),
-        (["issue", "--help"], "--expires DAYS"),
-        (["list", "--help"], "--org ORG"),
-        (["revoke", "--help"], "HASH-PREFIX"),
+        (
+            [],
+            "COMMAND ...",
+            f" COMMAND {COMMANDS}",
+        ),
+        (
+            ["issue"],
+            "--org ORG",
+            f" {ISSUED}{ORG}{WHERE}",
+        ),
+        (["list"], "--org ORG", f"{ORG}{WHERE}"),
+        (["revoke"], "HASH-PREFIX", f" HASH-PREFIX as `list` shows it{WHERE}"),
     ],
 )
-def test_every_command_explains_itself(tool: Tool, argv: list[str], said: str) -> None:
-    done = tool(*argv)
+def test_every_command_explains_itself(
+    tool: Tool, argv: list[str], usage: str, explained: str
+) -> None:
+    done = tool(*argv, "--help")
 
     assert (done.status, done.stderr) == (0, "")
-    assert said in done.stdout
+    words = " ".join(done.stdout.split()).replace(f" options: {HELP}", "")
+    assert words.startswith(" ".join(["usage: python -m call_api.keys", *argv, "[-h]"]))
+    assert usage in words
+    assert words.endswith(explained)
+
+
+def test_the_tool_explains_itself_by_an_example(tool: Tool) -> None:
+    assert "\nKEY=$(python -m call_api.keys issue --org org_acme" in tool("--help").stdout
 
 
 def test_the_function_does_not_import_the_tool() -> None:
@@ -410,14 +544,14 @@ def test_it_runs_as_a_program(emulator_host: str) -> None:
 
 def test_an_interrupt_is_said_in_a_word() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        environment = os.environ | {
+        environment = {
             "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}",
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "call_api.keys", "list", "--org", "org_acme"],
             cwd=ROOT,
-            env=environment,
+            env=os.environ | measuring() | environment,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from call_api.errors import Internal, Problem, UpstreamTimeout
-from call_api.logs import JsonLog
+from call_api.logs import JsonLog, stack_trace
 from call_api.web import CallsApi
 from local.seed import sample_calls
 from tests.conftest import PROJECT, PutCall
@@ -60,9 +61,14 @@ def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
 
 
 def test_a_refusal_is_info_with_its_code_and_reason(service: Service, acme_key: str) -> None:
-    refused = {
+    refused: dict[str, dict[str, Any]] = {
         "unauthenticated: no bearer key": {},
         "unauthenticated: unknown key": {"key": "unknown"},
+        "unauthenticated: more than one credentials header": {
+            "key": acme_key,
+            "headers": [("Authorization", "x")],
+        },
+        "unauthenticated: malformed key": {"key": f"{acme_key} x"},
         "forbidden": {"key": acme_key, "target": "/v2/calls/87"},
         "call_not_found": {"key": acme_key, "target": "/v2/calls/077"},
         "route_not_found": {"target": "/admin"},
@@ -163,6 +169,42 @@ def test_an_unexpected_exception_is_a_500_with_its_stack_but_not_its_words() -> 
     assert stack.endswith("builtins.RuntimeError")
     assert "raise RuntimeError(value) from error" in stack
     assert "s3cret" not in log
+
+
+def failed_after_another(*, suppressed: bool) -> tuple[Exception, Exception]:
+    """Return what failed first, and what failed after it or, suppressed, in its place."""
+
+    def fail() -> None:
+        try:
+            json.loads("s3cret")  # fails some frames below
+        except ValueError:
+            raise LookupError("s3cret")  # noqa: B904  (a cause has a test of its own)
+
+    with pytest.raises(LookupError) as last:
+        fail()
+    first = last.value.__context__
+    assert isinstance(first, ValueError)
+    last.value.__suppress_context__ = suppressed  # as `from None` does
+    return first, last.value
+
+
+def trace_of(error: Exception, name: str) -> str:
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"Traceback (most recent call last):\n{frames}{name}"
+
+
+def test_a_stack_begins_with_the_failure_before_it() -> None:
+    first, last = failed_after_another(suppressed=False)
+    before, after = trace_of(first, "json.decoder.JSONDecodeError"), "builtins.LookupError"
+
+    assert before.count("  File ") > 2
+    assert stack_trace(last) == f"{before}\n\nThen:\n\n{trace_of(last, after)}"
+
+
+def test_a_failure_that_was_replaced_is_not_in_the_stack() -> None:
+    _, last = failed_after_another(suppressed=True)
+
+    assert stack_trace(last) == trace_of(last, "builtins.LookupError")
 
 
 @pytest.mark.parametrize("problem", [Internal("a role is missing"), UpstreamTimeout("Firestore")])

@@ -71,6 +71,11 @@ def test_every_setting_is_read_by_its_name() -> None:
     assert settings.storage_endpoint == "http://localhost:9199"
 
 
+@pytest.mark.parametrize(("text", "flag"), [("true", True), ("FALSE", False), ("false", False)])
+def test_a_flag_is_true_or_false(text: str, flag: bool) -> None:
+    assert read(BEHIND_API_GATEWAY=text).behind_api_gateway is flag
+
+
 def test_an_empty_variable_is_an_unset_one() -> None:
     assert read(**dict.fromkeys(MALFORMED.keys() - LEAST.keys(), "")) == read()
 

@@ -159,6 +159,16 @@ def test_times_are_answered_in_utc_and_whole_seconds(
     assert answer(service, call_id, acme_key)["started_at"] == published
 
 
+def test_times_are_answered_in_utc_wherever_the_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        call = validated(sample_calls()[77] | {"started_at": "2026-03-25T12:20:57+02:00"}, 77)
+    time.tzset()
+
+    assert call.started_at == "2026-03-25T10:20:57Z"
+
+
 @pytest.mark.parametrize(
     ("stored", "published"),
     [

@@ -1,0 +1,1 @@
+"""Mutation testing of call_api, which `make mutants` runs with mutmut."""

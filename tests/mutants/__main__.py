@@ -1,0 +1,109 @@
+"""Mutate call_api, run the tests against every mutant, and hold the survivors against the list.
+
+mutmut makes the mutants and runs, for each of them, the tests that reach it; here it is given what
+these need, and its results are judged. With names (`call_api.web.*`), those mutants alone are run
+and judged, by what is known since the last whole run of which tests reach what.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NamedTuple
+
+from local.emulator import firestore_emulator
+
+AT_LEAST = 95.0  # per cent
+RUNS_AT_A_TIME = 4
+MUTMUT = str(Path(sys.executable).with_name("mutmut"))
+MUTANTS = Path("mutants")
+# The exit status of pytest. mutmut itself counts an error in it as killed, and a run that could not
+# begin as timed out, which would hide what is wrong here.
+RESULTS = {0: "survived", 1: "killed", 33: "no tests", 36: "timeout"}
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+
+
+class Change(NamedTuple):
+    """What a mutant changes; unlike its number, this stays when the function is edited elsewhere."""
+
+    function: str
+    was: str
+    becomes: str
+
+
+def main(names: Sequence[str]) -> None:
+    run(names)
+    results = {
+        mutant: RESULTS.get(status, f"not run (exit status {status})")
+        for file in MUTANTS.glob("call_api/*.meta")
+        for mutant, status in json.loads(file.read_text("utf-8"))["exit_code_by_key"].items()
+        if not names or any(fnmatch(mutant, name) for name in names)
+    }
+    count = Counter(results.values())
+    killed = 100 * (count["killed"] + count["timeout"]) / len(results)
+    left = {change(m): (m, r) for m, r in results.items() if r not in {"killed", "timeout"}}
+    listed = equivalent()
+
+    faults = [
+        f"{mutant}: {result}\n  - {what.was}\n  + {what.becomes}"
+        for what, (mutant, result) in left.items()
+        if what not in listed
+    ]
+    if not names:
+        faults += [
+            f"{EQUIVALENT} lists what does not survive:\n  {w}" for w in listed if w not in left
+        ]
+    if killed < AT_LEAST:
+        faults.append(f"Less than {AT_LEAST} % are killed.")
+    sys.stdout.write("\n".join([""] * bool(faults) + faults) + "\n" * bool(faults))
+    sys.stdout.write(
+        f"{len(results)} mutants: {count['killed']} killed, {count['timeout']} timed out (which"
+        f" counts as killed), {len(left)} survived, {len(left.keys() & listed.keys())} of them"
+        f" listed as equivalent. {killed:.1f} % killed.\n"
+    )
+    sys.exit(bool(faults))
+
+
+def run(names: Sequence[str]) -> None:
+    """Run mutmut; anew for all mutants, since what it caches knows nothing of changed tests."""
+    if not names:
+        shutil.rmtree(MUTANTS, ignore_errors=True)
+    # Each run has an emulator to itself: in one for all of them, they would mix up their calls.
+    os.environ.pop("FIRESTORE_EMULATOR_HOST", None)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hosts = [stack.enter_context(firestore_emulator()) for _ in range(RUNS_AT_A_TIME)]
+        given = {"MUTANT_EMULATORS": " ".join(hosts), "MUTANT_SCRATCH": str(scratch)}
+        command = [MUTMUT, "run", f"--max-children={RUNS_AT_A_TIME}", *names]
+        if subprocess.run(command, env=os.environ | given, check=False).returncode:
+            sys.exit("mutmut could not run the tests: do they pass?")
+
+
+def mutmut(*arguments: str) -> str:
+    done = subprocess.run([MUTMUT, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def change(mutant: str) -> Change:
+    lines = re.sub(r"\A(.*\n)*?@@.*\n", "", mutmut("show", mutant)).splitlines()
+    was, becomes = (" ".join(line[1:].strip() for line in lines if line[:1] == s) for s in "-+")
+    return Change(mutant.rpartition("__mutmut_")[0], was, becomes)
+
+
+def equivalent() -> dict[Change, str]:
+    """Return the mutants that no test can kill, and why."""
+    entries = tomllib.loads(EQUIVALENT.read_text("utf-8"))["mutant"]
+    return {Change(one["of"], one["was"], one["becomes"]): one["why"] for one in entries}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
