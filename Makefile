@@ -28,7 +28,8 @@ test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage report
 
 fuzz: $(VENV)/installed ## run the tests that make up their cases with many more, new ones each time
-	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_published_api.py --hypothesis-profile=fuzz $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_published_api.py tests/test_signing_safety.py \
+		--hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
 	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)

@@ -34,7 +34,7 @@ hypothesis.settings.register_profile(
     "bounded", hypothesis.settings.get_profile("all"), max_examples=80, derandomize=True
 )
 hypothesis.settings.register_profile(
-    "fuzz", hypothesis.settings.get_profile("all"), max_examples=5_000
+    "fuzz", hypothesis.settings.get_profile("all"), max_examples=2_000
 )
 hypothesis.settings.load_profile("bounded")
 
