@@ -6,13 +6,14 @@ import json
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from call_api.errors import Internal, Problem, UpstreamTimeout
-from call_api.logs import JsonLog, stack_trace
+from call_api.logs import JsonLog, RequestEntry, stack_trace
 from call_api.web import CallsApi
 from local.seed import sample_calls
 from tests.conftest import PROJECT, PutCall
@@ -47,7 +48,7 @@ def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
 
     assert list(entry) == FIELDS
     times = [entry.pop(name) for name in ("read_ms", "sign_ms", "total_ms")]
-    assert all(time > 0 for time in times)
+    assert all(isinstance(time, float) and 0 < time == round(time, 2) for time in times)
     assert times[0] + times[1] <= times[2] + 0.02  # each is rounded
     assert entry == {
         "severity": "INFO",
@@ -90,6 +91,16 @@ def test_what_is_known_of_a_refused_request_is_there(service: Service, acme_key:
     assert entry["sign_ms"] is None
 
 
+def test_times_are_milliseconds() -> None:
+    entry = RequestEntry("r-1", {}, started=perf_counter() - 1000)
+
+    assert 1_000_000 <= float(str(entry.fields(200, None)["total_ms"])) < 1_000_900
+
+
+def test_what_is_no_id_is_none_in_the_log(service: Service, acme_key: str) -> None:
+    assert entry_of(service, key=acme_key, target="/v2/calls/077")["call_id"] is None
+
+
 def test_an_id_keeps_all_its_digits(service: Service, acme_key: str) -> None:
     """Cloud Logging keeps numbers as doubles."""
     entry = entry_of(service, key=acme_key, target=f"/v2/calls/{2**63 - 1}?x=1")
@@ -103,6 +114,7 @@ def test_an_id_keeps_all_its_digits(service: Service, acme_key: str) -> None:
         ("traceparent", f"00-{TRACE}-{SPAN}-01", True),
         ("traceparent", f"00-{TRACE}-{SPAN}-00", False),
         ("traceparent", f"cc-{TRACE}-{SPAN}-03", True),
+        ("traceparent", f"00-{TRACE}-{SPAN}-1b", True),
         ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)};o=1", True),
         ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)}", False),
     ],
@@ -114,6 +126,12 @@ def test_an_entry_joins_its_trace(header: str, value: str, sampled: bool, servic
         f"logging.googleapis.com/{name}" for name in ("trace", "spanId", "trace_sampled")
     ]
     assert list(entry.values())[-3:] == [f"projects/{PROJECT}/traces/{TRACE}", SPAN, sampled]
+
+
+def test_a_trace_without_a_span_has_the_span_that_is_none(service: Service) -> None:
+    entry = entry_of(service, headers=[("X-Cloud-Trace-Context", TRACE)])
+
+    assert entry["logging.googleapis.com/spanId"] == "0" * 16
 
 
 @pytest.mark.parametrize(
