@@ -354,6 +354,42 @@ def test_a_slow_firestore_is_not_dead_for_good_after_a_failure() -> None:
     assert last is tuple
 
 
+def test_a_trial_that_is_not_answered_ends_and_another_begins() -> None:
+    attempts = itertools.count()
+
+    def answers(
+        _: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        if next(attempts) > 0:
+            time.sleep(BUDGET_SECONDS)
+        context.abort(grpc.StatusCode.INTERNAL, "s3cret")
+        yield from ()
+
+    async def reads(port: int) -> None:
+        store = FirestoreCalls(settings_for(port), no_credentials)
+        for seconds in (0.0, 2.0, 0.0):
+            with pytest.raises(CallsUnavailable):
+                await store.read(KEY, 77)
+            await asyncio.sleep(seconds)
+
+    with firestore_that(answers) as (port, asked):
+        asyncio.run(reads(port))
+
+    assert [len(each.request.documents) for each in asked] == [2, 1, 1]
+
+
+def test_how_a_trial_failed_is_not_what_others_are_told() -> None:
+    def answers(
+        _: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        context.abort(grpc.StatusCode.INTERNAL, "s3cret")
+        yield from ()
+
+    (_, told), _ = reads_one_by_one(answers)
+
+    assert str(told).endswith("Firestore has failed, and has not answered since")
+
+
 def test_what_a_trial_finds_wrong_with_the_settings_is_told() -> None:
     """Not "Firestore has failed", without end."""
     attempts = itertools.count()
