@@ -145,6 +145,12 @@ def settings(emulator_host: str, key_file: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def keyless_settings(settings: dict[str, str]) -> dict[str, str]:
+    """Set the same without a key file, so that links are signed through IAM."""
+    return {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
+
+
+@pytest.fixture(scope="session")
 def service(settings: dict[str, str], keys: dict[str, str]) -> Iterator[Service]:
     """Serve the function; at the end, its whole log must be free of secrets."""
     with served(settings) as running:

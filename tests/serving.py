@@ -16,6 +16,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ops.published import check_reply
 
 ROOT = Path(__file__).parent.parent
@@ -146,6 +148,17 @@ def wait_until_it_listens(process: subprocess.Popen[bytes], service: Service) ->
             time.sleep(0.02)
         else:
             return
+
+
+def held(process: subprocess.Popen[bytes]) -> tuple[int, int, int]:
+    """Count the descriptors, threads and bytes of the server and its workers."""
+    server = psutil.Process(process.pid)
+    processes = [server, *server.children(recursive=True)]
+    return (
+        sum(process.num_fds() for process in processes),
+        sum(process.num_threads() for process in processes),
+        sum(process.memory_info().rss for process in processes),
+    )
 
 
 def with_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -20,11 +20,6 @@ BUDGET_SECONDS = 4.0
 SLACK_SECONDS = 1.0
 
 
-@pytest.fixture(scope="module")
-def keyless_settings(settings: dict[str, str]) -> dict[str, str]:
-    return {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-
-
 @pytest.fixture
 def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
     with closing(GoogleCloud(authority, str(authority_file))) as cloud:

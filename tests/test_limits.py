@@ -1,10 +1,8 @@
 """Calls at the limits of what Firestore holds: right to the last character, in time and memory."""
 
-import re
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,7 +11,7 @@ from google.cloud import firestore
 
 from local.seed import sample_calls
 from tests.conftest import PutCall
-from tests.serving import Service, started
+from tests.serving import Service, held, started, wait_until_it_listens
 from tests.strategies import Value, wire_list, wire_map
 from tests.test_fuzz import KEY, KEYS, Wire, over, wire
 
@@ -234,42 +232,25 @@ def test_a_timestamp_out_of_range_is_no_timestamp(seconds: int, nanos: int, wire
 @pytest.fixture
 def process_and_service(
     settings: dict[str, str], keys: dict[str, str]
-) -> Iterator[tuple[int, Service]]:
+) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
     """A function of its own, whose memory nobody else's requests fill."""
     assert keys
     with started(settings) as (process, service):
-        while "listens":
-            try:
-                service.request("OPTIONS")
-                break
-            except ConnectionRefusedError:
-                assert process.poll() is None, service.output()
-                time.sleep(0.05)
-        yield process.pid, service
-
-
-def resident_mib(process: int) -> float:
-    """Return the memory of a process and its children, the server and its worker."""
-    kib = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError):  # that one has ended since
-            fields = dict(re.findall(r"(\w+):\s+(\d+)", status.read_text()))
-            if str(process) in {fields["Pid"], fields["PPid"]}:
-                kib += int(fields.get("VmRSS", 0))
-    return kib / 1024
+        wait_until_it_listens(process, service)
+        yield process, service
 
 
 def test_twenty_calls_of_1_mib_leave_little_behind(
-    process_and_service: tuple[int, Service], largest: Largest, acme_key: str
+    process_and_service: tuple[subprocess.Popen[bytes], Service], largest: Largest, acme_key: str
 ) -> None:
     process, service = process_and_service
     assert service.request(key=acme_key).status == 200
-    before = resident_mib(process)  # of a system without /proc it is 0, and nothing is compared
+    *_, before = held(process)
     for _ in range(20):
         target = f"/v2/calls/{largest.many['id']}"
         reply = service.request(target=target, key=acme_key, published=False)
         assert (reply.status, len(reply.json()["transcript"])) == (200, 5_000)
 
-    grown = resident_mib(process) - before
+    *_, after = held(process)
 
-    assert grown < GROWTH_MIB
+    assert (after - before) / MIB < GROWTH_MIB

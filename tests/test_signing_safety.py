@@ -243,9 +243,8 @@ def cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
 
 
 @pytest.fixture(scope="module")
-def keyless(cloud: GoogleCloud, settings: dict[str, str]) -> Iterator[Service]:
-    ours = {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-    with served(ours | cloud.environment) as service:
+def keyless(cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
+    with served(keyless_settings | cloud.environment) as service:
         yield service
 
 

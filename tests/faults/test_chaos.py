@@ -46,7 +46,7 @@ class Chaos(NamedTuple):
 
 @pytest.fixture
 def chaos(
-    settings: dict[str, str],
+    keyless_settings: dict[str, str],
     keys: dict[str, str],
     emulator_host: str,
     authority: trustme.CA,
@@ -59,8 +59,7 @@ def chaos(
         iam = stack.enter_context(link_to(cloud.iam.port))
         cloud.proxy.ports[IAM_HOST] = iam.port
         changes = {"FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{firestore.port}"} | cloud.environment
-        keyless = {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-        service = stack.enter_context(served(keyless | changes))
+        service = stack.enter_context(served(keyless_settings | changes))
         yield Chaos(service, (firestore, iam))
         assert "Traceback" not in service.output()
 

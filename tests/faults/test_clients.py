@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 import trustme
 
@@ -21,7 +20,7 @@ from tests.conftest import PutCall
 from tests.faults import FIGURES
 from tests.faults.link import LINGER_NOT
 from tests.google_cloud import GoogleCloud
-from tests.serving import STOP_SECONDS, Service, started, wait_until_it_listens
+from tests.serving import STOP_SECONDS, Service, held, started, wait_until_it_listens
 
 MIB = 2**20
 REST_SECONDS = 10.0  # for a server to see that its clients have left
@@ -35,19 +34,12 @@ class Running(NamedTuple):
     cloud: GoogleCloud
 
     def held(self) -> tuple[int, int, int]:
-        """Count the descriptors, threads and bytes of the server and its workers."""
-        server = psutil.Process(self.process.pid)
-        processes = [server, *server.children(recursive=True)]
-        return (
-            sum(process.num_fds() for process in processes),
-            sum(process.num_threads() for process in processes),
-            sum(process.memory_info().rss for process in processes),
-        )
+        return held(self.process)
 
 
 @pytest.fixture
 def running(
-    settings: dict[str, str],
+    keyless_settings: dict[str, str],
     keys: dict[str, str],
     authority: trustme.CA,
     authority_file: Path,
@@ -55,8 +47,7 @@ def running(
     assert keys  # the sample calls are there
     with ExitStack() as stack:
         cloud = stack.enter_context(closing(GoogleCloud(authority, str(authority_file))))
-        keyless = {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-        process, service = stack.enter_context(started(keyless | cloud.environment))
+        process, service = stack.enter_context(started(keyless_settings | cloud.environment))
         wait_until_it_listens(process, service)
         yield Running(service, process, cloud)
         assert "Traceback" not in service.output()

@@ -30,11 +30,10 @@ def lasting_link(authority: trustme.CA, authority_file: Path) -> Iterator[tuple[
 
 @pytest.fixture(scope="module")
 def keyless(
-    settings: dict[str, str], keys: dict[str, str], lasting_link: tuple[GoogleCloud, Link]
+    keyless_settings: dict[str, str], keys: dict[str, str], lasting_link: tuple[GoogleCloud, Link]
 ) -> Iterator[Service]:
     assert keys  # the sample calls are there
-    without_key = {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-    with served(without_key | lasting_link[0].environment) as service:
+    with served(keyless_settings | lasting_link[0].environment) as service:
         yield service
         assert "Traceback" not in service.output()
 
