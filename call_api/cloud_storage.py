@@ -3,10 +3,10 @@
 import asyncio
 import base64
 import re
-from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
-import httpx2
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import AsyncRetry, if_exception_type
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing, TokenState
@@ -20,11 +20,10 @@ from call_api.settings import DefaultCredentials, Settings, SettingsError
 
 URL_SECONDS = 3600
 SIGN_SECONDS = 4.0  # for all of a signature: credentials, token, connecting, retries
-_IAM = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts"
-_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+_IAM = "iamcredentials.googleapis.com"
 _HINT = {403: ": has it roles/iam.serviceAccountTokenCreator on itself?"}
+_PASSES = {429, *range(500, 600)}
 _RETRY = AsyncRetry(if_exception_type(SigningUnavailable), initial=0.05, timeout=3.0)
-_KEPT = httpx2.Limits(max_keepalive_connections=None, keepalive_expiry=60)  # saves TLS handshakes
 
 
 class RecordingUrls:
@@ -32,8 +31,7 @@ class RecordingUrls:
 
     def __init__(self, settings: Settings, default_credentials: DefaultCredentials) -> None:
         # Anonymous, since this client asks Cloud Storage nothing: it only builds URLs.
-        client = Client(project="unused", credentials=AnonymousCredentials())
-        self._bucket = client.bucket(settings.recordings_bucket)
+        self._bucket = Client("-", AnonymousCredentials()).bucket(settings.recordings_bucket)
         self._endpoint = settings.storage_endpoint
         self._default_credentials = default_credentials
         self._finding = asyncio.Lock()
@@ -72,7 +70,7 @@ class RecordingUrls:
             return self._signer
 
     def _url(self, object_name: str, call_id: int, signer: Signing) -> str:
-        extension = (_EXTENSION.search(object_name) or [""])[0]
+        extension = (re.search(r"\.[A-Za-z0-9]{1,8}\Z", object_name) or [""])[0]
         url: str = self._bucket.blob(object_name).generate_signed_url(
             version="v4",
             expiration=URL_SECONDS,
@@ -87,9 +85,7 @@ class RecordingUrls:
 class _Message(Signing):
     """Takes what the library wants signed: its own way to IAM costs a TLS connection each."""
 
-    signer = None
-    signer_email = ""
-    content = b""
+    signer, signer_email, content = None, "", b""
 
     def sign_bytes(self, message: bytes) -> bytes:
         self.content = message
@@ -101,50 +97,54 @@ class IamSigner:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials: Any = credentials  # only some of the library's kinds have an e-mail
-        self._fetch: asyncio.Task[None] | None = None
-        self._http: httpx2.AsyncClient | None = None
+        self._fetch: asyncio.Future[list[BaseException | None]] | None = None
+        self._http: Any = None  # aiohttp's client
 
     async def account(self) -> tuple[str, str]:
         """Return the service account's e-mail address, known with its first token, and a token."""
         if self._credentials.token_state is not TokenState.FRESH:
             # One fetch for all who wait, and not cancelled with the first whose budget ends.
             if self._fetch is None or self._fetch.done():
-                self._fetch = asyncio.create_task(self._fetch_token())
+                fetch = asyncio.to_thread(self._credentials.refresh, Request())
+                self._fetch = asyncio.gather(fetch, return_exceptions=True)
             if self._credentials.token_state is TokenState.INVALID:  # a stale one serves till then
                 await asyncio.shield(self._fetch)
         if self._credentials.token_state is TokenState.INVALID:
             raise SigningUnavailable("no access token for signBlob")
         return self._credentials.service_account_email, self._credentials.token
 
-    async def _fetch_token(self) -> None:
-        with suppress(GoogleAuthError):
-            await asyncio.to_thread(self._credentials.refresh, Request())
-
     @_RETRY
     async def sign(self, message: bytes) -> bytes:
         """Return IAM's signature."""
+        import aiohttp  # noqa: PLC0415  (0.1 s of a cold start, and a key file does without)
+
         email, token = await self.account()
-        http = self._http = self._http or httpx2.AsyncClient(timeout=None, limits=_KEPT)
+        url = f"https://{_IAM}/v1/projects/-/serviceAccounts/{email}:signBlob"
+        headers = {"Authorization": f"Bearer {token}"}
+        payload = {"payload": base64.b64encode(message).decode()}
+        if self._http is None:
+            # Found here, since aiohttp would look for it anew each time, and in a thread.
+            proxy = None if proxy_bypass(_IAM) else getproxies().get("https")
+            kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)  # saves TLS handshakes
+            self._http = aiohttp.ClientSession(connector=kept, proxy=proxy)
+        http = self._http
         try:
-            answer = await http.post(
-                f"{_IAM}/{email}:signBlob",
-                json={"payload": base64.b64encode(message).decode()},
-                headers={"Authorization": f"Bearer {token}"},
-            )
+            async with http.post(url, json=payload, headers=headers) as answer:
+                await answer.read()
         except asyncio.CancelledError:  # for want of an answer: other connections may be dead, too
             if http is self._http:
                 self._http, loop = None, asyncio.get_running_loop()  # closed when nobody uses them
-                loop.call_later(SIGN_SECONDS, lambda: loop.create_task(http.aclose()))
+                loop.call_later(SIGN_SECONDS, lambda: loop.create_task(http.close()))
             raise
-        except (httpx2.TransportError, OSError) as error:  # ssl.SSLError slips through the library
+        except (aiohttp.ClientError, OSError) as error:
             raise SigningUnavailable(f"signBlob: {type(error).__name__}") from error
-        status = f"signBlob answered {answer.status_code}"
-        if answer.is_server_error or answer.status_code == httpx2.codes.TOO_MANY_REQUESTS:
-            raise SigningUnavailable(status)
-        if answer.status_code == httpx2.codes.UNAUTHORIZED:
+        said = f"signBlob answered {answer.status}"
+        if answer.status in _PASSES:
+            raise SigningUnavailable(said)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
             self._credentials.token = None  # refused before its time: the next request gets another
-        if not answer.is_success:
-            raise Internal(status + _HINT.get(answer.status_code, ""))
-        if signature := base64.b64decode(answer.json()["signedBlob"], validate=True):
+        if answer.status != HTTPStatus.OK:
+            raise Internal(said + _HINT.get(answer.status, ""))
+        if signature := base64.b64decode((await answer.json())["signedBlob"], validate=True):
             return signature
         raise Internal("signBlob answered no signature")

@@ -101,7 +101,9 @@ def test_a_failure_that_lasts_is_503_inside_the_budget(
     status, code, message, seconds = problem_of(keyless, acme_key)
 
     assert (status, code) == (503, "signing_unavailable")
-    reason = "signBlob: RemoteProtocolError" if failure == DROP else f"signBlob answered {failure}"
+    reason = (
+        "signBlob: ServerDisconnectedError" if failure == DROP else f"signBlob answered {failure}"
+    )
     assert message.endswith(reason)
     assert seconds < BUDGET_SECONDS + SLACK_SECONDS
     assert cloud.iam.requests - before > 2

@@ -362,6 +362,6 @@ def test_the_rendering_has_a_new_number_when_it_changes() -> None:
     rendered = [
         Call.model_validate(call).render("https://x") for call in (sample_calls()[77], bare)
     ]
-    fingerprint = sha256("\n".join(rendered).encode()).hexdigest()[:16]
+    fingerprint = sha256(b"\n".join(rendered)).hexdigest()[:16]
 
     assert (RENDERING, fingerprint) == (1, "446a04f5fc912ee9")

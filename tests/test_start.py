@@ -1,0 +1,42 @@
+"""What a start leaves behind: nothing imported in vain, and nothing for the collector to look at."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.serving import ROOT, measuring
+
+REPORT = """
+import gc, json, sys, main
+found = {"collects": gc.isenabled(), "frozen": gc.get_freeze_count(), "modules": [*sys.modules]}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def start(settings: dict[str, str]) -> dict[str, object]:
+    """Import the function as the framework does, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT],
+        cwd=ROOT,
+        env=settings | measuring(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_collections_are_on_again_and_skip_what_was_imported(start: dict[str, object]) -> None:
+    assert start["collects"] is True
+    assert isinstance(start["frozen"], int)
+    assert start["frozen"] > 100_000
+
+
+def test_what_only_keyless_signing_needs_is_not_imported(start: dict[str, object]) -> None:
+    assert isinstance(start["modules"], list)
+    assert "google.cloud.storage" in start["modules"]
+    assert "aiohttp" not in start["modules"]
