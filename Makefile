@@ -10,7 +10,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help run emulators test fuzz soak test-emulators mutants lint types smoke audit lock clean
+.PHONY: help run emulators test fuzz soak bench test-emulators test-bench mutants lint types smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,8 +34,14 @@ fuzz: $(VENV)/installed ## run the tests that make up their cases with many more
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
 	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
 
+bench: $(VENV)/installed ## compare the function with four other servers under the same load; 8 minutes
+	@exec $(BIN)/python -m bench
+
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
 	$(BIN)/python -m pytest tests/emulators $(PYTEST_ARGS)
+
+test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as short as can be
+	$(BIN)/python -m pytest tests/bench $(PYTEST_ARGS)
 
 mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; 20 minutes
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
@@ -52,11 +58,12 @@ smoke: $(VENV)/installed ## check the function at URL, with KEY from the environ
 types: $(VENV)/installed ## check types with mypy, strict
 	$(BIN)/mypy
 
-# The Firebase CLI is 480 packages that see samples alone, without credentials: only what is critical
-# there fails, or the audit would fail for weeks on what waits for its makers.
+# What npm installs (the Firebase CLI alone is 480 packages) sees samples alone, without credentials: only
+# what is critical there fails, or the audit would fail for weeks on what waits for its makers.
 audit: $(VENV)/installed ## look the locked packages up among the known vulnerabilities
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(LOCKS:%=--requirement %)
 	npm --prefix local/firebase audit --package-lock-only --audit-level=critical
+	npm --prefix bench/peers/node audit --package-lock-only --audit-level=critical
 
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
 	$(COMPILE) requirements.txt pyproject.toml

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import re
 import subprocess
 import tomllib
@@ -41,6 +42,16 @@ def test_a_lock_pins_what_is_declared_with_hashes(name: str) -> None:
         version, _ = pins[requirement.name]
         assert requirement.specifier.contains(version), requirement
     assert all(hashes for _, hashes in pins.values())
+
+
+@pytest.mark.parametrize("folder", ["bench/peers/node", "local/firebase"])
+def test_every_package_of_npm_is_locked_by_its_hash_and_to_no_machine(folder: str) -> None:
+    packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
+    assert [name for name in packages if name and "integrity" not in packages[name]] == []
+    places = {
+        package.get("resolved", "https://registry.npmjs.org/") for package in packages.values()
+    }
+    assert [place for place in places if not place.startswith("https://registry.npmjs.org/")] == []
 
 
 def test_what_is_tested_is_what_is_deployed() -> None:

@@ -1,0 +1,75 @@
+"""`make bench`: five servers before one emulator, the same load on each, in turn."""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+
+from google.cloud import firestore
+
+from bench import node
+from bench.measure import Bench, store_hour
+from bench.plot import plot
+from bench.report import machine, report
+from bench.servers import SERVERS
+from bench.upstreams import upstreams
+from local.emulator import firestore_emulator
+from local.seed import PROJECT
+from local.signer import new_signer
+from local.stack import BUCKET, SIGNER, seeded, until_interrupted
+
+ROUNDS, SECONDS = 5, 1.5
+
+
+def main() -> None:
+    """Run until done or interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
+    parser.add_argument("--output", type=Path, help="a folder for what is written")
+    options = parser.parse_args()
+    if options.output is None:
+        if (options.rounds, options.seconds) != (ROUNDS, SECONDS):
+            parser.error("give --output: a run of another length is not what this folder keeps.")
+        options.output = Path(__file__).parent
+    until_interrupted(partial(_run, options))
+
+
+def _run(options: argparse.Namespace, folder: Path) -> None:
+    node.install()
+    with firestore_emulator() as emulator, upstreams(emulator, folder) as upstream:
+        key = seeded(emulator)["org_acme"]
+        store_hour(firestore.Client(PROJECT))
+        bench = Bench(options.seconds, folder, key, _settings(emulator, folder), upstream)
+        print("counting upstream calls …", flush=True)
+        servers = bench.counted()
+        for number in range(options.rounds):
+            for name in _rotated(list(SERVERS), number):
+                print(f"round {number + 1} of {options.rounds}: {name} …", flush=True)
+                bench.measure(name, servers[name])
+    results = {**machine(), "rounds": options.rounds, "servers": servers}
+    options.output.mkdir(exist_ok=True)
+    (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.output / "results.svg").write_text(plot(results))
+    (options.output / "results.md").write_text(report(results))
+    print(report(results))
+
+
+def _rotated(names: list[str], by: int) -> list[str]:
+    by %= len(names)
+    return names[by:] + names[:by]
+
+
+def _settings(emulator: str, folder: Path) -> dict[str, str]:
+    key_file = folder / "signer.json"
+    key_file.write_text(json.dumps(new_signer(SIGNER)[0]))
+    return {
+        "RECORDINGS_BUCKET": BUCKET,
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+        "FIRESTORE_EMULATOR_HOST": emulator,
+        "RECORDING_SIGNER_KEY_FILE": str(key_file),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The servers that the function is compared with, each as it would be deployed."""
