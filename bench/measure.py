@@ -1,8 +1,8 @@
-"""What is measured of one server: its start, the load in each case, its upstream calls."""
+"""What is measured: a server's start, the load in each case, its upstream calls."""
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -74,22 +74,31 @@ class Bench:
                 longer.under_load(servers["limit"], case, WARM_UP_CLIENTS)
         return results
 
-    def measure(self, name: str, results: Results) -> None:
-        """Add the figures of one round to a server's results."""
-        with running(name, self.settings, self.folder) as server:
-            results["cold_start_s"].append(self._first(server))
-            self.under_load(server, "small", WARM_UP_CLIENTS)
-            for case in SERVERS[name].cases:
-                if case != "delayed":
-                    self._add(server, case, results["cases"][case])
-            results["memory_mib"].append(server.memory_mib())
-        if "delayed" in SERVERS[name].cases:
-            keyless = {k: v for k, v in self._delayed.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-            with running(name, keyless, self.folder) as server:
-                self._first(server)
-                results["upstream_calls"]["keyless"] = self._counted(server, "delayed")
-                self.under_load(server, "delayed", WARM_UP_CLIENTS)
-                self._add(server, "delayed", results["cases"]["delayed"])
+    def measure(self, names: Sequence[str], results: Mapping[str, Results]) -> None:
+        """Add the figures of one round, in which the servers take turns in this order.
+
+        They do so in each case, since a machine's speed may wander within half a minute: those who
+        are compared have had the same seconds of it.
+        """
+        keyless = {k: v for k, v in self._delayed.items() if k != "RECORDING_SIGNER_KEY_FILE"}
+        with ExitStack() as stack:
+            servers: dict[str, Running] = {}
+            for name in names:
+                servers[name] = stack.enter_context(running(name, self.settings, self.folder))
+                results[name]["cold_start_s"].append(self._first(servers[name]))
+            for case in ("small", "hour", "unchanged"):
+                self._take_turns(servers, case, results)
+            for name, server in servers.items():
+                results[name]["memory_mib"].append(server.memory_mib())
+        with ExitStack() as stack:
+            servers = {}
+            for name in names:
+                if "delayed" in SERVERS[name].cases:
+                    servers[name] = stack.enter_context(running(name, keyless, self.folder))
+                    self._first(servers[name])
+                    calls = self._counted(servers[name], "delayed")
+                    results[name]["upstream_calls"]["keyless"] = calls
+            self._take_turns(servers, "delayed", results)
 
     @property
     def _delayed(self) -> dict[str, str]:
@@ -110,10 +119,17 @@ class Bench:
         after = counts(self.upstream)
         return {name: (after[name] - before[name]) / COUNTED for name in after}
 
-    def _add(self, server: Running, case: str, results: Results) -> None:
+    def _take_turns(
+        self, servers: Mapping[str, Running], case: str, results: Mapping[str, Results]
+    ) -> None:
+        measured = {name: one for name, one in servers.items() if case in SERVERS[name].cases}
+        for server in measured.values():
+            self.under_load(server, case, WARM_UP_CLIENTS)
         for clients in CLIENTS[case]:
-            for figure, value in self.under_load(server, case, clients).items():
-                results[str(clients)].setdefault(figure, []).append(value)
+            for name, server in measured.items():
+                found = results[name]["cases"][case][str(clients)]
+                for figure, value in self.under_load(server, case, clients).items():
+                    found.setdefault(figure, []).append(value)
 
     def under_load(self, server: Running, case: str, clients: int) -> Figures:
         """Return what the server does under the load of so many clients."""

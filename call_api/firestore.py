@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC
 from functools import partial
@@ -85,13 +84,15 @@ class FirestoreCalls:
         names = [key_name] if call_id is None else [key_name, call_name]
         request = _Request(database=database, documents=names, mask={"field_paths": _FIELDS})
         found: dict[str, Document] = {}
-        async for response in await batch_get(request, timeout=READ_SECONDS):
-            if response is None:
-                raise Internal("Firestore: an answer nested too deep for protobuf")
-            document = response.found
-            if document.name:  # empty in the answer for a document that does not exist
-                fields = partial(_decoded_map, document.fields)
-                found[document.name] = Document(fields, document.update_time.ToNanoseconds())
+        try:
+            async for response in batch_get(request, timeout=READ_SECONDS):
+                if response is None:
+                    raise Internal("Firestore: an answer nested too deep for protobuf")
+                if (document := response.found).name:  # empty where there is no such document
+                    fields = partial(_decoded_map, document.fields)
+                    found[document.name] = Document(fields, document.update_time.ToNanoseconds())
+        except grpc.RpcError as error:
+            raise exceptions.from_grpc_error(error) from error
         self._failing = False
         return found.get(key_name), found.get(call_name)
 
@@ -113,8 +114,7 @@ class FirestoreCalls:
                 channel = grpc.aio.insecure_channel(emulator, _OPTIONS)
                 metadata.append(("authorization", "Bearer owner"))  # its rules bind others
             method = channel.unary_stream(_METHOD, _Request.SerializeToString, _Response.FromString)
-            batch_get = partial(grpc_helpers_async.wrap_errors(method), metadata=metadata)
-            self._connection = database, batch_get, channel  # which would be closed if unreferenced
+            self._connection = database, partial(method, metadata=metadata), channel  # kept open
             return self._connection
 
 
@@ -129,11 +129,11 @@ def _problem(error: Exception) -> Problem:
     return problem(f"Firestore: {type(error).__name__}")
 
 
-def _decoded_map(fields: Mapping[str, types.Value]) -> dict[str, object]:
+def _decoded_map(fields: Any) -> dict[str, object]:
     return {name: _decoded(fields[name]) for name in fields}  # `items` is Python, and slow
 
 
-def _decoded(value: types.Value) -> object:
+def _decoded(value: Any) -> object:
     """Return a value as Python has it; one of another type stays, an object that no field takes."""
     if text := value.string_value:  # first, since a long call is texts: this halves its decoding
         return text
