@@ -5,7 +5,7 @@ The platform imports this module before it forks its workers, so nothing is cont
 
 import gc
 
-gc.disable()  # while all below is imported: in vain, collections would take a quarter of the time
+gc.disable()  # while all below is imported: collections would find nothing, and take their time
 
 import functools
 import os
@@ -33,6 +33,8 @@ def default_credentials() -> tuple[Credentials, str | None]:
 
 def calls_api(settings: Settings) -> CallsApi:
     """Put the function together."""
+    if settings.signer_key_file is None:  # then it signs through IAM
+        import aiohttp  # noqa: F401, PLC0415  (here, since a request would hold up all others)
     return CallsApi(
         store=FirestoreCalls(settings, default_credentials),
         signer=RecordingUrls(settings, default_credentials),

@@ -66,7 +66,11 @@ def needs(
     busy_ms = signed * cpu[signer] + f["unchanged"] * cpu["304"]
     open_ms = busy_ms + f["read_ms"] + (signed * f["sign_ms"] if signer == "IAM" else 0)
     # Instances for one request a second; whole ones are counted below, and 4.0000000001 is four.
-    shares = busy_ms / f["cpus"] / f["target"] / 1e3, open_ms / f["concurrency"] / f["target"] / 1e3
+    # More than one vCPU is paid for, but the function's one process has one event loop.
+    shares = (
+        busy_ms / min(1, f["cpus"]) / f["target"] / 1e3,
+        open_ms / f["concurrency"] / f["target"] / 1e3,
+    )
     by_cpu, by_concurrency = (math.ceil(rate * share - 1e-6) for share in shares)
     needed = f"`MAX_INSTANCES={max(by_cpu, by_concurrency)}`"
     limits = [
@@ -84,12 +88,13 @@ def costs(rate: float, instances: int, f: Mapping[str, float]) -> dict[str, floa
     gib = {name: millions * 1e6 * f[name] / 2**30 for name in f if name.endswith("_bytes")}
     steady = f["cpus"] * f["steady_cpu_second"] + f["gib"] * f["steady_gib_second"]
     more = max(0, millions - 1000)
+    spare_gib = max(0, f["log_free_gib"] - gib["log_bytes"])
     parts = {
         "Cloud Run": seconds * (f["cpus"] * f["cpu_second"] + f["gib"] * f["gib_second"]),
         "request fee": millions * f["million_requests"],
         "Firestore": millions * f["reads"] * f["million_reads"],
         "log": max(0, gib["log_bytes"] - f["log_free_gib"]) * f["log_gib"],
-        "Cloud Run's log": gib["run_log_bytes"] * f["log_gib"],
+        "Cloud Run's log": max(0, gib["run_log_bytes"] - spare_gib) * f["log_gib"],
         "egress": gib["answer_bytes"] * (1 - f["unchanged"]) * f["egress_gib"],
     }
     return parts | {
@@ -126,7 +131,8 @@ def report(results: Mapping[str, Any], f: Mapping[str, float], rates: Iterable[f
     warm = MONTH * (f["cpus"] * f["idle_cpu_second"] + f["gib"] * f["gib_second"])
     columns = "instances by CPU", "by concurrency", "limits reached", "set", "Firestore's ramp"
     return (
-        f"CPU of a request on {results['date']}: {measured}.\n\n{table(head + columns, scale)}\n"
+        f"CPU of a request on {results['date']}, on one core of {results['machine']['cpu']} with Python"
+        f" {results['machine']['python']}: {measured}.\n\n{table(head + columns, scale)}\n"
         f"Dollars a month; an instance kept warm and idle is ${warm:,.2f} more:\n\n"
         + table((*head, *costs(1, 1, f)), dollars)
     )

@@ -112,12 +112,12 @@ async def load(
 async def _answered(
     protocols: Sequence[_Client], seconds: float, failed: asyncio.Future[None]
 ) -> None:
-    """Wait for so long, and longer until there is an answer."""
+    """Wait for so long, and longer until each client has an answer: the slow ones count, too."""
     deadline = perf_counter() + ANSWER_SECONDS
     await asyncio.wait([failed], timeout=seconds)
-    while not failed.done() and not any(protocol.seconds for protocol in protocols):
+    while not failed.done() and not all(protocol.seconds for protocol in protocols):
         if perf_counter() > deadline:
-            raise LoadError(f"left all clients waiting for {ANSWER_SECONDS:g} s.")
+            raise LoadError(f"left a client waiting for {ANSWER_SECONDS:g} s.")
         await asyncio.wait([failed], timeout=seconds)
     if failed.done():
         failed.result()

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -113,9 +114,13 @@ class Running:
         return sum(sum(each.cpu_times()[:2]) for each in self._tree())
 
     def memory_mib(self) -> float:
-        """Return what the tree holds; pages that processes share count once, where that is known."""
-        held = [each.memory_full_info() for each in self._tree()]
-        return sum(getattr(info, "pss", info.rss) for info in held) / 2**20
+        """Return what the tree holds; the pages of a forked worker and of its parent count once.
+
+        Not the proportional size (PSS) of all pages: those of libraries would be shared with the
+        other servers, which run beside it here and nowhere else.
+        """
+        kept = [_memory_kib(each.pid) for each in self._tree()]
+        return (sum(own for own, _ in kept) + max(files for _, files in kept)) / 1024
 
     def _tree(self) -> list[psutil.Process]:
         server = psutil.Process(self._process.pid)
@@ -154,3 +159,15 @@ def running(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[Ru
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # it holds nothing that is worth an orderly end
         process.wait()
+
+
+def _memory_kib(pid: int) -> tuple[int, int]:
+    """Return a process's share of memory without a file behind it, and what it has of files."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except FileNotFoundError:  # not Linux, which alone tells them apart
+        return psutil.Process(pid).memory_info().rss // 1024, 0
+    found = {
+        name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)
+    }
+    return found["Pss_Anon"], found["Rss"] - found["Anonymous"]

@@ -103,12 +103,13 @@ class IamSigner:
     async def account(self) -> tuple[str, str]:
         """Return the service account's e-mail address, known with its first token, and a token."""
         if self._credentials.token_state is not TokenState.FRESH:
-            # One fetch for all who wait, and not cancelled with the first whose budget ends.
-            if self._fetch is None or self._fetch.done():
+            if self._fetch is None or self._fetch.done():  # one for all who wait
                 fetch = asyncio.to_thread(self._credentials.refresh, Request())
                 self._fetch = asyncio.gather(fetch, return_exceptions=True)
             if self._credentials.token_state is TokenState.INVALID:  # a stale one serves till then
-                await asyncio.shield(self._fetch)
+                (failure,) = await asyncio.shield(self._fetch)  # which the others still wait for
+                if failure is not None and not isinstance(failure, GoogleAuthError):
+                    raise failure
         if self._credentials.token_state is TokenState.INVALID:
             raise SigningUnavailable("no access token for signBlob")
         return self._credentials.service_account_email, self._credentials.token
@@ -116,20 +117,19 @@ class IamSigner:
     @_RETRY
     async def sign(self, message: bytes) -> bytes:
         """Return IAM's signature."""
-        import aiohttp  # noqa: PLC0415  (0.1 s of a cold start, and a key file does without)
+        import aiohttp  # noqa: PLC0415  (0.1 s of a start that a key file does without)
 
         email, token = await self.account()
         url = f"https://{_IAM}/v1/projects/-/serviceAccounts/{email}:signBlob"
         headers = {"Authorization": f"Bearer {token}"}
         payload = {"payload": base64.b64encode(message).decode()}
         if self._http is None:
-            # Found here, since aiohttp would look for it anew each time, and in a thread.
-            proxy = None if proxy_bypass(_IAM) else getproxies().get("https")
+            proxy = None if proxy_bypass(_IAM) else getproxies().get("https")  # once, not each time
             kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)  # saves TLS handshakes
             self._http = aiohttp.ClientSession(connector=kept, proxy=proxy)
         http = self._http
         try:
-            async with http.post(url, json=payload, headers=headers) as answer:
+            async with http.post(url, json=payload, headers=headers, allow_redirects=False) as answer:
                 await answer.read()
         except asyncio.CancelledError:  # for want of an answer: other connections may be dead, too
             if http is self._http:
@@ -145,6 +145,6 @@ class IamSigner:
             self._credentials.token = None  # refused before its time: the next request gets another
         if answer.status != HTTPStatus.OK:
             raise Internal(said + _HINT.get(answer.status, ""))
-        if signature := base64.b64decode((await answer.json())["signedBlob"], validate=True):
+        if signature := base64.b64decode((await answer.json(content_type=None))["signedBlob"], validate=True):
             return signature
         raise Internal("signBlob answered no signature")

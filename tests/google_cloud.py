@@ -162,7 +162,7 @@ class _IamHandler(_Handler):
         if plan == DROP:
             self.close_connection = True
         elif isinstance(plan, int):
-            self.answer(plan, {"error": {"message": "s3cret of IAM"}})
+            self.answer(plan, {"error": {"message": "s3cret of IAM"}}, {"Location": self.path})
         elif not iam.metadata.accepts(self.headers["Authorization"]):
             self.answer(401, {})
         elif self.path != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob":

@@ -33,7 +33,9 @@ COLUMNS = [
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({"date": "2026-11-23", "servers": {"function": {"cases": CASES}}}))
+    machine = {"cpu": "a core", "python": "3.11.7"}
+    servers = {"function": {"cases": CASES}}
+    path.write_text(json.dumps({"date": "2026-11-23", "machine": machine, "servers": servers}))
     return path
 
 
@@ -224,3 +226,16 @@ def test_it_reads_what_was_measured_here(results: Path) -> None:
 
     assert [row[0] for row in scale[1:]] == ["10", "10", "1,000", "1,000", "10,000", "10,000"]
     assert [row[:2] for row in dollars] == [row[:2] for row in scale]
+
+
+def test_what_is_free_of_the_log_is_free_of_both_logs(results: Path) -> None:
+    """At 10 requests/s they are 32 of 50 GiB together, at 20 they are 64."""
+    assert costs("--results", results, "--rates", "10")["Cloud Run's log"] == "$0"
+    assert costs("--results", results, "--rates", "20")["log"] == "$0"
+    assert costs("--results", results, "--rates", "20")["Cloud Run's log"] == "$7"
+
+
+def test_a_second_vcpu_is_paid_for_and_answers_nothing(results: Path) -> None:
+    one, two = (tables("--results", results, "--set", f"cpus={n}")[0] for n in (1, 2))
+
+    assert [row[2] for row in one] == [row[2] for row in two]

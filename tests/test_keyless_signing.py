@@ -1,5 +1,6 @@
 """Signing without a key: through IAM, as the service account that the metadata server names."""
 
+import asyncio
 import statistics
 import time
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trustme
+from google.auth.credentials import TokenState
 
+from call_api.cloud_storage import IamSigner
 from tests.conftest import PutCall
 from tests.google_cloud import DROP, EMAIL, HANG, NOTHING, GoogleCloud
 from tests.serving import Service, served
@@ -122,7 +125,7 @@ def test_a_missing_role_is_ours_to_mend_and_named(
     assert cloud.iam.requests - before == 1
 
 
-@pytest.mark.parametrize("refusal", [400, 404])
+@pytest.mark.parametrize("refusal", [302, 307, 400, 404])
 def test_another_refusal_is_not_retried_either(
     refusal: int, keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
@@ -181,6 +184,18 @@ def test_a_token_that_runs_out_is_replaced(
         while new_cloud.metadata.tokens < 3:
             assert service.request(key=acme_key).status == 200
             assert time.monotonic() < deadline
+
+
+def test_a_defect_in_a_refresh_is_not_told_as_an_outage() -> None:
+    class Defective:
+        token_state = TokenState.INVALID
+
+        def refresh(self, _: object) -> None:
+            raise ZeroDivisionError
+
+    signer = IamSigner(Defective())  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(signer.account())
 
 
 def test_requests_that_come_together_wait_for_one_token(

@@ -15,8 +15,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module")
-def start(settings: dict[str, str]) -> dict[str, object]:
+def imported(settings: dict[str, str]) -> dict[str, object]:
     """Import the function as the framework does, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", REPORT],
@@ -30,6 +29,11 @@ def start(settings: dict[str, str]) -> dict[str, object]:
     return found
 
 
+@pytest.fixture(scope="module")
+def start(settings: dict[str, str]) -> dict[str, object]:
+    return imported(settings)
+
+
 def test_collections_are_on_again_and_skip_what_was_imported(start: dict[str, object]) -> None:
     assert start["collects"] is True
     assert isinstance(start["frozen"], int)
@@ -40,3 +44,12 @@ def test_what_only_keyless_signing_needs_is_not_imported(start: dict[str, object
     assert isinstance(start["modules"], list)
     assert "google.cloud.storage" in start["modules"]
     assert "aiohttp" not in start["modules"]
+
+
+def test_without_a_key_file_it_is_imported_before_the_first_request(
+    keyless_settings: dict[str, str],
+) -> None:
+    modules = imported(keyless_settings)["modules"]
+
+    assert isinstance(modules, list)
+    assert "aiohttp" in modules

@@ -1,6 +1,6 @@
 """The limit: both documents in one raw gRPC read, one RSA signature, a constant answer.
 
-Nothing that reads and signs under this server can take less.
+What any function of this kind has to do under this server, and nothing else.
 """
 
 import functools
