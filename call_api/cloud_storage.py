@@ -122,14 +122,14 @@ class IamSigner:
         email, token = await self.account()
         url = f"https://{_IAM}/v1/projects/-/serviceAccounts/{email}:signBlob"
         headers = {"Authorization": f"Bearer {token}"}
-        payload = {"payload": base64.b64encode(message).decode()}
+        blob = {"payload": base64.b64encode(message).decode()}
         if self._http is None:
             proxy = None if proxy_bypass(_IAM) else getproxies().get("https")  # once, not each time
             kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)  # saves TLS handshakes
             self._http = aiohttp.ClientSession(connector=kept, proxy=proxy)
         http = self._http
         try:
-            async with http.post(url, json=payload, headers=headers, allow_redirects=False) as answer:
+            async with http.post(url, json=blob, headers=headers, allow_redirects=False) as answer:
                 await answer.read()
         except asyncio.CancelledError:  # for want of an answer: other connections may be dead, too
             if http is self._http:
