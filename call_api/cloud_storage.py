@@ -145,6 +145,6 @@ class IamSigner:
             self._credentials.token = None  # refused before its time: the next request gets another
         if answer.status != HTTPStatus.OK:
             raise Internal(said + _HINT.get(answer.status, ""))
-        if signature := base64.b64decode((await answer.json(content_type=None))["signedBlob"], validate=True):
-            return signature
+        if signed := (await answer.json(content_type=None))["signedBlob"]:
+            return base64.b64decode(signed, validate=True)
         raise Internal("signBlob answered no signature")
