@@ -18,7 +18,7 @@ from local.seed import PROJECT
 from local.signer import new_signer
 from local.stack import BUCKET, SIGNER, seeded, until_interrupted
 
-ROUNDS, SECONDS = 5, 1.0
+ROUNDS, SECONDS = 5, 0.8
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDo
 EMAIL = "function@demo-tests.iam.gserviceaccount.com"
 PROJECT = "project-of-the-credentials"
 IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
-DROP, HANG, NOTHING = "drop", "hang", "nothing"
+DROP, HANG, NOTHING, PLAIN = "drop", "hang", "nothing", "plain"
 HANG_SECONDS = 12.0  # longer than any request may take
 
 
@@ -172,7 +172,8 @@ class _IamHandler(_Handler):
                 iam.signatures += 1
             signature = iam.key.sign(base64.b64decode(body["payload"]), PKCS1v15(), SHA256())
             blob = "" if plan == NOTHING else base64.b64encode(signature).decode()
-            self.answer(200, {"keyId": "1", "signedBlob": blob})
+            signed = {"keyId": "1", "signedBlob": blob}
+            self.answer(200, json.dumps(signed) if plan == PLAIN else signed)
 
 
 class Proxy(_Server):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import pytest
@@ -110,9 +111,10 @@ def test_key_and_call_come_in_one_round_trip() -> None:
         (answer,) = read(port)
 
     assert fields_of(answer) == ({"org_id": "org_acme"}, sample_calls()[77])
-    ((request, _),) = asked
+    ((request, metadata),) = asked
     database = "projects/demo-tests/databases/(default)"
     assert request.database == database
+    assert unquote(metadata["x-goog-request-params"]) == f"database={database}"  # AIP-4222
     assert request.documents == [
         f"{database}/documents/api_keys/{hashlib.sha256(KEY.encode()).hexdigest()}",
         f"{database}/documents/calls/77",

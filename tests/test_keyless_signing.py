@@ -15,7 +15,7 @@ from google.auth.credentials import TokenState
 
 from call_api.cloud_storage import IamSigner
 from tests.conftest import PutCall
-from tests.google_cloud import DROP, EMAIL, HANG, NOTHING, GoogleCloud
+from tests.google_cloud import DROP, EMAIL, HANG, NOTHING, PLAIN, GoogleCloud
 from tests.serving import Service, served
 from tests.test_signing import NAMES, check_v4
 
@@ -136,6 +136,15 @@ def test_another_refusal_is_not_retried_either(
     assert (status, code) == (500, "internal")
     assert message.endswith(f"signBlob answered {refusal}")
     assert cloud.iam.requests - before == 1
+
+
+def test_a_signature_counts_whatever_type_of_content_it_is_called(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    cloud.iam.planned.append(PLAIN)
+
+    assert keyless.request(key=acme_key).status == 200
+    assert not cloud.iam.planned
 
 
 def test_an_answer_without_a_signature_is_never_a_link(

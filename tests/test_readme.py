@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from call_api.schema import Call
@@ -64,3 +66,16 @@ def test_every_linked_file_exists() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
 
     assert [link for link in links if not Path(ROOT, link).exists()] == []
+
+
+def test_the_benchmark_s_tables_are_those_of_the_run_that_is_kept() -> None:
+    assert (ROOT / "bench" / "results.md").read_text("utf-8").strip() in README
+
+
+def test_the_tables_of_capacity_are_the_script_s() -> None:
+    command = [sys.executable, "-m", "bench.capacity"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    scale, dollars, _ = re.findall(r"(?:^\|.*\|\n)+", printed, re.MULTILINE)
+
+    assert scale in README
+    assert dollars in README
