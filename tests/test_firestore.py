@@ -392,6 +392,52 @@ def test_how_a_trial_failed_is_not_what_others_are_told() -> None:
     assert str(told).endswith("Firestore has failed, and has not answered since")
 
 
+def test_a_read_behind_a_trial_keeps_within_the_budget_with_it() -> None:
+    attempts = itertools.count()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        attempt = next(attempts)
+        if attempt == 0:
+            context.abort(grpc.StatusCode.INTERNAL, "s3cret")
+        if attempt > 1:  # behind the trial
+            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
+        yield from both_documents(request)
+
+    async def second(port: int) -> tuple[type, float]:
+        store = FirestoreCalls(settings_for(port), no_credentials)
+        await asyncio.gather(store.read(KEY, 77), return_exceptions=True)
+        started = time.monotonic()
+        (answer,) = await asyncio.gather(store.read(KEY, 77), return_exceptions=True)
+        return type(answer), time.monotonic() - started
+
+    with firestore_that(answers) as (port, _):
+        answer, seconds = asyncio.run(second(port))
+
+    assert answer is UpstreamTimeout
+    assert seconds < BUDGET_SECONDS - 0.2
+
+
+def test_a_connection_over_which_a_failure_was_told_is_kept() -> None:
+    """It works: a new one would be a TLS handshake for nothing."""
+    peers: set[str] = set()
+    attempts = itertools.count()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        peers.add(context.peer())
+        if next(attempts) == 0:
+            context.abort(grpc.StatusCode.INTERNAL, "s3cret")
+        yield from both_documents(request)
+
+    (_, answered), _ = reads_one_by_one(answers)
+
+    assert isinstance(answered, tuple)
+    assert len(peers) == 1
+
+
 def test_what_a_trial_finds_wrong_with_the_settings_is_told() -> None:
     """Not "Firestore has failed", without end."""
     attempts = itertools.count()
