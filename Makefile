@@ -34,7 +34,7 @@ fuzz: $(VENV)/installed ## run the tests that make up their cases with many more
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
 	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
 
-bench: $(VENV)/installed ## compare the function with four other servers under the same load; 8 minutes
+bench: $(VENV)/installed ## compare the function with four other servers under the same load; 7 minutes
 	@exec $(BIN)/python -m bench
 
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
@@ -43,7 +43,7 @@ test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suit
 test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as short as can be
 	$(BIN)/python -m pytest tests/bench $(PYTEST_ARGS)
 
-mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; 20 minutes
+mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; most of an hour
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt

@@ -512,10 +512,18 @@ def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
     authority: trustme.CA, authority_file: Any
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
+
+    def more_than_grpc_takes_by_default(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for response in both_documents(request):
+            response.found.fields["padding"] = Value(string_value="x" * 5 * 2**20)
+            yield response
+
     certificate = authority.issue_cert(FIRESTORE_HOST)
     with (
         closing(GoogleCloud(authority, str(authority_file))) as cloud,
-        firestore_that(both_documents, certificate) as (port, asked),
+        firestore_that(more_than_grpc_takes_by_default, certificate) as (port, asked),
     ):
         cloud.proxy.ports[FIRESTORE_HOST] = port
         with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
