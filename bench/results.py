@@ -20,7 +20,7 @@ class Target(NamedTuple):
     other: str | float = ""  # the same figure where it is empty
 
     def measured(self, results: Results) -> list[float]:
-        """Return how many times it is in each round, whose figures were taken within minutes."""
+        """Return how many times it is in each round, whose figures were taken within seconds."""
         ours = figures(results, OURS, self.figure)
         if isinstance(self.other, float):
             return [one / self.other for one in ours]

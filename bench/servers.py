@@ -82,7 +82,7 @@ class Running:
             except OSError:
                 if self._process.poll() is not None or self.age() > START_SECONDS:
                     raise self.failure("did not start.") from None
-                time.sleep(POLL_SECONDS)
+                time.sleep(POLL_SECONDS)  # nothing else tells that another process listens
             else:
                 return
 

@@ -35,7 +35,7 @@ def upstreams(firestore: str, folder: Path) -> Iterator[dict[str, str]]:
         while not (printed := output.read_text()).endswith("}\n"):
             if process.poll() is not None:
                 raise LocalStackError(f"The stand-ins for Google Cloud did not start:\n{printed}")
-            time.sleep(0.05)
+            time.sleep(0.05)  # a file tells nobody that it has grown
         yield json.loads(printed)
 
 

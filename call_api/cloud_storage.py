@@ -110,8 +110,8 @@ class IamSigner:
                 (failure,) = await asyncio.shield(self._fetch)  # which the others still wait for
                 if failure is not None and not isinstance(failure, GoogleAuthError):
                     raise failure
-        if self._credentials.token_state is TokenState.INVALID:
-            raise SigningUnavailable("no access token for signBlob")
+            if self._credentials.token_state is TokenState.INVALID:
+                raise SigningUnavailable("no access token for signBlob")
         return self._credentials.service_account_email, self._credentials.token
 
     @_RETRY

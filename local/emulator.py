@@ -90,31 +90,37 @@ def firebase_cli() -> str:
     Raises:
         LocalStackError: it cannot be installed.
     """
-    locked, folder = HERE / "firebase", SCRATCH / "firebase"
+    folder = installed_by_npm("Firebase CLI", HERE / "firebase", SCRATCH / "firebase")
+    return str(folder / "node_modules" / ".bin" / "firebase")
+
+
+def installed_by_npm(what: str, locked: Path, folder: Path) -> Path:
+    """Return the folder in .local with the packages that a lock names, installed where missing.
+
+    Raises:
+        LocalStackError: they cannot be installed.
+    """
     if not _same(locked / "package-lock.json", folder / "package-lock.json"):
         npm = shutil.which("npm")
         if npm is None:
             raise LocalStackError(
-                "There is no Firebase CLI: install Node.js 20 or newer, whose npm downloads it."
+                f"There is no {what}: install Node.js 20 or newer, whose npm downloads it."
             )
-        _say("downloading the Firebase CLI into .local/firebase …")
+        _say(f"downloading the {what} into .local/{folder.name} …")
         SCRATCH.mkdir(exist_ok=True)
         # Moved into place when complete, so that an install cut short is not taken for one. No
         # package runs a script: the one that would (re2) is optional, and slow to build.
         with tempfile.TemporaryDirectory(dir=SCRATCH) as staging:
-            shutil.copytree(locked, f"{staging}/firebase")
-            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            with child(
-                [*command, "--loglevel=error"], folder=Path(staging, "firebase")
-            ) as installing:
+            staged = Path(staging, folder.name)
+            shutil.copytree(locked, staged)
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+            with child(command, folder=staged) as installing:
                 if installing.wait() != 0:  # whose last line is no reason, so all are shown
-                    raise LocalStackError(
-                        "npm cannot install the Firebase CLI; what it said is above."
-                    )
+                    raise LocalStackError(f"npm cannot install the {what}; what it said is above.")
             if folder.exists():
                 shutil.rmtree(folder)
-            Path(staging, "firebase").rename(folder)
-    return str(folder / "node_modules" / ".bin" / "firebase")
+            staged.rename(folder)
+    return folder
 
 
 def _same(one: Path, other: Path) -> bool:

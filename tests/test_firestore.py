@@ -402,7 +402,7 @@ def test_a_read_behind_a_trial_keeps_within_the_budget_with_it() -> None:
         if attempt == 0:
             context.abort(grpc.StatusCode.INTERNAL, "s3cret")
         if attempt > 1:  # behind the trial
-            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
+            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)  # so that only a budget can end the read
         yield from both_documents(request)
 
     async def second(port: int) -> tuple[type, float]:

@@ -196,7 +196,7 @@ def test_a_token_that_runs_out_is_replaced(
 
 
 def test_a_defect_in_a_refresh_is_not_told_as_an_outage() -> None:
-    class Defective:
+    class Defective:  # no Credentials: these would fail in ways of their own
         token_state = TokenState.INVALID
 
         def refresh(self, _: object) -> None:

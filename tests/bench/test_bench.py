@@ -230,7 +230,7 @@ async def loaded(answer: bytes, *, clients: int = 1, status: int = 200) -> Figur
         with suppress(ConnectionError):
             while await reader.read(1000) and answer:
                 writer.write(answer[:20])
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # so that the answer comes in two pieces
                 writer.write(answer[20:])
         writer.close()
 
