@@ -21,9 +21,11 @@ run: $(VENV)/installed ## serve the function on PORT (8080) against a real Fires
 emulators: $(VENV)/installed ## serve the function in the Firebase Emulator Suite, behind its hosting
 	@exec $(BIN)/python -m local.emulators
 
+# Two workers, each with a Firestore emulator to itself, take a test file at a time: most of the time is
+# waiting, for servers to start and budgets to end. PYTEST_ARGS=-n0 runs the tests one after another.
 test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

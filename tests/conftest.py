@@ -52,6 +52,18 @@ def soak(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--soak"))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker of `make test` counted and measured to the process that shows it."""
+    if output := getattr(session.config, "workeroutput", None):
+        output["fuzzed"], output["figures"] = dict(FUZZED), FIGURES
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    if not error:  # a worker that crashed hands over nothing, and fails the run
+        FUZZED.update(node.workeroutput["fuzzed"])
+        FIGURES.extend(node.workeroutput["figures"])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for what, number in sorted(FUZZED.items()):
         terminalreporter.write_line(f"fuzzed: {number:,} {what}")
