@@ -499,7 +499,8 @@ def test_the_project_is_the_credentials_where_none_is_set() -> None:
 
 
 def test_without_any_project_nothing_can_be_read() -> None:
-    with pytest.raises(Internal, match="GOOGLE_CLOUD_PROJECT is unset"):
+    unset = "^internal: GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project$"
+    with pytest.raises(Internal, match=unset):
         connect(AnonymousCredentials(), None)
 
 
