@@ -58,11 +58,11 @@ def test_a_call_of_exactly_1_mib_is_answered_whole_and_soon(turns: int, wire: Wi
     room = MIB - document_bytes(77, long_call(77, turns, 0))
     call = long_call(77, turns, room)
     assert document_bytes(77, call) == MIB
-    began = time.monotonic()
     answered = over(wire, call, KEYS[KEY])
 
     check_long(call, answered.reply.json())
-    assert time.monotonic() - began < ANSWER_SECONDS
+    # By its own clock: to encode the document by hand takes ten times as long as to answer it.
+    assert answered.entry["total_ms"] < ANSWER_SECONDS * 1000
 
 
 class Largest(NamedTuple):
