@@ -22,10 +22,11 @@ emulators: $(VENV)/installed ## serve the function in the Firebase Emulator Suit
 	@exec $(BIN)/python -m local.emulators
 
 # Two workers, each with a Firestore emulator to itself, take a test file at a time: most of the time is
-# waiting, for servers to start and budgets to end. PYTEST_ARGS=-n0 runs the tests one after another.
+# waiting, for servers to start and budgets to end. In one emulator they would mix up their calls, so where
+# one is given, and with PYTEST_ARGS=-n0, the tests run one after another.
 test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -1,4 +1,4 @@
-"""What the tests share: one Firestore emulator, sample calls, keys, and the served function."""
+"""What a worker's tests share: a Firestore emulator, sample calls, keys, the function served."""
 
 import hashlib
 import itertools
