@@ -54,7 +54,7 @@ def soak(request: pytest.FixtureRequest) -> bool:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand what a worker of `make test` counted and measured to the process that shows it."""
-    if output := getattr(session.config, "workeroutput", None):
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
         output["fuzzed"], output["figures"] = dict(FUZZED), FIGURES
 
 
