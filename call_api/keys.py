@@ -23,7 +23,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from call_api.firestore import KEYS, key_document_id
+from call_api.api_keys import COLLECTION, key_hash
 
 PREFIX = "callkey_"  # by which secret scanners know a key that has leaked
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str], now: datetime) -> None:
     given = _parser().parse_args(argv)
     try:
         with closing(Client(given.project, database=given.database)) as client:
-            said, plain, parsed = given.run(client.collection(KEYS), given, now)
+            said, plain, parsed = given.run(client.collection(COLLECTION), given, now)
     except KeyboardInterrupt:
         sys.exit("Interrupted.")
     except PermissionDenied:
@@ -64,8 +64,8 @@ def _issue(keys: CollectionReference, given: argparse.Namespace, now: datetime) 
     key = new_key()
     expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
-    keys.document(key_document_id(key)).set(fields, **_ONCE)
-    shown = _shown(key_document_id(key), fields)
+    keys.document(key_hash(key)).set(fields, **_ONCE)
+    shown = _shown(key_hash(key), fields)
     said = f"Issued {shown['hash']} for {given.org}. The key is shown this once."
     return said, f"{key}\n", {"key": key} | shown
 
@@ -108,9 +108,7 @@ def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
 def _like(pattern: str, what: str) -> Callable[[str], str]:
     def checked(text: str) -> str:
         if is_well_formed(text):  # to be revoked, maybe, since it has leaked
-            raise argparse.ArgumentTypeError(
-                f"this is a key; its hash: {key_document_id(text)[:12]}"
-            )
+            raise argparse.ArgumentTypeError(f"this is a key; its hash: {key_hash(text)[:12]}")
         if not (re.fullmatch(pattern, text) and text.isprintable()):
             raise argparse.ArgumentTypeError(f"give {what}")
         return text

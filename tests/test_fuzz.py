@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from http.client import HTTPMessage
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -18,18 +18,17 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request
 
+from call_api.access_token import AccessTokens
 from call_api.calls import CallStore
 from call_api.firestore import FirestoreCalls
 from call_api.logs import JsonLog
 from call_api.settings import Settings
-from call_api.web import CallsApi
 from local.seed import sample_calls
 from ops.published import check_reply
 from tests import strategies as made
 from tests.conftest import BUCKET, PutKey
-from tests.fakes import FakeCalls, FakeSigner
+from tests.fakes import Clock, FakeCalls, api_over, request_in
 from tests.google_cloud import firestore_that
 from tests.raw_http import exchange
 from tests.serving import Reply, Service
@@ -72,16 +71,8 @@ def check(method: str, reply: Reply) -> None:
 async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str, str]]) -> Answered:
     """Ask the API over these stored calls, as a server would; check what it answers and logs."""
     stream = io.StringIO()
-    api = CallsApi(
-        store=store,
-        signer=FakeSigner(),
-        log=JsonLog(stream, "DEBUG"),
-        key_header="Authorization",
-        project="demo-tests",
-        now=lambda: datetime(2026, 3, 25, 12, 0, tzinfo=UTC),
-    )
+    api = api_over(store, log=JsonLog(stream, "DEBUG"), project="demo-tests", now=Clock())
     scope = {
-        "type": "http",
         "method": method,
         "path": path,
         "raw_path": quote(path).encode(),
@@ -93,8 +84,9 @@ async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str,
     async def send(message: Any) -> None:  # what ASGI awaits
         sent.append(message)
 
-    response = await api.respond(Request(scope))
-    await response(scope, None, send)  # type: ignore[arg-type]  # a response receives nothing
+    request = request_in(scope)
+    response = await api.respond(request)
+    await response(request.scope, None, send)  # type: ignore[arg-type]  # a response receives nothing
     fields = HTTPMessage()
     for name, value in sent[0]["headers"]:
         fields[name.decode()] = value.decode("latin-1")
@@ -263,7 +255,8 @@ def wire() -> Iterator[Wire]:
             "GOOGLE_CLOUD_PROJECT": "demo-tests",
             "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
         }
-        store = FirestoreCalls(Settings.from_environment(environment), no_credentials)
+        settings = Settings.from_environment(environment)
+        store = FirestoreCalls(settings, AccessTokens(no_credentials))
         yield Wire(runner, store, held)
 
 

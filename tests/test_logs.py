@@ -4,20 +4,16 @@ import asyncio
 import io
 import json
 import traceback
-from collections.abc import Callable
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
 from call_api.errors import Internal, Problem, UpstreamTimeout
 from call_api.logs import JsonLog, RequestEntry, stack_trace
-from call_api.web import CallsApi
 from local.seed import sample_calls
 from tests.conftest import PROJECT, PutCall
-from tests.fakes import FakeCalls, FakeSigner
+from tests.fakes import FakeCalls, api_over, request_in
 from tests.serving import Service, served
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -158,11 +154,10 @@ def respond(
     store = FakeCalls(
         keys={"key": {"org_id": "org_acme"}}, calls={77: sample_calls()[77]}, failure=failure
     )
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731  (typed)
-    api = CallsApi(store, FakeSigner(), JsonLog(stream, level), "Authorization", None, now)
+    api = api_over(store, log=JsonLog(stream, level))
     headers = [(b"authorization", f"Bearer {key}".encode()), (b"traceparent", trace.encode())]
-    scope = {"type": "http", "method": "GET", "path": "/v2/calls/77", "headers": headers}
-    return asyncio.run(api.respond(Request(scope))).status_code, stream.getvalue()
+    scope = {"method": "GET", "path": "/v2/calls/77", "headers": headers}
+    return asyncio.run(api.respond(request_in(scope))).status_code, stream.getvalue()
 
 
 def test_an_unexpected_exception_is_a_500_with_its_stack_but_not_its_words() -> None:

@@ -1,0 +1,1 @@
+"""Modules by themselves: no server, no Firestore, no sleep."""
