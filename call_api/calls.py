@@ -1,7 +1,7 @@
 """The access rules: who asks, which call, and whether that org may see it."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, NewType, Protocol
@@ -37,7 +37,7 @@ class StoredDocument(Protocol):
     def value(self, name: str) -> object:
         """Return a field that holds a scalar, or None if there is no such field."""
 
-    def decoded(self, shape: Mapping[str, Shape]) -> Generator[None, None, dict[str, object]]:
+    def decoded(self, shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
         """Return the fields that `shape` names; yields where the work may be interrupted."""
 
 
@@ -93,9 +93,16 @@ class CallAccess:
     known_keys: KnownKeys
 
     async def read_owned_call(
-        self, key_hash: str, call_id: int | None, now: datetime, began_at: float
+        self,
+        key_hash: str,
+        call_id: int | None,
+        now: datetime,
+        began_at: float,
+        on_arrival: Callable[[StoredDocument], None] = lambda _: None,
     ) -> OwnedCall:
         """Return the call if the key's org owns it. Nothing but its owner is decoded here.
+
+        `on_arrival` is given the document before it is known whose it is, to count its bytes.
 
         No call is read for a key that has not been good on this instance before: that key's record
         is read alone first, so unauthenticated callers can neither cause the work of reading a call
@@ -113,6 +120,7 @@ class CallAccess:
         org_id = self._authenticate(key_hash, record, now)
         if document is None:
             raise CallNotFound(org_id=org_id)
+        on_arrival(document)
         require_owner(document, org_id)
         return OwnedCall(org_id, call_id, document)
 

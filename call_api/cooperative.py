@@ -5,7 +5,7 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import TypeVar
 
-SLICE_SECONDS = 0.005
+SLICE_SECONDS = 0.002
 
 T = TypeVar("T")
 

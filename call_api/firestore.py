@@ -120,10 +120,9 @@ class FirestoreCalls:
             self._connector.drop(connection)  # it may be dead, which gRPC would notice much later
             raise _OutageError(UpstreamTimeout("Firestore: silence")) from error
         except (RetryError, grpc.RpcError, GoogleAuthError, TokenUnavailable) as error:
-            failure = error.cause if isinstance(error, RetryError) else error
-            if _status(failure) is StatusCode.UNAVAILABLE:
-                raise _OutageError(_problem(failure)) from failure
-            raise _problem(failure) from failure
+            if _status(error) is StatusCode.UNAVAILABLE:
+                raise _OutageError(_problem(error)) from error
+            raise _problem(error) from error
         self._circuit.record_answer()
         return found
 
@@ -176,15 +175,21 @@ async def _answer(
 
 
 def _status(error: Exception) -> StatusCode | None:
-    return error.code() if isinstance(error, grpc.RpcError) else None
+    """Return the status of a failure, or of the last attempt's."""
+    failure = error.cause if isinstance(error, RetryError) else error
+    return failure.code() if isinstance(failure, grpc.RpcError) else None
 
 
 def _problem(error: Exception) -> Problem:
+    """Return what a failure is to the client."""
     status = _status(error)
     if status is StatusCode.DEADLINE_EXCEEDED:
         return UpstreamTimeout("Firestore: DEADLINE_EXCEEDED")
-    transient = isinstance(error, _IncompleteAnswerError | TokenUnavailable)
-    kind = CallsUnavailable if transient or status in _UNAVAILABLE else Internal
+    if isinstance(error, RetryError) and status is None:
+        return CallsUnavailable("Firestore: incomplete answers")
+    if isinstance(error, TokenUnavailable):
+        return CallsUnavailable(f"no access token for Firestore: {error}")
     if status is None:
-        return kind(f"Firestore: {type(error).__name__}")
+        return Internal(f"Firestore: {type(error).__name__}")
+    kind = CallsUnavailable if status in _UNAVAILABLE else Internal
     return kind(f"Firestore: {status.name}{_HINTS.get(status, '')}")

@@ -11,12 +11,8 @@ from google.cloud.firestore_v1 import types
 
 from call_api.access_token import AccessTokens
 from call_api.errors import Internal
-from call_api.firestore_values import RawResponse
+from call_api.firestore_values import MAX_DOCUMENT_BYTES, RawResponse
 from call_api.settings import Settings
-
-# One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call
-# of as many short turns as fit takes 1.6 MiB here, and one of a million nulls takes 3.8.
-MAX_DOCUMENT_BYTES = 2 * 2**20
 
 BatchGetRequest = types.BatchGetDocumentsRequest.pb()
 _HOST, _METHOD = "firestore.googleapis.com:443", "/google.firestore.v1.Firestore/BatchGetDocuments"

@@ -43,6 +43,9 @@ class RequestEntry:
     trace: Mapping[str, object]
     call_id: int | None = None
     org_id: str | None = None
+    severity: str = "INFO"
+    reason: str = ""
+    code: str | None = None
     stack_trace: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=perf_counter)
@@ -56,7 +59,7 @@ class RequestEntry:
         finally:
             self.stages_ms[name] = _ms_since(started)
 
-    def fields(self, status: int, code: str | None) -> dict[str, object]:
+    def fields(self, status: int) -> dict[str, object]:
         """Return what the line says beside its severity and message; times are milliseconds."""
         entry: dict[str, object] = {
             "request_id": self.request_id,
@@ -64,7 +67,7 @@ class RequestEntry:
             "call_id": None if self.call_id is None else str(self.call_id),
             "org_id": self.org_id,
             "status": status,
-            "code": code,
+            "code": self.code,
             "read_ms": self.stages_ms.get("read"),
             "sign_ms": self.stages_ms.get("sign"),
             "total_ms": _ms_since(self.started),

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import (
     Annotated,
@@ -25,7 +24,7 @@ MAX_ITEMS = 20_000
 
 # Which parts of a stored value are read: the named ones of a map, the items of a list, or the
 # scalar itself.
-Shape: TypeAlias = "Mapping[str, Shape] | list[Shape] | None"
+Shape: TypeAlias = "dict[str, Shape] | list[Shape] | None"
 
 _RFC_3339 = re.compile(r"(?ai)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:[0-5]\d)")
 _URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")

@@ -104,29 +104,24 @@ class CallsApi:
             request_id(request.headers.getlist("X-Request-Id")),
             trace_fields(request.headers, self.project),
         )
-        severity, reason, code = "INFO", "", None
         try:
             async with cancelled_when_client_leaves(request.receive):
                 response = await self._answer(request, entry)
         except ClientLeftError:
             response = Response(status_code=CLIENT_CLOSED_REQUEST)
-            reason = code = "client_closed_request"
+            entry.code = entry.reason = "client_closed_request"
+        except Problem as problem:
+            response = _refusal(problem, entry)
         except Exception as error:  # noqa: BLE001  (the catch-all error handler)
-            if isinstance(error, Problem):
-                problem = error
-            else:
-                problem = Internal("unexpected exception")
-                entry.stack_trace = stack_trace(error)
-            response = _problem_response(problem, entry.request_id)
-            entry.org_id = problem.org_id or entry.org_id
-            severity, reason, code = problem.severity, str(problem), problem.code
+            entry.stack_trace = stack_trace(error)
+            response = _refusal(Internal("unexpected exception"), entry)
         response.headers["X-Request-Id"] = entry.request_id
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         self.log.write(
-            severity,
-            f"{request.method} {response.status_code} {reason}".rstrip(),
-            entry.fields(response.status_code, code),
+            entry.severity,
+            f"{request.method} {response.status_code} {entry.reason}".rstrip(),
+            entry.fields(response.status_code),
         )
         return response
 
@@ -152,7 +147,8 @@ class CallsApi:
             if if_none_match_matches(request.headers.getlist("If-None-Match"), tag):
                 return Response(status_code=304, headers={"ETag": tag})
             rendered, recording, call_id = call.render(), recording_to_sign(call), call.id
-            del call  # ten times as large as what was rendered, which is kept while it is signed
+            del call  # ten times as large as what was rendered, which waits for its link
+            self.admission.end_turn(place)
             recording_url = None
             if recording is not None and request.method == "GET":
                 with entry.stage("sign"):
@@ -176,12 +172,18 @@ class CallsApi:
         self, hashed_key: str, entry: RequestEntry, place: Place
     ) -> tuple[Call, int]:
         """Return the call, if the key's org owns it, and its document's update time."""
+        await self.admission.take_turn(place)
         now, began_at = self.now(), asyncio.get_running_loop().time()
-        owned = await self.access.read_owned_call(hashed_key, entry.call_id, now, began_at)
+        owned = await self.access.read_owned_call(
+            hashed_key,
+            entry.call_id,
+            now,
+            began_at,
+            on_arrival=lambda document: self.admission.resize(place, document.size),
+        )
         entry.org_id = owned.org_id
-        self.admission.resize(place, owned.document.size)
-        async with self.admission.turn(place):
-            values = await in_slices(owned.document.decoded(STORED_CALL))
+        await self.admission.take_turn(place)
+        values = await in_slices(owned.document.decoded(STORED_CALL))
         return validated(values, owned.call_id), owned.document.updated_ns
 
 
@@ -193,14 +195,21 @@ def _call_segment(request: Request) -> str:
     return route[1]
 
 
-def _problem_response(problem: Problem, request_id: str) -> Response:
+def _refusal(problem: Problem, entry: RequestEntry) -> Response:
+    """Note a problem for the log, and return its answer.
+
+    The caller must not keep the problem in a variable: its traceback refers to that variable's
+    frame, and the cycle would keep the call's document until the next garbage collection.
+    """
+    entry.severity, entry.reason, entry.code = problem.severity, str(problem), problem.code
+    entry.org_id = problem.org_id or entry.org_id
     document = {
         "type": "about:blank",
         "title": problem.status.phrase,
         "status": problem.status.value,
         "detail": problem.detail,
         "code": problem.code,
-        "request_id": request_id,
+        "request_id": entry.request_id,
     }
     media_type = "application/problem+json"
     return Response(json.dumps(document), problem.status, dict(problem.headers), media_type)

@@ -30,7 +30,7 @@ class FakeDocument:
     def value(self, name: str) -> object:
         return self.fields.get(name)
 
-    def decoded(self, _shape: Mapping[str, Shape]) -> Generator[None, None, dict[str, object]]:
+    def decoded(self, _shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
         yield
         return dict(self.fields)
 

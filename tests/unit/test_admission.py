@@ -51,27 +51,15 @@ def test_a_place_holds_the_size_that_it_was_given_last() -> None:
     admission.resize(admission.enter("b"), 3 * LARGE)
 
 
-def test_what_was_large_the_last_time_is_refused_before_it_is_read_again() -> None:
-    admission = Admission(max_bytes=3 * LARGE)
-    place = admission.enter("a")
-    admission.resize(place, 2 * LARGE)
-    with pytest.raises(CallsUnavailable, match="too many bytes"):
-        admission.enter("a")
-    admission.enter("another")
+def test_a_document_is_expected_to_be_as_large_as_the_last_time() -> None:
+    admission = Admission()
+    first = admission.enter("a")
+    assert not first.is_large
+    admission.resize(first, LARGE)
+    assert first.is_large
 
-    admission.leave(place)
     assert admission.enter("a").is_large
-
-
-def test_a_refused_request_takes_no_place() -> None:
-    admission = Admission(max_requests=2, max_bytes=LARGE)
-    place = admission.enter("a")
-    admission.resize(place, LARGE)
-    for _ in range(5):
-        with pytest.raises(CallsUnavailable, match="too many bytes"):
-            admission.enter("a")
-
-    admission.enter("b")
+    assert not admission.enter("another").is_large
 
 
 def test_what_has_become_small_is_forgotten() -> None:
@@ -102,14 +90,17 @@ def large_place(admission: Admission, subject: str) -> Place:
 
 def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
     async def take_turns() -> list[str]:
-        admission, order = Admission(), list[str]()
+        admission, order = Admission(turns=1), list[str]()
 
         async def turn(place: Place, name: str) -> None:
-            async with admission.turn(place):
-                order.append(f"{name} begins")
-                for _ in range(3):
-                    await asyncio.sleep(0)
-                order.append(f"{name} ends")
+            await admission.take_turn(place)
+            await admission.take_turn(place)  # which it has
+            order.append(f"{name} begins")
+            for _ in range(3):
+                await asyncio.sleep(0)
+            order.append(f"{name} ends")
+            admission.end_turn(place)
+            admission.end_turn(place)  # which it has not any more
 
         large = [turn(large_place(admission, name), name) for name in ("one", "two")]
         await asyncio.gather(*large, turn(admission.enter("small"), "small"))
@@ -126,25 +117,13 @@ def test_a_turn_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "TURN_WAIT_SECONDS", 0.0)
 
     async def wait_for_a_turn() -> None:
-        admission = Admission()
-        async with admission.turn(large_place(admission, "one")):
-            with pytest.raises(CallsUnavailable, match="too many large calls"):
-                async with admission.turn(large_place(admission, "two")):
-                    raise AssertionError
-        async with admission.turn(large_place(admission, "two")):
-            pass
+        admission = Admission(turns=1)
+        first, second = large_place(admission, "one"), large_place(admission, "two")
+        await admission.take_turn(first)
+        with pytest.raises(CallsUnavailable, match="too many large calls"):
+            await admission.take_turn(second)
+        admission.leave(first)
+        await admission.take_turn(second)
+        assert second.has_turn
 
     asyncio.run(wait_for_a_turn())
-
-
-def test_a_turn_ends_with_a_failure_inside_it() -> None:
-    async def fail() -> None:
-        admission = Admission()
-        place = large_place(admission, "one")
-        with pytest.raises(ZeroDivisionError):
-            async with admission.turn(place):
-                raise ZeroDivisionError
-        async with admission.turn(place):
-            pass
-
-    asyncio.run(fail())
