@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import functions_framework.aio
 import google.auth
 from google.auth.credentials import Credentials
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,8 +25,10 @@ from call_api.calls import CallAccess
 from call_api.cloud_storage import RecordingUrls
 from call_api.firestore import FirestoreCalls
 from call_api.known_keys import KnownKeys
-from call_api.logs import JsonLog
+from call_api.log_writer import LogWriter, own_descriptor
+from call_api.logs import JsonLog, drop_report
 from call_api.settings import Settings, SettingsError
+from call_api.shutdown import Shutdown
 from call_api.web import CallsApi
 
 
@@ -35,7 +38,7 @@ def default_credentials() -> tuple[Credentials, str | None]:
     return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
 
 
-def calls_api(settings: Settings) -> CallsApi:
+def calls_api(settings: Settings, log_writer: LogWriter) -> CallsApi:
     """Put the function together."""
     if settings.signer_key_file is None:  # then it signs through IAM
         import aiohttp  # noqa: F401, PLC0415  (here, since a request would hold up all others)
@@ -44,7 +47,7 @@ def calls_api(settings: Settings) -> CallsApi:
         access=CallAccess(FirestoreCalls(settings, tokens), KnownKeys()),
         admission=Admission(),
         signer=RecordingUrls(settings, default_credentials),
-        log=JsonLog(sys.stdout, settings.log_level),
+        log=JsonLog(log_writer, settings.log_level),
         key_header=(
             "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"
         ),
@@ -53,8 +56,10 @@ def calls_api(settings: Settings) -> CallsApi:
     )
 
 
+log_writer = LogWriter(own_descriptor(sys.stdout), drop_report)
+shutdown = Shutdown(is_log_written=functools.partial(log_writer.flush, 0))
 try:
-    api = calls_api(Settings.from_environment(os.environ))
+    api = calls_api(Settings.from_environment(os.environ), log_writer)
 except SettingsError as error:
     sys.exit(f"The function cannot start: {error}")
 
@@ -66,4 +71,8 @@ gc.enable()
 @functions_framework.aio.http
 async def get_call(request: Request) -> Response:
     """Answer one request."""
-    return await api.respond(request)
+    shutdown.watch()
+    response = await api.respond(request)
+    if shutdown.begun:
+        response.background = BackgroundTask(shutdown.log_written)
+    return response

@@ -80,6 +80,8 @@ class HeldResponse(Response):
                         await send({"type": "http.response.body", "body": piece, "more_body": more})
             except TimeoutError:
                 return  # the server closes a connection whose answer is not complete
+        if self.background is not None:
+            await self.background()
 
 
 @dataclass(frozen=True)

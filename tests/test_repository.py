@@ -1,4 +1,4 @@
-"""How the repository is kept: small modules, one lock, and nothing uploaded by accident."""
+"""How the repository is kept: one role a module, one lock, and nothing uploaded by accident."""
 
 import ast
 import itertools
@@ -58,12 +58,6 @@ def test_what_is_tested_is_what_is_deployed() -> None:
     deployed, tested = locked("requirements.txt"), locked("requirements-dev.txt")
 
     assert deployed.items() <= tested.items()
-
-
-def test_the_package_has_at_most_nine_small_modules() -> None:
-    assert len(MODULES) <= 9
-    for module in MODULES:
-        assert len(module.read_text().splitlines()) <= 150, module
 
 
 @pytest.mark.parametrize("module", [ROOT / "main.py", *MODULES], ids=lambda path: path.stem)

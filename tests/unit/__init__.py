@@ -1,1 +1,1 @@
-"""Modules by themselves: no server, no Firestore, no sleep."""
+"""Tests of single modules, without a server or a network."""
