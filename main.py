@@ -17,6 +17,7 @@ import google.auth
 from google.auth.credentials import Credentials
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
 from call_api.cloud_storage import RecordingUrls
 from call_api.firestore import FirestoreCalls
@@ -46,6 +47,13 @@ def calls_api(settings: Settings) -> CallsApi:
         now=lambda: datetime.now(UTC),
     )
 
+
+# Options of the server, for which the framework has no settings; it starts the server after this
+# import.
+UvicornWorker.CONFIG_KWARGS = {
+    "loop": "asyncio",
+    "http": "h11",  # the parser that is tested, even where httptools is installed
+}
 
 try:
     api = calls_api(Settings.from_environment(os.environ))

@@ -60,6 +60,14 @@ def test_what_is_tested_is_what_is_deployed() -> None:
     assert deployed.items() <= tested.items()
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_h11_is_the_only_parser_of_requests_that_is_locked(name: str) -> None:
+    pins = locked(name)
+
+    assert "h11" in pins
+    assert "httptools" not in pins
+
+
 def test_the_package_has_at_most_nine_small_modules() -> None:
     assert len(MODULES) <= 9
     for module in MODULES:
