@@ -49,10 +49,13 @@ def calls_api(settings: Settings) -> CallsApi:
 
 
 # Options of the server, for which the framework has no settings; it starts the server after this
-# import.
+# import. CPU is allotted only during requests, so an idle instance sends no heartbeats: with the
+# platform's value as the heartbeat timeout, gunicorn would kill the worker when the instance wakes.
+os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
 UvicornWorker.CONFIG_KWARGS = {
     "loop": "asyncio",
     "http": "h11",  # the parser that is tested, even where httptools is installed
+    "timeout_keep_alive": 620,  # seconds; Google's load balancers reuse connections for up to 600
 }
 
 try:
