@@ -8,6 +8,7 @@ import gc
 gc.disable()  # while all below is imported: collections would find nothing, and take their time
 
 import functools
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 from call_api.cloud_storage import RecordingUrls
 from call_api.firestore import FirestoreCalls
 from call_api.logs import JsonLog
-from call_api.settings import Settings, SettingsError
+from call_api.settings import Settings, SettingsError, emulator_warning
 from call_api.web import CallsApi
 
 
@@ -62,6 +63,9 @@ try:
     api = calls_api(Settings.from_environment(os.environ))
 except SettingsError as error:
     sys.exit(f"The function cannot start: {error}")
+if warning := emulator_warning(os.environ):
+    # On stderr, which nothing buffers in a thread: a thread would not survive the fork.
+    print(json.dumps({"severity": "WARNING", "message": warning}), file=sys.stderr)  # noqa: T201
 
 
 gc.freeze()  # what is here now stays, so no collection looks at it again
