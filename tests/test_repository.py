@@ -60,6 +60,14 @@ def test_what_is_tested_is_what_is_deployed() -> None:
     assert deployed.items() <= tested.items()
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_h11_is_the_only_parser_of_requests_that_is_locked(name: str) -> None:
+    pins = locked(name)
+
+    assert "h11" in pins
+    assert "httptools" not in pins
+
+
 @pytest.mark.parametrize("module", [ROOT / "main.py", *MODULES], ids=lambda path: path.stem)
 def test_a_module_opens_with_one_line_that_is_its_role(module: Path) -> None:
     role, *more = (ast.get_docstring(ast.parse(module.read_text())) or "").splitlines()
@@ -75,7 +83,16 @@ def test_only_adapters_know_google() -> None:
         if re.search(r"^(from|import) (google|grpc)", m.read_text(), re.MULTILINE)
     }
 
-    assert google == {"firestore", "cloud_storage", "keys"}
+    assert google == {
+        "access_token",
+        "firestore",
+        "firestore_connection",
+        "firestore_values",
+        "iam_signer",
+        "keys",
+        "signed_urls",
+        "signer_key",
+    }
 
 
 def test_make_alone_lists_the_targets() -> None:
