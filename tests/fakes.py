@@ -1,7 +1,10 @@
 """The two edges of the rules, in memory: where a rule is tested without Firestore or a key."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from call_api.calls import Document
 
@@ -52,3 +55,39 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.time
+
+
+class Issued(NamedTuple):
+    """What a refresh gives: a token, or anything else in its place, and its life in seconds."""
+
+    token: object
+    seconds: float | None = 3600.0
+
+
+class FakeCredentials:
+    """Credentials whose refreshes give what is listed, one after another: a token or a failure.
+
+    While `may_end` is clear, a refresh blocks as a slow metadata server would have it block.
+    """
+
+    def __init__(self, *refreshes: Issued | str | Exception, clock: Clock | None = None) -> None:
+        self.token: object = None
+        self.expiry: datetime | None = None
+        self.service_account_email: object = "function@demo-tests.iam.gserviceaccount.com"
+        self.refreshes = 0
+        self.started, self.may_end = threading.Event(), threading.Event()
+        self.may_end.set()
+        self._results = deque(refreshes)
+        self._now: Callable[[], datetime] = clock or (lambda: datetime.now(UTC))
+
+    def refresh(self, _request: object) -> None:
+        self.refreshes += 1
+        self.started.set()
+        assert self.may_end.wait(10)
+        result = self._results.popleft()
+        if isinstance(result, Exception):
+            raise result
+        token, seconds = Issued(result) if isinstance(result, str) else result
+        self.token, self.expiry = token, None
+        if seconds is not None:  # naive, in UTC, as the library has it
+            self.expiry = self._now().replace(tzinfo=None) + timedelta(seconds=seconds)
