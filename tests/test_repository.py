@@ -81,7 +81,7 @@ def test_only_adapters_know_google() -> None:
         if re.search(r"^(from|import) (google|grpc)", m.read_text(), re.MULTILINE)
     }
 
-    assert google == {"firestore", "cloud_storage", "keys", "access_token", "signer_key"}
+    assert google == {"firestore", "cloud_storage", "keys", "access_token", "signer_key", "iam_signer"}
 
 
 def test_make_alone_lists_the_targets() -> None:
