@@ -18,10 +18,11 @@ from google.auth.credentials import Credentials
 from starlette.requests import Request
 from starlette.responses import Response
 
-from call_api.cloud_storage import RecordingUrls
+from call_api.access_token import AccessTokens
 from call_api.firestore import FirestoreCalls
 from call_api.logs import JsonLog
 from call_api.settings import Settings, SettingsError
+from call_api.signed_urls import SignedUrls
 from call_api.web import CallsApi
 
 
@@ -35,9 +36,10 @@ def calls_api(settings: Settings) -> CallsApi:
     """Put the function together."""
     if settings.signer_key_file is None:  # then it signs through IAM
         import aiohttp  # noqa: F401, PLC0415  (here, since a request would hold up all others)
+    tokens = AccessTokens(default_credentials)
     return CallsApi(
         store=FirestoreCalls(settings, default_credentials),
-        signer=RecordingUrls(settings, default_credentials),
+        signer=SignedUrls(settings, tokens),
         log=JsonLog(sys.stdout, settings.log_level),
         key_header=(
             "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"
