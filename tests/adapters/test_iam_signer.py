@@ -268,6 +268,14 @@ def test_compressed_data_is_not_unpacked(iam: Iam) -> None:
     assert iam.requests == 1
 
 
+def test_what_claims_to_be_compressed_is_not_unpacked_either(iam: Iam) -> None:
+    """Unpacking it would fail in a way that looks transient."""
+    iam.lasting = Raw(b"s3cret", {"Content-Encoding": "gzip"})
+
+    assert isinstance(problem_of(iam, FakeCredentials(SECOND)), Internal)
+    assert iam.requests == 1
+
+
 MALFORMED = {
     "no JSON": [
         b"",

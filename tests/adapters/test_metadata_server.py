@@ -43,6 +43,7 @@ def test_a_token_comes_with_the_account_s_address(metadata: Metadata, tokens: Ac
         assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]
 
     asyncio.run(test())
+    assert metadata.encodings == {"identity"}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}], ids=str)
