@@ -24,13 +24,13 @@ from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 from call_api.access_token import AccessTokens
 from call_api.admission import Admission
 from call_api.calls import CallAccess
-from call_api.cloud_storage import RecordingUrls
 from call_api.firestore import FirestoreCalls
 from call_api.known_keys import KnownKeys
 from call_api.log_writer import LogWriter, own_descriptor
 from call_api.logs import JsonLog, drop_report
 from call_api.settings import Settings, SettingsError, emulator_warning
 from call_api.shutdown import Shutdown
+from call_api.signed_urls import SignedUrls
 from call_api.web import CallsApi
 
 
@@ -48,7 +48,7 @@ def calls_api(settings: Settings, log_writer: LogWriter) -> CallsApi:
     return CallsApi(
         access=CallAccess(FirestoreCalls(settings, tokens), KnownKeys()),
         admission=Admission(),
-        signer=RecordingUrls(settings, default_credentials),
+        signer=SignedUrls(settings, tokens),
         log=JsonLog(log_writer, settings.log_level),
         key_header=(
             "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"

@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
@@ -116,3 +118,39 @@ def request_in(scope: dict[str, Any]) -> Request:
         await asyncio.Event().wait()
 
     return Request({"type": "http", **scope}, stay_connected)
+
+
+class Issued(NamedTuple):
+    """What a refresh gives: a token, or anything else in its place, and its life in seconds."""
+
+    token: object
+    seconds: float | None = 3600.0
+
+
+class FakeCredentials:
+    """Credentials whose refreshes give what is listed, one after another: a token or a failure.
+
+    While `may_end` is clear, a refresh blocks as a slow metadata server would have it block.
+    """
+
+    def __init__(self, *refreshes: Issued | str | Exception, clock: Clock | None = None) -> None:
+        self.token: object = None
+        self.expiry: datetime | None = None
+        self.service_account_email: object = "function@demo-tests.iam.gserviceaccount.com"
+        self.refreshes = 0
+        self.started, self.may_end = threading.Event(), threading.Event()
+        self.may_end.set()
+        self._results = deque(refreshes)
+        self._now: Callable[[], datetime] = clock or (lambda: datetime.now(UTC))
+
+    def refresh(self, _request: object) -> None:
+        self.refreshes += 1
+        self.started.set()
+        assert self.may_end.wait(10)
+        result = self._results.popleft()
+        if isinstance(result, Exception):
+            raise result
+        token, seconds = Issued(result) if isinstance(result, str) else result
+        self.token, self.expiry = token, None
+        if seconds is not None:  # naive, in UTC, as the library has it
+            self.expiry = self._now().replace(tzinfo=None) + timedelta(seconds=seconds)

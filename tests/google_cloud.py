@@ -26,6 +26,16 @@ PROJECT = "project-of-the-credentials"
 IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
 DROP, HANG, NOTHING, PLAIN = "drop", "hang", "nothing", "plain"
 HANG_SECONDS = 12.0  # longer than any request may take
+GIB = 2**30
+
+
+class Raw(NamedTuple):
+    """An answer as it is sent; an endless one repeats its body up to 1 GiB."""
+
+    body: bytes
+    headers: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    endless: bool = False
+    status: int = 200
 
 
 class _Server(ThreadingHTTPServer):
@@ -39,6 +49,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), handler)
         self.lock = threading.Lock()
         self.connections = 0
+        self.streamed = 0  # bytes of endless answers that went into the connection
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
@@ -76,6 +87,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def answer_raw(self, raw: Raw) -> None:
+        self.send_response(raw.status)
+        for name, value in raw.headers.items():
+            self.send_header(name, value)
+        chunked = raw.headers.get("Transfer-Encoding") == "chunked"
+        # A length that is given is a wrong one, which the connection does not survive.
+        self.close_connection = raw.endless or "Content-Length" in raw.headers
+        if not chunked and "Content-Length" not in raw.headers:
+            self.send_header("Content-Length", str(GIB if raw.endless else len(raw.body)))
+        self.end_headers()
+        if not raw.endless:
+            self.wfile.write(raw.body)
+            return
+        # A small buffer, so that what was sent is little more than what was read.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        body = b"%x\r\n%b\r\n" % (len(raw.body), raw.body) if chunked else raw.body
+        with suppress(OSError):  # when the client leaves
+            while self.server.streamed < GIB:
+                self.wfile.write(body)
+                self.server.streamed += len(body)
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -88,7 +120,8 @@ class Metadata(_Server):
         self.revoked: set[str] = set()
         self.token_seconds = 3600
         self.seconds = 0.0
-        self.failures: deque[int | str] = deque()
+        self.failures: deque[int | str | Raw] = deque()
+        self.encodings: set[str | None] = set()  # that the requests accept
         super().__init__(_MetadataHandler)
 
     def token(self) -> str:
@@ -105,6 +138,7 @@ class _MetadataHandler(_Handler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
+        self.server.encodings.add(self.headers["Accept-Encoding"])
         flavor = {"Metadata-Flavor": "Google"}
         if path.endswith("/token"):
             with self.server.lock:
@@ -112,6 +146,9 @@ class _MetadataHandler(_Handler):
             time.sleep(HANG_SECONDS if failure == HANG else self.server.seconds)
             if isinstance(failure, int):
                 self.answer(failure, "no token", flavor)
+                return
+            if isinstance(failure, Raw):
+                self.answer_raw(failure._replace(headers=flavor | failure.headers))
                 return
             with self.server.lock:
                 self.server.tokens += 1
@@ -130,19 +167,25 @@ class _MetadataHandler(_Handler):
 class Iam(_Server):
     """IAM Credentials: signs blobs for whoever brings the right token, or does what is planned."""
 
-    def __init__(self, metadata: Metadata, certificate: trustme.LeafCert) -> None:
+    def __init__(self, metadata: Metadata, certificate: trustme.LeafCert | None) -> None:
         self.metadata = metadata
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.requests = self.signatures = 0
         self.seconds = 0.0
-        self.planned: deque[int | str | None] = deque()  # for the next requests, one each
-        self.lasting: int | str | None = None  # for all that come after those
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(self.context)
+        self.planned: deque[int | str | Raw | None] = deque()  # for the next requests, one each
+        self.lasting: int | str | Raw | None = None  # for all that come after those
+        self.headers: list[dict[str, str]] = []  # of the requests so far
+        self.asked = threading.Semaphore(0)  # released with each request
+        self.context = None  # plain HTTP
+        if certificate is not None:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(self.context)
         super().__init__(_IamHandler)
 
-    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+    def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
+        if self.context is None:
+            return connection, address
         # The handshake follows in the connection's own thread, at its first read.
         return self.context.wrap_socket(
             connection, server_side=True, do_handshake_on_connect=False
@@ -157,12 +200,16 @@ class _IamHandler(_Handler):
         iam = self.server
         with iam.lock:
             iam.requests += 1
+            iam.headers.append(dict(self.headers.items()))
             plan = iam.planned.popleft() if iam.planned else iam.lasting
+        iam.asked.release()
         time.sleep(HANG_SECONDS if plan == HANG else iam.seconds)
         if plan == DROP:
             self.close_connection = True
         elif isinstance(plan, int):
             self.answer(plan, {"error": {"message": "s3cret of IAM"}}, {"Location": self.path})
+        elif isinstance(plan, Raw):
+            self.answer_raw(plan)
         elif not iam.metadata.accepts(self.headers["Authorization"]):
             self.answer(401, {})
         elif self.path != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob":

@@ -964,9 +964,8 @@ def test_what_is_measured_is_what_the_function_logs() -> None:
     assert codes
     assert codes <= problem_codes()
     assert texts == ["signBlob answered", "upstream_timeout: signing"]
-    signing = (ROOT / "call_api" / "cloud_storage.py").read_text()
-    assert "signBlob answered" in signing
-    assert 'UpstreamTimeout("signing")' in signing
+    assert "signBlob answered" in (ROOT / "call_api" / "iam_signer.py").read_text()
+    assert 'UpstreamTimeout("signing")' in (ROOT / "call_api" / "signed_urls.py").read_text()
 
 
 # How it is written

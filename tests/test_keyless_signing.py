@@ -1,6 +1,5 @@
 """Signing without a key: through IAM, as the service account that the metadata server names."""
 
-import asyncio
 import statistics
 import time
 from collections.abc import Iterator
@@ -11,12 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trustme
-from google.auth.credentials import TokenState
 
-from call_api.cloud_storage import IamSigner
 from tests.conftest import PutCall
-from tests.google_cloud import DROP, EMAIL, HANG, NOTHING, PLAIN, GoogleCloud
-from tests.serving import Service, served
+from tests.google_cloud import DROP, EMAIL, HANG, NOTHING, PLAIN, GoogleCloud, Raw
+from tests.serving import Service, held, served, started, wait_until_it_listens
 from tests.test_signing import NAMES, check_v4
 
 BUDGET_SECONDS = 4.0
@@ -157,17 +154,90 @@ def test_an_answer_without_a_signature_is_never_a_link(
     assert message.endswith("signBlob answered no signature")
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"s3cret", "no JSON"),
+        (b"{}", "no signature"),
+        (b'{"signedBlob": "s3cret!"}', "a signature that is not base64"),
+    ],
+)
+def test_a_malformed_answer_is_an_internal_error_without_a_stack(
+    body: bytes, reason: str, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = Raw(body)
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert message.endswith(f"signBlob answered {reason}")
+    assert cloud.iam.requests - before == 1
+
+
+def test_an_answer_of_1_gib_is_not_read(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    """Not by the function, nor over TLS, whose orderly end could read on."""
+    with started(keyless_settings | new_cloud.environment) as (process, service):
+        wait_until_it_listens(process, service)
+        assert service.request(key=acme_key).status == 200
+        _, _, before = held(process)
+        new_cloud.iam.planned.extend([Raw(b"x" * 65536, endless=True)] * 5)
+        problems = [problem_of(service, acme_key) for _ in range(5)]
+        _, _, after = held(process)
+        assert service.request(key=acme_key).status == 200
+
+    assert {problem[:2] for problem in problems} == {(500, "internal")}
+    assert all(p[2].endswith("signBlob answered more than 65536 bytes") for p in problems)
+    assert after - before < 8 * 2**20
+    assert new_cloud.iam.streamed < 5 * 8 * 2**20  # most of it waits in the proxy and the kernel
+
+
 def test_a_token_that_is_refused_before_its_time_is_replaced(
     new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
 ) -> None:
-    with served(keyless_settings | new_cloud.environment) as service:
+    """Within the request, and for twenty requests at a time by one refresh."""
+    with (
+        served(keyless_settings | new_cloud.environment) as service,
+        ThreadPoolExecutor(20) as clients,
+    ):
         assert service.request(key=acme_key).status == 200
         new_cloud.metadata.revoked.add(f"Bearer {new_cloud.metadata.token()}")
+        new_cloud.iam.seconds = 0.2
+        replies = list(clients.map(lambda _: service.request(key=acme_key), range(20)))
+
+    assert {reply.status for reply in replies} == {200}
+    assert new_cloud.metadata.tokens == 2
+
+
+def test_a_token_that_is_refused_again_is_an_internal_error(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.iam.planned.extend([401, 401])
+    with served(keyless_settings | new_cloud.environment) as service:
         status, code, message, _ = problem_of(service, acme_key)
         assert service.request(key=acme_key).status == 200
 
     assert (status, code) == (500, "internal")
-    assert message.endswith("signBlob answered 401")
+    assert "signBlob answered 401" in message
+    assert "is the service account disabled?" in message
+    assert (new_cloud.iam.requests, new_cloud.metadata.tokens) == (3, 3)
+
+
+def test_a_malformed_token_is_not_kept(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    malformed = b'{"access_token": "s3 cret", "token_type": "Bearer", "expires_in": 3600}'
+    new_cloud.metadata.failures.append(Raw(malformed, {"Content-Type": "application/json"}))
+    with served(keyless_settings | new_cloud.environment) as service:
+        status, code, message, _ = problem_of(service, acme_key)
+        assert service.request(key=acme_key).status == 200
+        output = service.output()
+
+    assert (status, code) == (503, "signing_unavailable")
+    assert message.endswith("no access token for signBlob: malformed token")
+    assert "s3 cret" not in output
+    assert new_cloud.metadata.tokens == 1
 
 
 def test_a_token_serves_to_its_end_while_there_is_no_other(
@@ -193,18 +263,6 @@ def test_a_token_that_runs_out_is_replaced(
         while new_cloud.metadata.tokens < 3:
             assert service.request(key=acme_key).status == 200
             assert time.monotonic() < deadline
-
-
-def test_a_defect_in_a_refresh_is_not_told_as_an_outage() -> None:
-    class Defective:  # no Credentials: these would fail in ways of their own
-        token_state = TokenState.INVALID
-
-        def refresh(self, _: object) -> None:
-            raise ZeroDivisionError
-
-    signer = IamSigner(Defective())  # type: ignore[arg-type]
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(signer.account())
 
 
 def test_requests_that_come_together_wait_for_one_token(
@@ -233,7 +291,7 @@ def test_without_a_token_nothing_is_signed_until_there_is_one(
             assert time.monotonic() < deadline
 
     assert refused[:2] == (503, "signing_unavailable")
-    assert refused[2].endswith(" signing_unavailable: no access token for signBlob")
+    assert refused[2].endswith(" signing_unavailable: no access token for signBlob: RefreshError")
     assert hanging[:2] == (504, "upstream_timeout")
     assert hanging[2].endswith(" upstream_timeout: signing")
     assert hanging[3] < BUDGET_SECONDS + SLACK_SECONDS

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from call_api.settings import Settings, SettingsError, emulator_warning
+from local.signer import new_signer
 from tests.serving import served, started
 
 LEAST = {"RECORDINGS_BUCKET": "thinnestai-recordings"}
@@ -262,6 +263,7 @@ def test_a_wrong_setting_stops_the_start_by_its_name(
                 "token_uri": "x",
             }
         ),
+        json.dumps(new_signer("s3cret")[0]),  # which signs, as nobody
     ],
 )
 def test_a_key_file_that_cannot_sign_stops_the_start(

@@ -17,9 +17,10 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from call_api.cloud_storage import RecordingUrls
+from call_api.access_token import AccessTokens
 from call_api.errors import Internal
 from call_api.settings import Settings
+from call_api.signed_urls import SignedUrls
 from local.signer import new_signer
 from tests.conftest import BUCKET, SIGNER
 
@@ -61,10 +62,11 @@ def settings(**changes: str) -> Settings:
     return Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | changes)
 
 
-def urls(tmp_path: Path, key: dict[str, str], **changes: str) -> RecordingUrls:
+def urls(tmp_path: Path, key: dict[str, str], **changes: str) -> SignedUrls:
     file = tmp_path / "key.json"
     file.write_text(json.dumps(key))
-    return RecordingUrls(settings(RECORDING_SIGNER_KEY_FILE=str(file), **changes), no_credentials)
+    changed = settings(RECORDING_SIGNER_KEY_FILE=str(file), **changes)
+    return SignedUrls(changed, AccessTokens(no_credentials))
 
 
 def check_v4(
@@ -173,7 +175,7 @@ def test_default_credentials_that_are_a_key_sign_in_process(
 ) -> None:
     key, public_key = signer
     credentials = service_account.Credentials.from_service_account_info(key)
-    recordings = RecordingUrls(settings(), lambda: (credentials, None))
+    recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, None)))
 
     check_v4(asyncio.run(recordings.signed_url("a", 1)), "a", public_key, SIGNER)
 
@@ -182,7 +184,7 @@ def test_without_credentials_a_call_with_a_recording_is_an_internal_error() -> N
     with pytest.raises(
         Internal, match=r": there are no Application Default Credentials to sign with$"
     ):
-        asyncio.run(RecordingUrls(settings(), no_credentials).signed_url("a", 1))
+        asyncio.run(SignedUrls(settings(), AccessTokens(no_credentials)).signed_url("a", 1))
 
 
 def test_credentials_without_a_service_account_cannot_sign(
@@ -198,5 +200,6 @@ def test_credentials_without_a_service_account_cannot_sign(
     credentials.token = "valid"
     credentials.expiry = datetime(2999, 1, 1)  # noqa: DTZ001  (as the library wants it: naive)
 
+    recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, project)))
     with pytest.raises(Internal, match=r": the default credentials are not a service account's$"):
-        asyncio.run(RecordingUrls(settings(), lambda: (credentials, project)).signed_url("a", 1))
+        asyncio.run(recordings.signed_url("a", 1))

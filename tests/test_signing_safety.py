@@ -22,8 +22,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response
 
-from call_api.cloud_storage import RecordingUrls
+from call_api.access_token import AccessTokens
 from call_api.settings import Settings
+from call_api.signed_urls import SignedUrls
 from local.recordings import recordings_server
 from local.seed import sample_calls
 from local.signer import new_signer
@@ -39,8 +40,8 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 KEY_FILE, PUBLIC_KEY = new_signer(SIGNER)
 KEY = service_account.Credentials.from_service_account_info(KEY_FILE)
-RECORDINGS = RecordingUrls(
-    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), lambda: (KEY, None)
+RECORDINGS = SignedUrls(
+    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), AccessTokens(lambda: (KEY, None))
 )
 # Pieces that end a name early for one reader or another: of URLs, of HTTP, of V4's canonical
 # request, of Content-Disposition.

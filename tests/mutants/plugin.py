@@ -17,6 +17,7 @@ from mutmut.state import state
 SCRATCH = Path(os.environ["MUTANT_SCRATCH"])
 REQUEST = "call_api.web.xǁCallsApiǁrespond"  # as mutmut names what begins a request
 QUICK_SECONDS = 1.0
+ADAPTERS = {"access_token", "firestore", "iam_signer", "signed_urls"}
 TIMED_OUT = 36  # mutmut's exit status for it
 
 lock = pytest.StashKey[int]()
@@ -61,9 +62,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seconds = state().duration_by_test
     if config.stash[chosen]:
         items[:] = [item for item in items if item.nodeid in config.stash[chosen]]
-        # The slow tests are of the budgets and retries of the two adapters, and of those alone.
+        # The slow tests are of the budgets and retries of the adapters, and of those alone.
         module = get_mutant_under_test().split(".")[1:2]
-        if module not in ([], ["firestore"], ["cloud_storage"]):
+        if module and module[0] not in ADAPTERS:
             quick = [item for item in items if seconds.get(item.nodeid, 0.0) < QUICK_SECONDS]
             items[:] = quick or items
     of_file: defaultdict[Path, float] = defaultdict(float)

@@ -1,0 +1,111 @@
+"""V4 signed URLs of recordings: the URL, and the choice of what signs it."""
+
+import asyncio
+import re
+
+from google.auth.credentials import AnonymousCredentials, Credentials, Signing
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Client  # type: ignore[import-untyped]
+from google.oauth2.service_account import Credentials as ServiceAccountKey
+
+from call_api.access_token import AccessTokens
+from call_api.errors import Internal, UpstreamTimeout
+from call_api.iam_signer import IamSigner
+from call_api.settings import Settings
+from call_api.signer_key import fault_of, key_from_file
+
+URL_SECONDS = 3600
+SIGN_SECONDS = 4.0  # for all of a signature: credentials, token, connecting, retries
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+
+
+class SignedUrls:
+    """V4 signed URLs of the recordings in one bucket.
+
+    A service account's key signs in process: the key file that the settings name, or else the
+    default credentials. Default credentials without a key sign through IAM.
+
+    Raises:
+        SettingsError: the key file that the settings name cannot sign.
+    """
+
+    def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
+        # Anonymous, since this client asks Cloud Storage nothing: it only builds URLs.
+        self._bucket = Client("-", AnonymousCredentials()).bucket(settings.recordings_bucket)
+        self._endpoint = settings.storage_endpoint
+        self._tokens = tokens
+        self._signer: ServiceAccountKey | IamSigner | None = None
+        if settings.signer_key_file is not None:
+            self._signer = key_from_file(settings.signer_key_file)
+
+    async def signed_url(self, object_name: str, call_id: int) -> str:
+        """Return a URL that answers GET for URL_SECONDS, within SIGN_SECONDS.
+
+        Raises:
+            SigningUnavailable: IAM cannot sign right now, or there is no access token to ask it.
+            UpstreamTimeout: SIGN_SECONDS are over.
+            Internal: the credentials cannot sign until a role or a setting is corrected.
+        """
+        try:
+            async with asyncio.timeout(SIGN_SECONDS):
+                signer = await self._chosen_signer()
+                if isinstance(signer, ServiceAccountKey):  # 0.3 ms, too short for a thread
+                    return self._url(object_name, call_id, signer)
+                capturing = _CapturingSigner(await signer.account())
+                unsigned = self._url(object_name, call_id, capturing)
+                signature = await signer.sign(capturing.signer_email, capturing.message)
+                return unsigned + signature.hex()
+        except TimeoutError as error:
+            raise UpstreamTimeout("signing") from error
+
+    async def _chosen_signer(self) -> ServiceAccountKey | IamSigner:
+        if self._signer is not None:
+            return self._signer
+        try:
+            credentials, _ = await self._tokens.credentials()
+        except GoogleAuthError as error:
+            reason = "there are no Application Default Credentials to sign with"
+            raise Internal(reason) from error
+        return self._choose_signer(credentials)
+
+    def _choose_signer(self, credentials: Credentials) -> ServiceAccountKey | IamSigner:
+        """Choose once. This awaits nothing, so concurrent first requests need no lock."""
+        if self._signer is None:
+            if not hasattr(credentials, "service_account_email"):
+                raise Internal("the default credentials are not a service account's")
+            if not isinstance(credentials, ServiceAccountKey):
+                self._signer = IamSigner(self._tokens)
+            elif fault := fault_of(credentials):
+                raise Internal(f"the default credentials are a key that cannot sign: {fault}")
+            else:
+                self._signer = credentials
+        return self._signer
+
+    def _url(self, object_name: str, call_id: int, signer: Signing) -> str:
+        extension = _EXTENSION.search(object_name)
+        file_name = f"call-{call_id}{extension[0] if extension else ''}"
+        url: str = self._bucket.blob(object_name).generate_signed_url(
+            version="v4",
+            expiration=URL_SECONDS,
+            method="GET",
+            response_disposition=f'inline; filename="{file_name}"',
+            api_access_endpoint=self._endpoint,
+            credentials=signer,
+        )
+        return url
+
+
+class _CapturingSigner(Signing):
+    """Captures what the library wants signed, so that this function asks IAM itself.
+
+    The library's own way to IAM opens a TLS connection for each signature.
+    """
+
+    signer, signer_email, message = None, "", b""
+
+    def __init__(self, email: str) -> None:
+        self.signer_email = email
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        self.message = message
+        return b""  # so the library's URL ends in `X-Goog-Signature=`

@@ -1,0 +1,59 @@
+"""The service-account key that signs in process, proven by a signature before it is used."""
+
+import json
+import re
+from pathlib import Path
+
+from google.oauth2.service_account import Credentials as ServiceAccountKey
+
+from call_api.settings import SettingsError
+
+MIN_KEY_BITS = 2048  # what Google issues; V4 signatures of this function are RSA only
+MAX_FILE_BYTES = 64 * 1024
+SERVICE_ACCOUNT_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
+
+
+def key_from_file(path: Path) -> ServiceAccountKey:
+    """Return the key in the file that RECORDING_SIGNER_KEY_FILE names.
+
+    Raises:
+        SettingsError: the file has no key that signs; the message says why and quotes none of it.
+    """
+    try:
+        with path.open("rb") as file:
+            contents = file.read(MAX_FILE_BYTES)
+    except OSError:
+        raise _unusable("the file cannot be read") from None
+    try:
+        info = json.loads(contents)
+    except (ValueError, RecursionError):
+        raise _unusable("the file is not JSON") from None
+    if not isinstance(info, dict) or info.get("type") != "service_account":
+        raise _unusable('its "type" is not "service_account"')
+    for name in ("client_email", "private_key", "token_uri"):
+        if not isinstance(info.get(name), str):
+            raise _unusable(f'its "{name}" is missing')
+    try:
+        key: ServiceAccountKey = ServiceAccountKey.from_service_account_info(info)
+    except Exception:  # noqa: BLE001  (of several libraries; the message may quote the key)
+        raise _unusable('its "private_key" cannot be read') from None
+    if fault := fault_of(key):
+        raise _unusable(fault)
+    return key
+
+
+def fault_of(key: ServiceAccountKey) -> str | None:
+    """Say why the key cannot sign links, or return None. Takes 0.3 ms."""
+    if not SERVICE_ACCOUNT_EMAIL.fullmatch(str(key.service_account_email)):
+        return 'its "client_email" is not an e-mail address'
+    try:
+        signature = key.sign_bytes(b"trial")
+    except Exception:  # noqa: BLE001  (an elliptic-curve key does not take RSA's parameters)
+        signature = b""
+    if len(signature) * 8 < MIN_KEY_BITS:  # an RSA signature is as long as its key
+        return f'its "private_key" is not an RSA key of {MIN_KEY_BITS} bits or more'
+    return None
+
+
+def _unusable(why: str) -> SettingsError:
+    return SettingsError(f"RECORDING_SIGNER_KEY_FILE is no service-account key: {why}")

@@ -1,0 +1,103 @@
+"""The choice of the signer, and the time that it may take."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.oauth2 import service_account
+
+from call_api import signed_urls
+from call_api.access_token import AccessTokens
+from call_api.errors import Internal, UpstreamTimeout
+from call_api.settings import Settings
+from call_api.signed_urls import SignedUrls
+from local.signer import new_signer
+from tests.conftest import BUCKET, SIGNER
+
+KEY_FILE, _ = new_signer(SIGNER)
+SETTINGS = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET})
+
+
+class CountingKey(service_account.Credentials):
+    """A key that counts its signatures."""
+
+    signatures = 0
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        self.signatures += 1
+        signature: bytes = super().sign_bytes(message)
+        return signature
+
+
+def key_of(key_file: dict[str, str]) -> CountingKey:
+    key: CountingKey = CountingKey.from_service_account_info(key_file)  # type: ignore[no-untyped-call]
+    return key
+
+
+def urls_of(credentials: object) -> SignedUrls:
+    return SignedUrls(SETTINGS, AccessTokens(lambda: (credentials, None)))
+
+
+def test_first_requests_that_come_together_share_one_signer() -> None:
+    key = key_of(KEY_FILE)
+    urls = urls_of(key)
+
+    async def twenty() -> None:
+        await asyncio.gather(*(urls.signed_url("a", 1) for _ in range(20)))
+
+    asyncio.run(twenty())
+    assert key.signatures == 1 + 20  # a trial, and one for each link
+
+
+def ec_key() -> str:
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return pem.decode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"private_key": ec_key()}, 'its "private_key" is not an RSA key of 2048 bits or more'),
+        ({"client_email": ""}, 'its "client_email" is not an e-mail address'),
+        ({"client_email": 5}, 'its "client_email" is not an e-mail address'),
+    ],
+)
+def test_a_default_key_that_cannot_sign_is_an_internal_error(
+    changes: dict[str, Any], fault: str
+) -> None:
+    urls = urls_of(key_of(KEY_FILE | changes))
+
+    for _ in range(2):
+        with pytest.raises(Internal) as problem:
+            asyncio.run(urls.signed_url("a", 1))
+        reason = f"the default credentials are a key that cannot sign: {fault}"
+        assert str(problem.value) == f"internal: {reason}"
+
+
+def test_credentials_that_are_not_found_in_time_are_a_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signed_urls, "SIGN_SECONDS", 0.01)
+    key, may_end = key_of(KEY_FILE), threading.Event()
+
+    def find() -> tuple[Any, str | None]:
+        assert may_end.wait(10)
+        return key, None
+
+    urls = SignedUrls(SETTINGS, AccessTokens(find))
+
+    async def test() -> None:
+        with pytest.raises(UpstreamTimeout, match=r": signing$"):
+            await urls.signed_url("a", 1)
+        may_end.set()
+        monkeypatch.setattr(signed_urls, "SIGN_SECONDS", 10.0)
+        assert "X-Goog-Signature=" in await urls.signed_url("a", 1)
+
+    asyncio.run(test())

@@ -1,0 +1,128 @@
+"""The key file: one that cannot sign links stops the start with one sentence that says why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+
+from call_api.settings import SettingsError
+from call_api.signer_key import MAX_FILE_BYTES, key_from_file
+from local.signer import new_signer
+from tests.conftest import SIGNER
+
+GOOD, PUBLIC_KEY = new_signer(SIGNER)
+NOT_RSA = 'its "private_key" is not an RSA key of 2048 bits or more'
+UNREADABLE = 'its "private_key" cannot be read'
+NO_EMAIL = 'its "client_email" is not an e-mail address'
+
+
+def pem(key: Any, password: bytes | None = None) -> str:
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password is not None:
+        encryption = serialization.BestAvailableEncryption(password)
+    encoded: bytes = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
+    return encoded.decode()
+
+
+def rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+UNUSABLE: dict[str, tuple[object, str]] = {
+    "an EC key": (GOOD | {"private_key": pem(ec.generate_private_key(ec.SECP256R1()))}, NOT_RSA),
+    "an Ed25519 key": (
+        GOOD | {"private_key": pem(ed25519.Ed25519PrivateKey.generate())},
+        NOT_RSA,
+    ),
+    "a DSA key": (GOOD | {"private_key": pem(dsa.generate_private_key(2048))}, NOT_RSA),
+    "a short RSA key": (GOOD | {"private_key": pem(rsa_key(1024))}, NOT_RSA),
+    "a key with a password": (
+        GOOD | {"private_key": pem(rsa_key(2048), b"s3cret")},
+        UNREADABLE,
+    ),
+    "a public key": (
+        GOOD
+        | {
+            "private_key": PUBLIC_KEY.public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            ).decode()
+        },
+        UNREADABLE,
+    ),
+    "a cut key": (GOOD | {"private_key": GOOD["private_key"][:-100]}, UNREADABLE),
+    "no PEM": (GOOD | {"private_key": "s3cret"}, UNREADABLE),
+    "an empty key": (GOOD | {"private_key": ""}, UNREADABLE),
+    **{
+        f"the e-mail address {email!r}": (GOOD | {"client_email": email}, NO_EMAIL)
+        for email in ("", " ", "s3cret", "@", "a@b", "a@b.", "@b.c", f" {SIGNER}", f"{SIGNER}\n")
+    },
+    **{
+        f"no {name}": ({k: v for k, v in GOOD.items() if k != name}, f'its "{name}" is missing')
+        for name in ("client_email", "private_key", "token_uri")
+    },
+    **{
+        f"{value!r} for {name}": (GOOD | {name: value}, f'its "{name}" is missing')
+        for name in ("client_email", "private_key", "token_uri")
+        for value in (None, 5, ["s3cret"])
+    },
+    **{
+        f"the type {kind!r}": (GOOD | {"type": kind}, 'its "type" is not "service_account"')
+        for kind in ("authorized_user", "external_account", "", None, ["service_account"])
+    },
+    "no type": (
+        {name: value for name, value in GOOD.items() if name != "type"},
+        'its "type" is not "service_account"',
+    ),
+    "a list": ([GOOD], 'its "type" is not "service_account"'),
+    "a text": ("s3cret", 'its "type" is not "service_account"'),
+    "null": (None, 'its "type" is not "service_account"'),
+}
+NOT_JSON = {
+    "nothing": b"",
+    "a text": b"s3cret",
+    "half of a key file": json.dumps(GOOD).encode()[:-100],
+    "other bytes": b"\xff\xfe\xfds3cret",
+    "deep nesting": b"[" * 60_000,
+    "a long file": b" " * MAX_FILE_BYTES + json.dumps(GOOD).encode(),
+}
+
+
+def refusal_of(path: Path) -> str:
+    with pytest.raises(SettingsError) as refused:
+        key_from_file(path)
+    assert refused.value.__cause__ is None
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(("contents", "why"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_key_file_that_cannot_sign_is_refused(contents: object, why: str, tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(contents))
+
+    assert refusal_of(file) == f"RECORDING_SIGNER_KEY_FILE is no service-account key: {why}"
+
+
+@pytest.mark.parametrize("contents", NOT_JSON.values(), ids=NOT_JSON)
+def test_a_file_that_is_not_json_is_refused(contents: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_bytes(contents)
+
+    assert refusal_of(file).endswith(": the file is not JSON")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing", tmp_path / ("x" * 300)):
+        assert refusal_of(path).endswith(": the file cannot be read")
+
+
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_a_key_that_signs_is_taken(bits: int, tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(GOOD | {"private_key": pem(rsa_key(bits))}))
+
+    assert key_from_file(file).service_account_email == SIGNER
