@@ -73,7 +73,7 @@ and these are not:
   BUILD_ACCOUNT         the service account that builds, where the project's default may not
   MIN_INSTANCES         kept warm, and paid for                                (0)
   MAX_INSTANCES         no more than these                                     (20)
-  CONCURRENCY           requests that one instance answers at a time           (80)
+  CONCURRENCY           requests that one instance answers at a time, up to 100 (80)
   CPU, MEMORY           of an instance                                         (1, 512Mi)
   LOG_LEVEL             the least severity that is logged                      (INFO)
   NOTIFICATION_CHANNELS whom alerts tell, separated by commas (alerts)         (as they are)
@@ -126,9 +126,10 @@ END
       cat <<'END'
 usage: ./deploy.sh rollback [REVISION] [--dry-run]
 
-Gives all traffic of the function to REVISION, or else to the newest revision that is older than the
-one that serves and ready; run it twice to go back two. With FUNCTION=get-call-private it
-does so for the one behind the gateway. The next deployment takes the traffic again.
+Gives all traffic of the function to REVISION, which must be ready, or else to the newest revision that
+is older than the one that serves and ready; run it twice to go back two. With
+FUNCTION=get-call-private it does so for the one behind the gateway. The next deployment takes the
+traffic again.
 PROJECT and REGION are required.
 END
       ;;
@@ -253,7 +254,7 @@ require_project() {
   if [[ "${FUNCTION}" == *-private && "$1" != rollback ]]; then
     fail "FUNCTION is malformed: ${FUNCTION} is the name of the function behind the gateway."
   fi
-  require_form PROJECT '^[a-z0-9][a-z0-9.:-]*$' "a project's ID"
+  require_form PROJECT '^([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a project's ID"
   readonly PROJECT FUNCTION
   readonly PRIVATE_FUNCTION="${FUNCTION}-private"
   readonly RUNTIME_ACCOUNT="${FUNCTION}-runtime@${PROJECT}.iam.gserviceaccount.com"
@@ -278,16 +279,23 @@ require_settings() {
   RETENTION_DAYS="${RETENTION_DAYS:-}"
   LOG_LEVEL="${LOG_LEVEL:-INFO}"
   SIGNER_SECRET="${SIGNER_SECRET:-}"
+  CONCURRENCY="${CONCURRENCY:-80}"
   # As call_api/settings.py has them: what is wrong here would only stop the function, at its start.
   require_form RECORDINGS_BUCKET '^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$' "a bucket's name"
+  require_form RECORDINGS_BUCKET '^[^.]{1,63}(\.[^.]{1,63})*$' "a bucket's name"
+  if [[ "${RECORDINGS_BUCKET}" =~ ^[0-9]+(\.[0-9]+){3}$ ]]; then
+    fail "RECORDINGS_BUCKET is malformed: a bucket's name is no IP address."
+  fi
   require_form FIRESTORE_DATABASE '^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$' "a database's ID"
   require_form LOG_LEVEL '^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$' \
     "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
   require_form FIRESTORE_RULES '^(keep|replace)?$' "keep or replace"
   require_form RETENTION_DAYS '^([1-9][0-9]*)?$' "a number of days"
   require_form SIGNER_SECRET '^[A-Za-z0-9_-]*$' "a secret's name, without a version"
+  require_form CONCURRENCY '^([1-9][0-9]?|100)$' \
+    "1 to 100, as an instance answers at most 100 calls at a time"
   readonly RECORDINGS_BUCKET FIRESTORE_DATABASE FIRESTORE_LOCATION FIRESTORE_RULES RETENTION_DAYS
-  readonly LOG_LEVEL SIGNER_SECRET
+  readonly LOG_LEVEL SIGNER_SECRET CONCURRENCY
 }
 
 require_a_commit() {
@@ -512,7 +520,7 @@ deploy_source() {
     ${access[@]+"${access[@]}"} \
     --service-account="${RUNTIME_ACCOUNT}" \
     ${build[@]+"${build[@]}"} \
-    --concurrency="${CONCURRENCY:-80}" \
+    --concurrency="${CONCURRENCY}" \
     --cpu="${CPU:-1}" \
     --memory="${MEMORY:-512Mi}" \
     --timeout=15s \
@@ -837,39 +845,65 @@ show_status() {
     --format='yaml(state,defaultHostname,apiConfig)'
 }
 
-roll_back() {
-  local revision="$1" serving revisions
-  require_region
-  require_gcloud
-  if [[ -z "${revision}" ]]; then
-    serving="$(
-      ask SERVING gcloud run services describe "${FUNCTION}" \
-        --region="${REGION}" \
-        --project="${PROJECT}" \
-        --format='value(status.traffic[0].revisionName)'
-    )"
-    # Newest first, with what gcloud shows as ready; one that never was must not get the traffic,
-    # and one of the same image (a setting was changed) would not be a way back.
-    revisions="$(
-      ask $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD' gcloud run revisions list \
-        --service="${FUNCTION}" \
-        --region="${REGION}" \
-        --project="${PROJECT}" \
-        --sort-by='~metadata.creationTimestamp' \
-        --format='value(metadata.name,status.conditions[0].status,spec.containers[0].image)'
-    )"
-    revision="$(
-      awk -F '\t' -v serving="${serving}" \
-        'older && $2 == "True" && $3 != image { print $1; exit }
-         $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
-    )"
-    if [[ -z "${revision}" ]]; then
-      fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves."
-    fi
+# Prints the revisions of the function, newest first: name, whether it is ready, image.
+listed_revisions() {
+  ask "$1" gcloud run revisions list \
+    --service="${FUNCTION}" \
+    --region="${REGION}" \
+    --project="${PROJECT}" \
+    --sort-by='~metadata.creationTimestamp' \
+    --format='value(metadata.name,status.conditions[0].status,spec.containers[0].image)'
+}
+
+# Stops, unless the revision is one of the function's and ready.
+require_ready_revision() {
+  local revisions ready
+  revisions="$(listed_revisions "$1"$'\tTrue\tOLD')"
+  ready="$(awk -F '\t' -v name="$1" '$1 == name { print $2 }' <<<"${revisions}")"
+  if [[ -z "${ready}" ]]; then
+    fail "there is no revision $1 of ${FUNCTION} in ${REGION}."
   fi
-  tell "giving all traffic of ${FUNCTION} to ${revision}"
+  if [[ "${ready}" != True ]]; then
+    fail "the revision $1 is not ready, so it cannot take the traffic."
+  fi
+}
+
+# Sets REVISION to the newest revision that is older than the one that serves, ready, and of another
+# image: one of the same image, which only a changed setting has made, would not be a way back.
+choose_previous_revision() {
+  local serving revisions
+  serving="$(
+    ask SERVING gcloud run services describe "${FUNCTION}" \
+      --region="${REGION}" \
+      --project="${PROJECT}" \
+      --format='value(status.traffic[0].revisionName)'
+  )"
+  revisions="$(listed_revisions $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD')"
+  REVISION="$(
+    awk -F '\t' -v serving="${serving}" \
+      'older && $2 == "True" && $3 != image { print $1; exit }
+       $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
+  )"
+  if [[ -z "${REVISION}" ]]; then
+    fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves."
+  fi
+}
+
+roll_back() {
+  local REVISION="$1"
+  require_region
+  if [[ -n "${REVISION}" ]]; then
+    require_form REVISION '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' \
+      "up to 63 lower-case letters, digits and hyphens, such as ${FUNCTION}-00007-abc"
+    require_gcloud
+    require_ready_revision "${REVISION}"
+  else
+    require_gcloud
+    choose_previous_revision
+  fi
+  tell "giving all traffic of ${FUNCTION} to ${REVISION}"
   change gcloud run services update-traffic "${FUNCTION}" \
-    --to-revisions="${revision}=100" \
+    --to-revisions="${REVISION}=100" \
     --region="${REGION}" \
     --project="${PROJECT}"
 }
@@ -1032,6 +1066,7 @@ main() {
         return
         ;;
       --dry-run) dry_run=true ;;
+      '') fail "an argument of ${command} is empty: see ./deploy.sh ${command} --help." ;;
       -*) fail "${command} has no option ${argument}: see ./deploy.sh ${command} --help." ;;
       *)
         if [[ "${command}" != rollback || -n "${revision}" ]]; then

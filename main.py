@@ -8,6 +8,7 @@ import gc
 gc.disable()  # while all below is imported: collections would find nothing, and take their time
 
 import functools
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -15,13 +16,20 @@ from datetime import UTC, datetime
 import functions_framework.aio
 import google.auth
 from google.auth.credentials import Credentials
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
 from call_api.access_token import AccessTokens
+from call_api.admission import Admission
+from call_api.calls import CallAccess
 from call_api.firestore import FirestoreCalls
-from call_api.logs import JsonLog
-from call_api.settings import Settings, SettingsError
+from call_api.known_keys import KnownKeys
+from call_api.log_writer import LogWriter, own_descriptor
+from call_api.logs import JsonLog, drop_report
+from call_api.settings import Settings, SettingsError, emulator_warning
+from call_api.shutdown import Shutdown
 from call_api.signed_urls import SignedUrls
 from call_api.web import CallsApi
 
@@ -32,15 +40,16 @@ def default_credentials() -> tuple[Credentials, str | None]:
     return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
 
 
-def calls_api(settings: Settings) -> CallsApi:
+def calls_api(settings: Settings, log_writer: LogWriter) -> CallsApi:
     """Put the function together."""
     if settings.signer_key_file is None:  # then it signs through IAM
         import aiohttp  # noqa: F401, PLC0415  (here, since a request would hold up all others)
     tokens = AccessTokens(default_credentials)
     return CallsApi(
-        store=FirestoreCalls(settings, default_credentials),
+        access=CallAccess(FirestoreCalls(settings, tokens), KnownKeys()),
+        admission=Admission(),
         signer=SignedUrls(settings, tokens),
-        log=JsonLog(sys.stdout, settings.log_level),
+        log=JsonLog(log_writer, settings.log_level),
         key_header=(
             "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"
         ),
@@ -49,10 +58,25 @@ def calls_api(settings: Settings) -> CallsApi:
     )
 
 
+# Options of the server, for which the framework has no settings; it starts the server after this
+# import. CPU is allotted only during requests, so an idle instance sends no heartbeats: with the
+# platform's value as the heartbeat timeout, gunicorn would kill the worker when the instance wakes.
+os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
+UvicornWorker.CONFIG_KWARGS = {
+    "loop": "asyncio",
+    "http": "h11",  # the parser that is tested, even where httptools is installed
+    "timeout_keep_alive": 620,  # seconds; Google's load balancers reuse connections for up to 600
+}
+
+log_writer = LogWriter(own_descriptor(sys.stdout), drop_report)
+shutdown = Shutdown(is_log_written=functools.partial(log_writer.flush, 0))
 try:
-    api = calls_api(Settings.from_environment(os.environ))
+    api = calls_api(Settings.from_environment(os.environ), log_writer)
 except SettingsError as error:
     sys.exit(f"The function cannot start: {error}")
+if warning := emulator_warning(os.environ):
+    # On stderr, which nothing buffers in a thread: a thread would not survive the fork.
+    print(json.dumps({"severity": "WARNING", "message": warning}), file=sys.stderr)  # noqa: T201
 
 
 gc.freeze()  # what is here now stays, so no collection looks at it again
@@ -62,4 +86,8 @@ gc.enable()
 @functions_framework.aio.http
 async def get_call(request: Request) -> Response:
     """Answer one request."""
-    return await api.respond(request)
+    shutdown.watch()
+    response = await api.respond(request)
+    if shutdown.begun:
+        response.background = BackgroundTask(shutdown.log_written)
+    return response

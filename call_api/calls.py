@@ -1,7 +1,8 @@
-"""The rules: who asks, which call, and whether that org may see it."""
+"""The access rules: who asks, which call, and whether that org may see it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, NewType, Protocol
 
@@ -12,41 +13,48 @@ from call_api.errors import (
     Forbidden,
     KeyRecordInvalid,
     OwnerMissing,
-    Problem,
     StoredCallInvalid,
     Unauthenticated,
 )
-from call_api.schema import Call
+from call_api.known_keys import KnownKeys
+from call_api.schema import Call, Shape
 
-# Part of every ETag. Raise it when the same document renders differently: clients that hold the
-# old rendering would otherwise be told that it is current.
-RENDERING = 1
+# Part of every ETag. Raise it when the same document renders differently, or clients that hold the
+# old rendering will be answered that it is current.
+RENDERING_VERSION = 1
 ETAG_WINDOW_SECONDS = 600  # of a link's 3,600, so a 304 leaves at least 50 minutes on it
 MAX_CALL_ID = 2**63 - 1
 
 OrgId = NewType("OrgId", str)  # made by authenticate() alone: to hold one is to have shown a key
 
 
-class Document(NamedTuple):
-    """A stored document; `updated_ns` counts from the epoch.
+class StoredDocument(Protocol):
+    """A document as it came from the store, not decoded yet."""
 
-    Decoding `fields` takes the longer the more there are. So it waits until the key is known: a
-    stranger shall not cause that work, nor read a call's length from the time that it takes.
-    """
+    size: int  # bytes
+    updated_ns: int  # since the epoch
 
-    fields: Callable[[], Mapping[str, object]]
-    updated_ns: int
+    def value(self, name: str) -> object:
+        """Return a field that holds a scalar, or None if there is no such field."""
+
+    def decoded(self, shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
+        """Return the fields that `shape` names; yields where the work may be interrupted."""
 
 
 class CallStore(Protocol):
     """Where keys and calls are stored."""
 
-    async def read(self, key: str, call_id: int | None) -> tuple[Document | None, Document | None]:
+    async def read(
+        self, key_hash: str, call_id: int | None, began_at: float
+    ) -> tuple[StoredDocument | None, StoredDocument | None]:
         """Return the key's record and the call (None for each that does not exist).
+
+        `began_at` is when the request began, by the event loop's clock: all reads of a request
+        share one budget. With `call_id` None only the key's record is read.
 
         Raises:
             Unavailable: the store cannot be read right now, or not in time.
-            Internal: it cannot be read until a role or a setting is mended.
+            Internal: it cannot be read until a role or a setting is corrected.
         """
 
 
@@ -62,24 +70,6 @@ class ApiKey(BaseModel):
     name: str | None = None
 
 
-class OwnedCall(NamedTuple):
-    """A call and the org that owns it, which is the org that asked."""
-
-    call: Call
-    org_id: OrgId
-    updated_ns: int
-
-    @property
-    def recording_to_sign(self) -> str | None:
-        """The recording's object; a deleted call's is never signed."""
-        return None if self.call.status == "deleted" else self.call.recording_object
-
-    def etag(self, now: datetime) -> str:
-        """Return the weak validator: document, rendering and, where a link is signed, its age."""
-        window = int(now.timestamp()) // ETAG_WINDOW_SECONDS if self.recording_to_sign else 0
-        return f'W/"{RENDERING}-{self.updated_ns:x}-{window:x}"'
-
-
 def parse_call_id(segment: str) -> int | None:
     """Return the ID that a path segment spells in canonical form, else None."""
     # By pattern, since `int` and `isdigit` accept signs, underscores and every script's digits.
@@ -87,34 +77,69 @@ def parse_call_id(segment: str) -> int | None:
     return int(segment) if canonical and int(segment) <= MAX_CALL_ID else None
 
 
-async def get_call(store: CallStore, key: str, call_id: int | None, now: datetime) -> OwnedCall:
-    """Return the call if the key's org owns it.
+class OwnedCall(NamedTuple):
+    """A call's document, and the org that owns it, which is the org that asked."""
 
-    There is no other way to a call, so none without this check. `call_id` is None where the path
-    spells no ID: the key is checked all the same, so that strangers learn nothing from a 404.
-
-    Raises:
-        Problem: every refusal, with the org that asked once its key is known.
-    """
-    record, document = await store.read(key, call_id)
-    org_id = authenticate(record, now)
-    try:
-        if document is None or call_id is None:
-            raise CallNotFound
-        fields = document.fields()
-        require_owner(fields, org_id)
-        return OwnedCall(validated(fields, call_id), org_id, document.updated_ns)
-    except Problem as problem:
-        problem.org_id = org_id
-        raise
+    org_id: OrgId
+    call_id: int
+    document: StoredDocument
 
 
-def authenticate(record: Document | None, now: datetime) -> OrgId:
+@dataclass(frozen=True)
+class CallAccess:
+    """The only way to a call; it ends at the call's owner."""
+
+    store: CallStore
+    known_keys: KnownKeys
+
+    async def read_owned_call(
+        self,
+        key_hash: str,
+        call_id: int | None,
+        now: datetime,
+        began_at: float,
+        on_arrival: Callable[[StoredDocument], None] = lambda _: None,
+    ) -> OwnedCall:
+        """Return the call if the key's org owns it. Nothing but its owner is decoded here.
+
+        `on_arrival` is given the document before it is known whose it is, to count its bytes.
+
+        No call is read for a key that has not been good on this instance before: that key's record
+        is read alone first, so unauthenticated callers can neither cause the work of reading a call
+        nor time it. `call_id` is None where the path spells no ID; the key is checked all the same.
+
+        Raises:
+            Problem: every refusal, with the org that asked once its key is known.
+        """
+        if key_hash not in self.known_keys or call_id is None:
+            record, _ = await self.store.read(key_hash, None, began_at)
+            org_id = self._authenticate(key_hash, record, now)
+            if call_id is None:
+                raise CallNotFound(org_id=org_id)
+        record, document = await self.store.read(key_hash, call_id, began_at)
+        org_id = self._authenticate(key_hash, record, now)
+        if document is None:
+            raise CallNotFound(org_id=org_id)
+        on_arrival(document)
+        require_owner(document, org_id)
+        return OwnedCall(org_id, call_id, document)
+
+    def _authenticate(self, key_hash: str, record: StoredDocument | None, now: datetime) -> OrgId:
+        try:
+            org_id = authenticate(record, now)
+        except Unauthenticated:
+            self.known_keys.discard(key_hash)
+            raise
+        self.known_keys.add(key_hash)
+        return org_id
+
+
+def authenticate(record: StoredDocument | None, now: datetime) -> OrgId:
     """Return the org that the key speaks for; `expires_at` and `revoked_at` end that."""
     if record is None:
         raise Unauthenticated("unknown key")
     try:
-        key = ApiKey.model_validate(record.fields())
+        key = ApiKey.model_validate({name: record.value(name) for name in ApiKey.model_fields})
     except ValidationError as error:
         raise KeyRecordInvalid(f"key record: {_fields_at_fault(error)}") from None
     if key.expires_at is not None and key.expires_at <= now:
@@ -124,24 +149,39 @@ def authenticate(record: Document | None, now: datetime) -> OrgId:
     return OrgId(key.org_id)
 
 
-def require_owner(fields: Mapping[str, object], org_id: OrgId) -> None:
-    """Refuse every org but the call's owner; a call without one belongs to nobody."""
-    owner = fields.get("org_id")
+def require_owner(document: StoredDocument, org_id: OrgId) -> None:
+    """Refuse every org but the call's owner, and every org where the call has none."""
+    owner = document.value("org_id")
     if not isinstance(owner, str) or not owner:
-        raise OwnerMissing("call document: org_id")
+        raise OwnerMissing("call document: org_id", org_id=org_id)
     if owner != org_id:
-        raise Forbidden
+        raise Forbidden(org_id=org_id)
 
 
-def validated(fields: Mapping[str, object], call_id: int) -> Call:
-    """Return the document as a call, if it keeps the published schema."""
+def validated(values: Mapping[str, object], call_id: int) -> Call:
+    """Return a decoded call, if it keeps the published schema."""
     try:
-        call = Call.model_validate(fields)
+        call = Call.model_validate(values)
     except ValidationError as error:
         raise StoredCallInvalid(f"call document: {_fields_at_fault(error)}") from None
     if call.id != call_id:
         raise StoredCallInvalid("call document: id")
     return call
+
+
+def recording_to_sign(call: Call) -> str | None:
+    """Return the recording's object; a deleted call's is never signed."""
+    return None if call.status == "deleted" else call.recording_object
+
+
+def etag(call: Call, updated_ns: int, now: datetime) -> str:
+    """Return the weak validator: document, rendering and, where a link is signed, its age.
+
+    `now` is the time of the answer, not of the request: a slow read must not make a 304 outlive
+    its window.
+    """
+    window = int(now.timestamp()) // ETAG_WINDOW_SECONDS if recording_to_sign(call) else 0
+    return f'W/"{RENDERING_VERSION}-{updated_ns:x}-{window:x}"'
 
 
 def _fields_at_fault(error: ValidationError) -> str:

@@ -13,9 +13,9 @@ import secrets
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.api_core.exceptions import GoogleAPICallError, PermissionDenied
 from google.api_core.retry import Retry, if_exception_type
@@ -23,13 +23,21 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from call_api.firestore import KEYS, key_document_id
+from call_api.api_keys import COLLECTION, key_hash
 
 PREFIX = "callkey_"  # by which secret scanners know a key that has leaked
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
 # Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.
 _ONCE: dict[str, Any] = {"retry": Retry(if_exception_type()), "timeout": 10.0}
-_Answer = tuple[str, str, object]  # a sentence; the output for people; the output for programs
+
+
+class _Answer(NamedTuple):
+    """What a command has to say once it is done."""
+
+    sentence: str  # for standard error
+    plain: str  # for standard output, for people
+    parsed: object  # the same for programs
+    on_failed_output: Callable[[], str]  # cleans up, and returns a clause that says what is left
 
 
 def new_key() -> str:
@@ -49,25 +57,54 @@ def main(argv: Sequence[str], now: datetime) -> None:
     given = _parser().parse_args(argv)
     try:
         with closing(Client(given.project, database=given.database)) as client:
-            said, plain, parsed = given.run(client.collection(KEYS), given, now)
+            answer: _Answer = given.run(client.collection(COLLECTION), given, now)
+            text = json.dumps(answer.parsed, indent=2, default=str) + "\n"
+            _deliver(text if given.json else answer.plain, answer.on_failed_output)
     except KeyboardInterrupt:
         sys.exit("Interrupted.")
     except PermissionDenied:
         sys.exit(f"Firestore refuses: is roles/datastore.user granted in {given.project}?")
     except (GoogleAPICallError, GoogleAuthError) as error:
         sys.exit(" ".join(f"Firestore cannot be used: {error}".split()))
-    sys.stdout.write(json.dumps(parsed, indent=2, default=str) + "\n" if given.json else plain)
-    sys.stderr.write(f"{said}\n")
+    with suppress(OSError, ValueError, AttributeError):  # the last: it is None where it is closed
+        sys.stderr.write(f"{answer.sentence}\n")
+
+
+def _deliver(text: str, on_failure: Callable[[], str]) -> None:
+    """Write to standard output; where that fails, clean up and leave by `SystemExit`."""
+    try:
+        _write(text)
+    except (OSError, ValueError, KeyboardInterrupt) as error:
+        sys.stdout = None  # else the interpreter flushes it again at exit, and prints a traceback
+        why = str(error) or "interrupted"
+        sys.exit(f"Standard output cannot be written ({why}): {on_failure()}.")
+
+
+def _write(text: str) -> None:
+    if text:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _issue(keys: CollectionReference, given: argparse.Namespace, now: datetime) -> _Answer:
     key = new_key()
     expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
-    keys.document(key_document_id(key)).set(fields, **_ONCE)
-    shown = _shown(key_document_id(key), fields)
+    record = keys.document(key_hash(key))
+    record.set(fields, **_ONCE)
+    shown = _shown(record.id, fields)
+
+    def delete() -> str:
+        try:
+            record.delete(**_ONCE)
+        except (GoogleAPICallError, GoogleAuthError, KeyboardInterrupt):
+            return f"its record could not be deleted, so end the key by `revoke {shown['hash']}`"
+        return "the key is deleted again"
+
     said = f"Issued {shown['hash']} for {given.org}. The key is shown this once."
-    return said, f"{key}\n", {"key": key} | shown
+    return _Answer(said, f"{key}\n", {"key": key} | shown, delete)
 
 
 def _list(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> _Answer:
@@ -76,7 +113,8 @@ def _list(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> 
     records.sort(key=lambda record: str(record["created_at"]))
     heads = _ROW.format("HASH", "CREATED", "EXPIRES", "REVOKED", "NAME")
     rows = (_ROW.format(*(str(value or "-") for value in one.values())) for one in records)
-    return f"Keys of {given.org}: {len(records)}.", heads + "".join(rows), records
+    said = f"Keys of {given.org}: {len(records)}."
+    return _Answer(said, heads + "".join(rows), records, lambda: "the list is incomplete")
 
 
 def _revoke(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> _Answer:
@@ -94,7 +132,8 @@ def _revoke(keys: CollectionReference, given: argparse.Namespace, _: datetime) -
         written = one.reference.update({"revoked_at": SERVER_TIMESTAMP}, unchanged, **_ONCE)
         said, fields["revoked_at"] = "is revoked", written.transform_results[0].timestamp_value
     shown = _shown(one.id, fields)
-    return f"{shown['hash']} {said}, as of {shown['revoked_at']}.", "", shown
+    said = f"{shown['hash']} {said}, as of {shown['revoked_at']}"
+    return _Answer(f"{said}.", "", shown, lambda: said)
 
 
 def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
@@ -108,9 +147,7 @@ def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
 def _like(pattern: str, what: str) -> Callable[[str], str]:
     def checked(text: str) -> str:
         if is_well_formed(text):  # to be revoked, maybe, since it has leaked
-            raise argparse.ArgumentTypeError(
-                f"this is a key; its hash: {key_document_id(text)[:12]}"
-            )
+            raise argparse.ArgumentTypeError(f"this is a key; its hash: {key_hash(text)[:12]}")
         if not (re.fullmatch(pattern, text) and text.isprintable()):
             raise argparse.ArgumentTypeError(f"give {what}")
         return text

@@ -8,63 +8,91 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TextIO
+from typing import Protocol
 
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
 )
-_CLOUD_TRACE_CONTEXT = re.compile(r"([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
+_CLOUD_TRACE_CONTEXT = re.compile(r"(?!0{32})([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
+_MAX_SPAN_ID = 2**64 - 1
+
+_LEVELS = logging.getLevelNamesMapping()
+_to_json = json.JSONEncoder(allow_nan=False).encode  # NaN is not JSON
+
+
+class LineSink(Protocol):
+    """Takes lines, each with its newline; a LogWriter, or a text stream in memory."""
+
+    def write(self, line: str, /) -> object:
+        """Take a line without blocking or raising."""
 
 
 class JsonLog:
-    """Writes the entries at or above a level.
+    """Writes the entries at or above a level, and never fails the caller.
 
-    Not through `logging`: where the platform sets LOG_EXECUTION_ID, the framework configures that
-    anew after it has loaded this code, and so silences every logger made until then.
+    It does not use `logging`: where the platform sets LOG_EXECUTION_ID, the framework reconfigures
+    `logging` after it has loaded this code, which silences every logger made until then.
     """
 
-    def __init__(self, stream: TextIO, level: str) -> None:
-        self._stream = stream
-        self._threshold = logging.getLevelNamesMapping()[level]
+    def __init__(self, sink: LineSink, level: str) -> None:
+        self._sink = sink
+        self._threshold = _LEVELS[level]
 
     def write(self, severity: str, message: str, fields: Mapping[str, object]) -> None:
-        """Write one line; `severity` is a name that LOG_LEVEL can have."""
-        if logging.getLevelNamesMapping()[severity] >= self._threshold:
-            entry = {"severity": severity, "message": message, **fields}
-            self._stream.write(json.dumps(entry) + "\n")
-            self._stream.flush()
+        """Write one line; `severity` is a name that LOG_LEVEL can have.
+
+        An entry that cannot be rendered is replaced by an ERROR that names the exception's type and,
+        since an exception's message can quote a value, nothing else.
+        """
+        try:
+            if _LEVELS[severity] < self._threshold:
+                return
+            line = _to_json({"severity": severity, "message": message, **fields})
+        except Exception as error:  # noqa: BLE001  (a line of the log must not fail an answer)
+            reason = f"log entry cannot be rendered: {type(error).__name__}"
+            line = _to_json({"severity": "ERROR", "message": reason})
+        self._sink.write(line + "\n")
+
+
+def drop_report(count: int) -> str:
+    """Return the line that stands in the log for lines that were dropped."""
+    message = f"{count} log lines were dropped"
+    return _to_json({"severity": "WARNING", "message": message, "dropped_lines": count}) + "\n"
 
 
 @dataclass
 class RequestEntry:
-    """The line of one request, filled in as the request goes."""
+    """The log entry of one request, filled in while the request is answered."""
 
     request_id: str
     trace: Mapping[str, object]
     call_id: int | None = None
     org_id: str | None = None
+    severity: str = "INFO"
+    reason: str = ""
+    code: str | None = None
     stack_trace: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, one that fails as well."""
+        """Measure a stage, also one that fails."""
         started = perf_counter()
         try:
             yield
         finally:
             self.stages_ms[name] = _ms_since(started)
 
-    def fields(self, status: int, code: str | None) -> dict[str, object]:
-        """Return what the line says beside its severity and message; times are milliseconds."""
+    def fields(self, status: int) -> dict[str, object]:
+        """Return all fields but severity and message; times are milliseconds."""
         entry: dict[str, object] = {
             "request_id": self.request_id,
-            # As text: Cloud Logging keeps numbers as doubles, which cannot tell large IDs apart.
+            # As text: Cloud Logging stores numbers as doubles, which cannot hold every 64-bit ID.
             "call_id": None if self.call_id is None else str(self.call_id),
             "org_id": self.org_id,
             "status": status,
-            "code": code,
+            "code": self.code,
             "read_ms": self.stages_ms.get("read"),
             "sign_ms": self.stages_ms.get("sign"),
             "total_ms": _ms_since(self.started),
@@ -74,32 +102,43 @@ class RequestEntry:
 
 
 def trace_fields(headers: Mapping[str, str], project: str | None) -> dict[str, object]:
-    """Return what ties an entry to its trace, from `traceparent` or `X-Cloud-Trace-Context`."""
+    """Return the fields that join an entry to its trace, or none where no valid header has one.
+
+    `traceparent` takes precedence over `X-Cloud-Trace-Context`.
+    """
     if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
-        trace, span, sampled = found[1], found[2], bool(int(found[3], 16) & 1)
+        trace, span, sampled = found[1], int(found[2], 16), bool(int(found[3], 16) & 1)
     elif found := _CLOUD_TRACE_CONTEXT.fullmatch(headers.get("x-cloud-trace-context", "")):
-        trace, span, sampled = found[1], f"{int(found[2] or 0):016x}", found[3] == "1"
+        trace, span, sampled = found[1], int(found[2] or 0), found[3] == "1"
     else:
+        return {}
+    if span > _MAX_SPAN_ID:
         return {}
     return {
         "logging.googleapis.com/trace": f"projects/{project}/traces/{trace}" if project else trace,
-        "logging.googleapis.com/spanId": span,
+        "logging.googleapis.com/spanId": f"{span:016x}",
         "logging.googleapis.com/trace_sampled": sampled,
     }
 
 
 def stack_trace(error: BaseException) -> str:
-    """Return the stack of an exception and of its causes, without their messages.
+    """Return the stacks of an exception and its causes, oldest first, without their messages.
 
-    A message can quote what it failed on, a header or a stored value; a frame is only our code.
+    A message can quote a header or a stored value; a stack shows only source code.
     """
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    before = f"{stack_trace(cause)}\n\nThen:\n\n" if cause else ""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    kind = type(error)
-    return (
-        f"{before}Traceback (most recent call last):\n{frames}{kind.__module__}.{kind.__qualname__}"
-    )
+    stacks: dict[int, str] = {}
+    following: BaseException | None = error
+    while following is not None and id(following) not in stacks:  # causes can form a cycle
+        kind = type(following)
+        frames = "".join(traceback.format_tb(following.__traceback__))
+        stacks[id(following)] = (
+            f"Traceback (most recent call last):\n{frames}{kind.__module__}.{kind.__qualname__}"
+        )
+        if following.__cause__ is None and not following.__suppress_context__:
+            following = following.__context__
+        else:
+            following = following.__cause__
+    return "\n\nThen:\n\n".join(reversed(stacks.values()))
 
 
 def _ms_since(started: float) -> float:

@@ -1,33 +1,45 @@
-"""HTTP: a request in, its answer out; the route, the bearer key, the one try."""
+"""HTTP: a request in, its answer out; the route, the order of checks, the catch-all."""
 
+import asyncio
 import json
 import re
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from call_api.calls import CallStore, get_call, parse_call_id
+from call_api.admission import Admission, Place
+from call_api.api_keys import key_hash
+from call_api.calls import (
+    CallAccess,
+    etag,
+    parse_call_id,
+    recording_to_sign,
+    validated,
+)
+from call_api.client_connection import ClientLeftError, cancelled_when_client_leaves
+from call_api.cooperative import in_slices
 from call_api.errors import (
     ALLOWED_METHODS,
-    CredentialsMissing,
     Internal,
     MethodNotAllowed,
     Problem,
     RouteNotFound,
-    Unauthenticated,
 )
+from call_api.http_headers import bearer_key, if_none_match_matches, request_id
 from call_api.logs import JsonLog, RequestEntry, stack_trace, trace_fields
+from call_api.schema import STORED_CALL, Call
+
+PIECE_BYTES = 256 * 2**10
+SEND_SECONDS = 10.0
+CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
 
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_BEARER = re.compile(r"(?i:bearer) +(.+)")
-_KEY = re.compile(r"[\x21-\x7e]{1,512}")
-_OPAQUE_TAG = re.compile(r'"[^"]*"')
 
 
 class Signer(Protocol):
@@ -38,19 +50,50 @@ class Signer(Protocol):
 
         Raises:
             Unavailable: the signature cannot be had right now, or not in time.
-            Internal: it cannot be had until a role or a setting is mended.
+            Internal: it cannot be had until a role or a setting is corrected.
         """
+
+
+class HeldResponse(Response):
+    """A large answer, sent in pieces as fast as the client reads it.
+
+    Its place among the requests in flight is kept until then, so clients that read slowly cannot
+    pile up more memory than the place allows. After SEND_SECONDS the connection is closed.
+    """
+
+    media_type = "application/json"
+
+    def __init__(self, body: bytes, held: ExitStack) -> None:
+        super().__init__(body)
+        self._held = held
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        with self._held:
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send({"type": "http.response.start", **start})
+                    for at in range(0, len(self.body), PIECE_BYTES):
+                        piece = self.body[at : at + PIECE_BYTES]
+                        more = at + PIECE_BYTES < len(self.body)
+                        await send({"type": "http.response.body", "body": piece, "more_body": more})
+            except TimeoutError:
+                return  # the server closes a connection whose answer is not complete
+        if self.background is not None:
+            await self.background()
 
 
 @dataclass(frozen=True)
 class CallsApi:
     """Answers requests for calls.
 
-    `key_header` is the one header that a key is believed from: behind API Gateway that is not
+    `key_header` is the one header that a key is read from: behind API Gateway that is not
     `Authorization`, where the gateway puts a token of its own.
     """
 
-    store: CallStore
+    access: CallAccess
+    admission: Admission
     signer: Signer
     log: JsonLog
     key_header: str
@@ -59,92 +102,116 @@ class CallsApi:
 
     async def respond(self, request: Request) -> Response:
         """Answer a request, whatever happens, and write its line to the log."""
-        entry = RequestEntry(_request_id(request), trace_fields(request.headers, self.project))
-        problem: Problem | None = None
+        entry = RequestEntry(
+            request_id(request.headers.getlist("X-Request-Id")),
+            trace_fields(request.headers, self.project),
+        )
         try:
-            response = await self._answer(request, entry)
-        except Exception as error:  # noqa: BLE001  (the one place that nothing may pass)
-            if isinstance(error, Problem):
-                problem = error
-            else:
-                problem = Internal("unexpected exception")
-                entry.stack_trace = stack_trace(error)
-            response = _problem_response(problem, entry.request_id)
-            entry.org_id = problem.org_id or entry.org_id
+            async with cancelled_when_client_leaves(request.receive):
+                response = await self._answer(request, entry)
+        except ClientLeftError:
+            response = Response(status_code=CLIENT_CLOSED_REQUEST)
+            entry.code = entry.reason = "client_closed_request"
+        except Problem as problem:
+            response = _refusal(problem, entry)
+        except Exception as error:  # noqa: BLE001  (the catch-all error handler)
+            entry.stack_trace = stack_trace(error)
+            response = _refusal(Internal("unexpected exception"), entry)
         response.headers["X-Request-Id"] = entry.request_id
         response.headers["Cache-Control"] = "private, no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         self.log.write(
-            problem.severity if problem else "INFO",
-            f"{request.method} {response.status_code} {problem or ''}".rstrip(),
-            entry.fields(response.status_code, problem.code if problem else None),
+            entry.severity,
+            f"{request.method} {response.status_code} {entry.reason}".rstrip(),
+            entry.fields(response.status_code),
         )
         return response
 
     async def _answer(self, request: Request, entry: RequestEntry) -> Response:
-        route = _ROUTE.fullmatch(request.scope["path"])
-        if route is None or b"%2F" in request.scope.get("raw_path", b"").upper():
-            raise RouteNotFound  # an encoded slash separates nothing (RFC 3986, 2.2)
+        """Check the request in the order of the contract, and answer it.
+
+        Raises:
+            Problem: the first check that fails.
+        """
+        segment = _call_segment(request)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ALLOWED_METHODS})
         if request.method not in {"GET", "HEAD"}:
             raise MethodNotAllowed
-        now = self.now()
-        entry.call_id = parse_call_id(route[1])  # for the log; the key comes first
-        key = _bearer_key(request.headers.getlist(self.key_header))
-        with entry.stage("read"):
-            owned = await get_call(self.store, key, entry.call_id, now)
-        entry.org_id = owned.org_id
-        etag = owned.etag(now)
-        if _holds(request.headers.getlist("If-None-Match"), etag):
-            return Response(status_code=304, headers={"ETag": etag})
-        recording_url = None
-        if owned.recording_to_sign is not None and request.method == "GET":
-            with entry.stage("sign"):
-                recording_url = await self.signer.signed_url(owned.recording_to_sign, owned.call.id)
-        response = Response(owned.call.render(recording_url), media_type="application/json")
-        response.headers["ETag"] = etag
+        hashed_key = key_hash(bearer_key(request.headers.getlist(self.key_header)))
+        entry.call_id = parse_call_id(segment)
+        with ExitStack() as held:
+            place = self.admission.enter((hashed_key, entry.call_id))
+            held.callback(self.admission.leave, place)
+            with entry.stage("read"):
+                call, updated_ns = await self._owned_call(hashed_key, entry, place)
+            tag = etag(call, updated_ns, self.now())
+            if if_none_match_matches(request.headers.getlist("If-None-Match"), tag):
+                return Response(status_code=304, headers={"ETag": tag})
+            rendered, recording, call_id = call.render(), recording_to_sign(call), call.id
+            del call  # ten times as large as what was rendered, which waits for its link
+            self.admission.end_turn(place)
+            recording_url = None
+            if recording is not None and request.method == "GET":
+                with entry.stage("sign"):
+                    recording_url = await self.signer.signed_url(recording, call_id)
+            body = rendered.with_link(recording_url)
+            self.admission.resize(place, len(body))
+            if place.is_large:
+                response: Response = HeldResponse(body, held.pop_all())
+            else:
+                response = Response(body, media_type="application/json")
+        response.headers["ETag"] = tag
         response.headers["Server-Timing"] = ", ".join(
             f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items()
         )
-        if request.method == "HEAD" and owned.recording_to_sign is not None:
-            # Only GET knows its length, with the URL; another must not be told (RFC 9110, 8.6).
+        if request.method == "HEAD" and recording is not None:
+            # Only GET knows its length, with the URL; another must not be given (RFC 9110, 8.6).
             del response.headers["Content-Length"]
         return response
 
-
-def _request_id(request: Request) -> str:
-    given = request.headers.getlist("X-Request-Id")
-    if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
-        return given[0]
-    return secrets.token_hex(16)
-
-
-def _bearer_key(fields: Sequence[str]) -> str:
-    if len(fields) > 1:  # which of them a proxy before us has checked, nobody can say
-        raise Unauthenticated("more than one credentials header")
-    bearer = _BEARER.fullmatch(fields[0]) if fields else None
-    if bearer is None:
-        raise CredentialsMissing("no bearer key")
-    if not _KEY.fullmatch(bearer[1]):
-        raise Unauthenticated("malformed key")
-    return bearer[1]
-
-
-def _holds(if_none_match: Sequence[str], etag: str) -> bool:
-    """Tell whether the client holds this version; weakly compared, as RFC 9110 13.1.2 wants."""
-    listed = ",".join(if_none_match)
-    return listed.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)
+    async def _owned_call(
+        self, hashed_key: str, entry: RequestEntry, place: Place
+    ) -> tuple[Call, int]:
+        """Return the call, if the key's org owns it, and its document's update time."""
+        await self.admission.take_turn(place)
+        now, began_at = self.now(), asyncio.get_running_loop().time()
+        owned = await self.access.read_owned_call(
+            hashed_key,
+            entry.call_id,
+            now,
+            began_at,
+            on_arrival=lambda document: self.admission.resize(place, document.size),
+        )
+        entry.org_id = owned.org_id
+        await self.admission.take_turn(place)
+        values = await in_slices(owned.document.decoded(STORED_CALL))
+        return validated(values, owned.call_id), owned.document.updated_ns
 
 
-def _problem_response(problem: Problem, request_id: str) -> Response:
+def _call_segment(request: Request) -> str:
+    """Return the last segment of a call's path; no other path has a route."""
+    route = _ROUTE.fullmatch(request.scope["path"])
+    if route is None or b"%2F" in request.scope.get("raw_path", b"").upper():
+        raise RouteNotFound  # an encoded slash separates nothing (RFC 3986, 2.2)
+    return route[1]
+
+
+def _refusal(problem: Problem, entry: RequestEntry) -> Response:
+    """Note a problem for the log, and return its answer.
+
+    The caller must not keep the problem in a variable: its traceback refers to that variable's
+    frame, and the cycle would keep the call's document until the next garbage collection.
+    """
+    entry.severity, entry.reason, entry.code = problem.severity, str(problem), problem.code
+    entry.org_id = problem.org_id or entry.org_id
     document = {
         "type": "about:blank",
         "title": problem.status.phrase,
         "status": problem.status.value,
         "detail": problem.detail,
         "code": problem.code,
-        "request_id": request_id,
+        "request_id": entry.request_id,
     }
     media_type = "application/problem+json"
     return Response(json.dumps(document), problem.status, dict(problem.headers), media_type)

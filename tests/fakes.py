@@ -1,18 +1,47 @@
-"""The two edges of the rules, in memory: where a rule is tested without Firestore or a key."""
+"""The edges of the function, in memory: where Firestore, signatures or a client are not the point."""
 
+import asyncio
+import io
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from call_api.calls import Document
+from starlette.requests import Request
+
+from call_api.admission import Admission
+from call_api.api_keys import key_hash
+from call_api.calls import CallAccess, CallStore
+from call_api.known_keys import KnownKeys
+from call_api.logs import JsonLog
+from call_api.schema import Shape
+from call_api.web import CallsApi, Signer
 
 WRITTEN_NS = 1_774_434_158_000_000_000
 
 
+class FakeDocument:
+    """A stored document whose values are as given."""
+
+    def __init__(self, fields: Mapping[str, object], size: int = 2_000) -> None:
+        self.fields = fields
+        self.size = size
+        self.updated_ns = WRITTEN_NS
+
+    def value(self, name: str) -> object:
+        return self.fields.get(name)
+
+    def decoded(self, _shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
+        yield
+        return dict(self.fields)
+
+
 class FakeCalls:
-    """Keys and calls as given; a failure, if there is one, instead of any answer."""
+    """Keys and calls as given; a failure, if there is one, instead of any answer.
+
+    `reads` are the call IDs that were read, None for a read of the key's record alone.
+    """
 
     def __init__(
         self,
@@ -21,18 +50,23 @@ class FakeCalls:
         calls: Mapping[int, Mapping[str, object]] | None = None,
         failure: Exception | None = None,
     ) -> None:
-        self.keys = keys or {}
+        self.keys = {key_hash(key): record for key, record in (keys or {}).items()}
         self.calls = calls or {}
         self.failure = failure
+        self.reads: list[int | None] = []
 
-    async def read(self, key: str, call_id: int | None) -> tuple[Document | None, Document | None]:
+    async def read(
+        self, key_hash: str, call_id: int | None, began_at: float
+    ) -> tuple[FakeDocument | None, FakeDocument | None]:
+        assert began_at <= asyncio.get_running_loop().time()
+        self.reads.append(call_id)
         if self.failure is not None:
             raise self.failure
-        record = self.keys.get(key)
+        record = self.keys.get(key_hash)
         call = None if call_id is None else self.calls.get(call_id)
         return (
-            None if record is None else Document(lambda: record, WRITTEN_NS),
-            None if call is None else Document(lambda: call, WRITTEN_NS),
+            None if record is None else FakeDocument(record),
+            None if call is None else FakeDocument(call),
         )
 
 
@@ -55,6 +89,35 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.time
+
+
+def api_over(
+    store: CallStore,
+    *,
+    signer: Signer | None = None,
+    log: JsonLog | None = None,
+    project: str | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> CallsApi:
+    """Put the function together as `main.py` does, over this store."""
+    return CallsApi(
+        access=CallAccess(store, KnownKeys()),
+        admission=Admission(),
+        signer=signer or FakeSigner(),
+        log=log or JsonLog(io.StringIO(), "INFO"),
+        key_header="Authorization",
+        project=project,
+        now=now,
+    )
+
+
+def request_in(scope: dict[str, Any]) -> Request:
+    """Return a request whose client waits for the answer."""
+
+    async def stay_connected() -> Any:
+        await asyncio.Event().wait()
+
+    return Request({"type": "http", **scope}, stay_connected)
 
 
 class Issued(NamedTuple):

@@ -3,15 +3,17 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ from typing import Any
 import psutil
 
 from ops.published import check_reply
+from tests.raw_http import RawReply, exchange
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 20
+LOG_SECONDS = 10  # for the function's thread to write the lines of answers that were received
+CLOSED = -1  # no descriptor: the function starts with descriptor 1 closed
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,16 @@ class Reply:
 
 @dataclass(frozen=True)
 class Service:
-    """A running function."""
+    """A running function.
+
+    The log lags behind the answers, since a thread writes it. `answered` has the request ID of every
+    answer received here, so that reading the log can wait for their lines.
+    """
 
     port: int
     stdout: Path
     stderr: Path
+    answered: list[str] = field(default_factory=list)
 
     def request(
         self,
@@ -66,17 +76,41 @@ class Service:
             reply = Reply(response.status, response.headers, response.read())
         finally:
             connection.close()
+        self._note(reply.headers)
         if published:
             check_reply(method, reply.status, reply.headers, reply.body)
         return reply
 
-    def entries(self) -> list[dict[str, Any]]:
+    def exchange(self, *sent: bytes, method: str = "GET") -> list[RawReply]:
+        """Send bytes, as `raw_http.exchange` does."""
+        replies = exchange(self.port, *sent, method=method)
+        for reply in replies:
+            self._note(reply.headers)
+        return replies
+
+    def _note(self, headers: Message) -> None:
+        if request_id := headers["X-Request-Id"]:
+            self.answered.append(request_id)
+
+    def log(self, start: int = 0) -> str:
+        """Return the log from an offset on, once it has a line for every answer received."""
+        deadline = time.monotonic() + LOG_SECONDS
+        while True:
+            text = self.stdout.read_text("ascii")
+            logged = Counter(re.findall(r'"request_id": "([^"]*)"', text))
+            missing = Counter(self.answered) - logged
+            if not missing and text[-1:] in {"", "\n"}:
+                return text[start:]
+            assert time.monotonic() < deadline, f"not in the log: {missing}"
+            time.sleep(0.001)
+
+    def entries(self, start: int = 0) -> list[dict[str, Any]]:
         """Return the log, which has nothing but one JSON object a line."""
-        return [json.loads(line) for line in self.stdout.read_text().splitlines()]
+        return [json.loads(line) for line in self.log(start).splitlines()]
 
     def output(self) -> str:
         """Return all that the process wrote."""
-        return self.stdout.read_text() + self.stderr.read_text()
+        return self.log() + self.stderr.read_text()
 
 
 def bearer(key: str | None) -> list[tuple[str, str]]:
@@ -103,19 +137,27 @@ def environment(settings: Mapping[str, str], port: int, home: Path) -> dict[str,
 
 
 @contextmanager
-def started(settings: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
-    """Start `functions-framework` with these settings alone; stop it as the platform does."""
+def started(
+    settings: Mapping[str, str], stdout: int | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], Service]]:
+    """Start `functions-framework` with these settings alone; stop it as the platform does.
+
+    Its log goes to a descriptor, or to `Service.stdout` where none is given.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         service = Service(port, home / "stdout", home / "stderr")
-        with service.stdout.open("wb") as stdout, service.stderr.open("wb") as stderr:
+        command = [str(Path(sys.executable).with_name("functions-framework"))]
+        if stdout == CLOSED:
+            command = ["sh", "-c", 'exec "$0" >&-', *command]
+        with service.stdout.open("wb") as file, service.stderr.open("wb") as stderr:
             process = subprocess.Popen(
-                [Path(sys.executable).with_name("functions-framework")],
+                command,
                 cwd=ROOT,
                 env=environment(settings, port, home),
-                stdout=stdout,
+                stdout=file if stdout in {None, CLOSED} else stdout,
                 stderr=stderr,
                 start_new_session=True,
             )

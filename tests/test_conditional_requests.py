@@ -1,7 +1,6 @@
 """Conditional requests: what a poller holds, and for how long a 304 may tell it so."""
 
 import asyncio
-import io
 import json
 import re
 from collections.abc import Iterable
@@ -9,14 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 from starlette.responses import Response
 
-from call_api.logs import JsonLog
-from call_api.web import CallsApi
 from local.seed import sample_calls
 from tests.conftest import PutCall
-from tests.fakes import Clock, FakeCalls, FakeSigner
+from tests.fakes import Clock, FakeCalls, FakeSigner, api_over, request_in
 from tests.serving import Service
 
 MINUTE = timedelta(minutes=1)
@@ -30,18 +26,16 @@ class Api:
         self.signer = FakeSigner()
         self.document = sample_calls()[77] | call
         store = FakeCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: self.document})
-        log = JsonLog(io.StringIO(), "INFO")
-        self._api = CallsApi(store, self.signer, log, "Authorization", None, self.clock)
+        self._api = api_over(store, signer=self.signer, now=self.clock)
 
     def request(self, *, etags: Iterable[str] = (), method: str = "GET") -> Response:
         conditions = [(b"if-none-match", etag.encode()) for etag in etags]
         scope = {
-            "type": "http",
             "method": method,
             "path": "/v2/calls/77",
             "headers": [(b"authorization", b"Bearer key"), *conditions],
         }
-        return asyncio.run(self._api.respond(Request(scope)))
+        return asyncio.run(self._api.respond(request_in(scope)))
 
 
 def test_the_held_version_is_answered_without_a_body_or_a_signature() -> None:

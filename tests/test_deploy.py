@@ -481,6 +481,16 @@ def test_what_cannot_be_seen_is_not_created(said: str, cloud: Cloud) -> None:
         ("function", {"FIRESTORE_DATABASE": "a,b"}, "FIRESTORE_DATABASE is malformed"),
         ("function", {"LOG_LEVEL": "verbose"}, "LOG_LEVEL is malformed"),
         ("function", {"SIGNER_SECRET": "signer:3"}, "SIGNER_SECRET is malformed"),
+        ("function", {"PROJECT": "123456789012"}, "PROJECT is malformed"),
+        ("function", {"PROJECT": "short"}, "PROJECT is malformed"),
+        ("function", {"RECORDINGS_BUCKET": "a..b"}, "RECORDINGS_BUCKET is malformed"),
+        ("function", {"RECORDINGS_BUCKET": "x" * 64}, "RECORDINGS_BUCKET is malformed"),
+        ("gateway", {"RECORDINGS_BUCKET": "192.168.5.4"}, "RECORDINGS_BUCKET is malformed"),
+        *(
+            (command, {"CONCURRENCY": number}, "CONCURRENCY is malformed: 1 to 100, as an instance")
+            for command in ("function", "gateway")
+            for number in ("0", "101", "1000", "-1", "8 0", "080", "eighty", "80,LOG_LEVEL=DEBUG")
+        ),
         ("function", {"NO_ACCOUNT": "1"}, "gcloud has no active account: run `gcloud auth login`"),
     ],
 )
@@ -600,9 +610,80 @@ def test_rollback_is_never_to_the_same_image(cloud: Cloud) -> None:
 
 
 def test_rollback_goes_to_the_revision_that_was_named(cloud: Cloud) -> None:
-    (*_, command) = cloud.succeed("rollback", "get-call-7")
+    for _ in range(3):
+        cloud.succeed("function")
 
-    assert "--to-revisions=get-call-7=100" in command
+    (*_, command) = cloud.succeed("rollback", "get-call-1")
+
+    assert "update-traffic get-call --to-revisions=get-call-1=100" in command
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Get-call-1",
+        "1-get-call",
+        "get-call-1-",
+        "get_call-1",
+        "get-call-1=50",
+        "get-call-1,get-call-2",
+        "get-call-1 ",
+        "get-call-1\n",
+        "LATEST",
+        "projects/p/revisions/get-call-1",
+        "x" * 64,
+    ],
+)
+def test_a_malformed_revision_is_refused_before_gcloud_is_asked(name: str, cloud: Cloud) -> None:
+    result = cloud.run("rollback", name)
+
+    assert result.code == 1
+    assert result.err.startswith("deploy.sh: REVISION is malformed: up to 63 lower-case letters")
+    assert len(result.err.splitlines()) == 1
+    assert cloud.commands() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("get-call-7", "there is no revision get-call-7 of get-call in europe-west1."),
+        (
+            "get-call-private-1",
+            "there is no revision get-call-private-1 of get-call in europe-west1.",
+        ),
+        ("get-call-2", "the revision get-call-2 is not ready, so it cannot take the traffic."),
+    ],
+)
+def test_rollback_is_to_a_ready_revision_of_the_function_alone(
+    name: str, sentence: str, cloud: Cloud
+) -> None:
+    for command in ("function", "function", "function", "gateway"):
+        cloud.succeed(command)
+    cloud.add("broken get-call-2")
+    before = len(cloud.commands())
+
+    result = cloud.run("rollback", name)
+
+    assert (result.code, result.err) == (1, f"deploy.sh: {sentence}\n")
+    assert not changes(cloud.commands()[before:])
+
+
+def test_an_empty_revision_is_no_revision_left_out(cloud: Cloud) -> None:
+    """As in `./deploy.sh rollback "$REVISION"` where the variable is unset."""
+    result = cloud.run("rollback", "")
+
+    assert result.code == 1
+    assert result.err == (
+        "deploy.sh: an argument of rollback is empty: see ./deploy.sh rollback --help.\n"
+    )
+    assert cloud.commands() == []
+
+
+@pytest.mark.parametrize("number", ["1", "99", "100"])
+def test_an_instance_may_answer_up_to_100_calls_at_a_time(number: str, cloud: Cloud) -> None:
+    commands = cloud.succeed("function", CONCURRENCY=number)
+
+    assert f"--concurrency={number} " in commands[index_of(commands, "functions deploy get-call ")]
 
 
 def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:

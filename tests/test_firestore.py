@@ -7,7 +7,8 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -25,16 +26,22 @@ from google.cloud.firestore_v1.types import (
     Value,
 )
 
-from call_api.calls import Document as StoredDocument
-from call_api.calls import get_call
+from call_api.access_token import AccessTokens
+from call_api.api_keys import key_hash
+from call_api.calls import CallAccess, StoredDocument
+from call_api.cooperative import in_slices
 from call_api.errors import (
     CallsUnavailable,
+    Forbidden,
     Internal,
     Problem,
+    StoredCallInvalid,
     Unauthenticated,
     UpstreamTimeout,
 )
 from call_api.firestore import FirestoreCalls
+from call_api.known_keys import KnownKeys
+from call_api.schema import STORED_CALL, Shape
 from call_api.settings import Settings
 from local.seed import sample_calls
 from tests.conftest import BUCKET
@@ -42,8 +49,6 @@ from tests.google_cloud import (
     EMAIL,
     FIRESTORE_HOST,
     PROJECT,
-    Answers,
-    Asked,
     GoogleCloud,
     firestore_that,
 )
@@ -85,12 +90,21 @@ def settings_for(port: int) -> Settings:
     )
 
 
+def store_at(port: int) -> FirestoreCalls:
+    return FirestoreCalls(settings_for(port), AccessTokens(no_credentials))
+
+
+async def read_now(store: FirestoreCalls, call_id: int | None = 77) -> Read:
+    """Read with a budget that begins now."""
+    return await store.read(key_hash(KEY), call_id, asyncio.get_running_loop().time())
+
+
 def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
     """Read so often, all at once, from the Firestore at this port."""
 
     async def reads() -> list[Read | Problem]:
-        store = FirestoreCalls(settings_for(port), no_credentials)
-        tasks = (store.read(KEY, call_id) for _ in range(times))
+        store = store_at(port)
+        tasks = (read_now(store, call_id) for _ in range(times))
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         return [answer for answer in answers if isinstance(answer, tuple | Problem)]
 
@@ -99,18 +113,23 @@ def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | 
     return answers
 
 
+def decoded(document: StoredDocument, shape: dict[str, Shape]) -> dict[str, object]:
+    return asyncio.run(in_slices(document.decoded(shape)))
+
+
 def fields_of(answer: Read | Problem) -> tuple[object, object]:
     assert isinstance(answer, tuple)
     key, call = answer
     assert key is not None
-    return key.fields(), call and call.fields()
+    return {"org_id": key.value("org_id")}, call and decoded(call, STORED_CALL)
 
 
 def test_key_and_call_come_in_one_round_trip() -> None:
     with firestore_that(both_documents) as (port, asked):
         (answer,) = read(port)
 
-    assert fields_of(answer) == ({"org_id": "org_acme"}, sample_calls()[77])
+    published = {name: value for name, value in sample_calls()[77].items() if name in STORED_CALL}
+    assert fields_of(answer) == ({"org_id": "org_acme"}, published)
     ((request, metadata),) = asked
     database = "projects/demo-tests/databases/(default)"
     assert request.database == database
@@ -149,68 +168,55 @@ def test_the_update_time_is_exact() -> None:
     assert answer[1].updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
 
 
-def test_every_type_is_decoded_and_an_unknown_one_is_no_value_of_ours() -> None:
-    fields = {
-        "text": "मदद",
-        "integer": -(2**63),
-        "double": 0.1,
-        "boolean": True,
-        "null": None,
-        "time": datetime(2026, 1, 1, tzinfo=UTC),
-        "map": {"in": {"side": [1, "2", None, {}]}},
-        "array": [],
-    }
-    year_10000 = Value()
-    Value.pb(year_10000).timestamp_value.seconds = 253_402_300_800
+def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) -> None:
+    """Unauthenticated callers cause one small read, whatever the call is that they ask for."""
+
+    async def ask(port: int, known_keys: KnownKeys, key: str) -> None:
+        access = CallAccess(store_at(port), known_keys)
+        began_at = asyncio.get_running_loop().time()
+        with suppress(Unauthenticated):
+            await access.read_owned_call(key_hash(key), 77, noon, began_at)
 
     def answers(
         request: BatchGetDocumentsRequest, _: object
     ) -> Iterator[BatchGetDocumentsResponse]:
-        response = found(request.documents[0], fields | {"bytes": b"\xff"})
-        response.found.fields["yet to come"] = Value()
-        response.found.fields["year 10000"] = year_10000
-        yield response
+        for name in request.documents:
+            if name.endswith(key_hash("unknown")):
+                yield BatchGetDocumentsResponse(missing=name, read_time=WRITTEN)
+            else:
+                yield from both_documents(BatchGetDocumentsRequest(documents=[name]))
 
-    with firestore_that(answers) as (port, _):
-        (answer,) = read(port)
+    known_keys = KnownKeys()
+    with firestore_that(answers) as (port, asked):
+        for key in ("unknown", "unknown", KEY, KEY):
+            asyncio.run(ask(port, known_keys, key))
 
-    decoded, _ = fields_of(answer)
-    assert isinstance(decoded, dict)
-    unknown = {name: decoded.pop(name) for name in ("bytes", "yet to come", "year 10000")}
-    assert decoded == fields
-    for value in unknown.values():
-        assert value is not None
-        assert not isinstance(value, str | int | float | bool | list | dict | datetime | bytes)
-
-
-def test_a_call_is_decoded_only_for_whoever_has_a_key(noon: datetime) -> None:
-    """Decoding takes the longer the longer the call is: a stranger could read that off the clock."""
-
-    def undecodable() -> dict[str, object]:
-        raise AssertionError
-
-    class Store:
-        async def read(self, _: str, __: int | None) -> Read:
-            return None, StoredDocument(undecodable, 0)
-
-    with pytest.raises(Unauthenticated):
-        asyncio.run(get_call(Store(), "unknown", 77, noon))
+    kinds = [[name.split("/")[-2] for name in each.request.documents] for each in asked]
+    alone, together = ["api_keys"], ["api_keys", "calls"]
+    assert kinds == [alone, alone, alone, together, together]
 
 
-NO_ROLE = "Firestore refuses: is roles/datastore.viewer granted?"
+NO_ROLE = "Firestore: PERMISSION_DENIED: is roles/datastore.viewer granted?"
+NO_TOKEN = "Firestore: UNAUTHENTICATED: it refuses the access token"
+RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED}
 
 
 @pytest.mark.parametrize(
     ("status", "problem", "reason"),
     [
         (grpc.StatusCode.PERMISSION_DENIED, Internal, NO_ROLE),
-        (grpc.StatusCode.UNAUTHENTICATED, Internal, NO_ROLE),
-        (grpc.StatusCode.NOT_FOUND, Internal, "Firestore: NotFound"),
-        (grpc.StatusCode.INVALID_ARGUMENT, Internal, "Firestore: InvalidArgument"),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "Firestore: ResourceExhausted"),
-        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "Firestore: RetryError"),
-        (grpc.StatusCode.INTERNAL, CallsUnavailable, "Firestore: InternalServerError"),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore"),
+        (grpc.StatusCode.UNAUTHENTICATED, Internal, NO_TOKEN),
+        (grpc.StatusCode.NOT_FOUND, Internal, "Firestore: NOT_FOUND"),
+        (grpc.StatusCode.INVALID_ARGUMENT, Internal, "Firestore: INVALID_ARGUMENT"),
+        (grpc.StatusCode.UNIMPLEMENTED, Internal, "Firestore: UNIMPLEMENTED"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "Firestore: RESOURCE_EXHAUSTED"),
+        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "Firestore: UNAVAILABLE"),
+        (grpc.StatusCode.ABORTED, CallsUnavailable, "Firestore: ABORTED"),
+        (grpc.StatusCode.CANCELLED, CallsUnavailable, "Firestore: CANCELLED"),
+        (grpc.StatusCode.INTERNAL, CallsUnavailable, "Firestore: INTERNAL"),
+        (grpc.StatusCode.UNKNOWN, CallsUnavailable, "Firestore: UNKNOWN"),
+        (grpc.StatusCode.DATA_LOSS, CallsUnavailable, "Firestore: DATA_LOSS"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore: DEADLINE_EXCEEDED"),
     ],
 )
 def test_failures_are_told_apart(
@@ -223,10 +229,32 @@ def test_failures_are_told_apart(
     assert type(answer) is problem
     assert str(answer) == f"{problem.code}: {reason}"
     assert time.monotonic() - started < BUDGET_SECONDS
-    assert len(requests) > 1 if status is grpc.StatusCode.UNAVAILABLE else len(requests) == 1
+    if status in RETRIED:
+        assert len(requests) > 2
+    else:
+        assert len(requests) == (2 if status is grpc.StatusCode.UNAUTHENTICATED else 1)
 
 
-def test_a_failure_that_passes_is_retried() -> None:
+@pytest.mark.parametrize("missing", ["api_keys", "calls"])
+def test_an_answer_that_ends_without_a_word_on_a_document_is_no_answer(missing: str) -> None:
+    """A good key is not refused for it, and a call that exists is not missing."""
+
+    def incomplete(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for response in both_documents(request):
+            if f"/{missing}/" not in response.found.name:
+                yield response
+
+    with firestore_that(incomplete) as (port, requests):
+        (answer,) = read(port)
+
+    assert isinstance(answer, CallsUnavailable)
+    assert "incomplete answers" in str(answer)
+    assert len(requests) > 2
+
+
+def test_a_transient_failure_is_retried() -> None:
     attempts = itertools.count()
 
     def answers(
@@ -281,11 +309,11 @@ def test_a_silent_connection_is_left_once_however_many_wait_on_it() -> None:
 
     async def reads(port: int) -> list[Read | BaseException]:
         without_project = settings_for(port).model_copy(update={"project": None})
-        store = FirestoreCalls(without_project, slow_credentials)
+        store = FirestoreCalls(without_project, AccessTokens(slow_credentials))
 
         async def read_at(seconds: float, call_id: int) -> Read:
             await asyncio.sleep(seconds)
-            return await store.read(KEY, call_id)
+            return await read_now(store, call_id)
 
         silent = [read_at(seconds, 13) for seconds in (0, 0.2, 0.4)]
         others = [read_at(BUDGET_SECONDS + seconds, 77) for seconds in (0.1, 0.3, 0.5)]
@@ -296,150 +324,189 @@ def test_a_silent_connection_is_left_once_however_many_wait_on_it() -> None:
 
     assert [type(answer) for answer in answered] == [UpstreamTimeout] * 3 + [tuple] * 3
     assert len(peers) == 2
-    assert sum(len(each.request.documents) == 1 for each in asked) == 1, "one trial is enough"
+    assert sum(len(each.request.documents) == 1 for each in asked) == 1, "one probe is enough"
 
 
-def reads_one_by_one(
-    answers: Answers, *, then_at_once: int = 0
-) -> tuple[list[Read | BaseException], list[Asked]]:
-    """Read twice, one after the other, then so often at once."""
+class Firestore:
+    """A Firestore that answers as it is set to, and keeps what it was asked."""
 
-    async def reads(port: int) -> list[Read | BaseException]:
-        store = FirestoreCalls(settings_for(port), no_credentials)
-        answered: list[Read | BaseException] = []
-        for times in (1, 1, then_at_once):
-            tasks = (store.read(KEY, 77) for _ in range(times))
-            answered += await asyncio.gather(*tasks, return_exceptions=True)
-        return answered
+    def __init__(self) -> None:
+        self.status: grpc.StatusCode | None = None
+        self.hang_seconds = 0.0
+        self.peers: set[str] = set()
 
-    with firestore_that(answers) as (port, asked):
-        return asyncio.run(reads(port)), asked
+    def __call__(
+        self, request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        self.peers.add(context.peer())
+        time.sleep(self.hang_seconds)
+        if self.status is not None:
+            context.abort(self.status, "s3cret")
+        yield from both_documents(request)
 
 
-def test_while_firestore_fails_one_read_at_a_time_asks_whether_it_is_back() -> None:
-    def silent(_: BatchGetDocumentsRequest, __: object) -> Iterator[BatchGetDocumentsResponse]:
-        time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
-        yield from ()
+async def outcome(store: FirestoreCalls, call_id: int | None = 77) -> Read | Problem:
+    try:
+        return await read_now(store, call_id)
+    except Problem as problem:
+        return problem
 
-    answered, asked = reads_one_by_one(silent, then_at_once=20)
+
+def test_while_firestore_is_silent_one_probe_at_a_time_asks_whether_it_is_back() -> None:
+    firestore = Firestore()
+    firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
+
+    async def reads(port: int) -> list[Read | Problem]:
+        store = store_at(port)
+        one_by_one = [await outcome(store), await outcome(store)]
+        return one_by_one + await asyncio.gather(*(outcome(store) for _ in range(20)))
+
+    with firestore_that(firestore) as (port, asked):
+        answered = asyncio.run(reads(port))
 
     assert [type(answer) for answer in answered] == [UpstreamTimeout] + [CallsUnavailable] * 21
     assert "Firestore has failed, and has not answered since" in str(answered[-1])
-    first, *trials = asked
+    first, *probes = asked
     assert len(first.request.documents) == 2
-    assert [len(trial.request.documents) for trial in trials] == [1]  # of a key that nobody has
+    assert [len(probe.request.documents) for probe in probes] == [1]  # of a key that nobody has
 
 
-def test_a_slow_firestore_is_not_dead_for_good_after_a_failure() -> None:
-    """A trial has more time than those who wait for it, or it would never end in an answer."""
-    attempts = itertools.count()
+def test_a_slow_firestore_is_not_down_for_good_after_a_failure() -> None:
+    """A probe has more time than those who wait for it, or it would never end in an answer."""
+    firestore = Firestore()
 
-    def answers(
-        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        if next(attempts) == 0:
-            context.abort(grpc.StatusCode.INTERNAL, "s3cret")
-        time.sleep(1.7)
-        yield from both_documents(request)
+    async def reads(port: int) -> list[Read | Problem]:
+        store = store_at(port)
+        firestore.status = grpc.StatusCode.UNAVAILABLE
+        answered = [await outcome(store)]
+        firestore.status, firestore.hang_seconds = None, 1.2
+        while not isinstance(answered[-1], tuple) and len(answered) < 10:
+            answered.append(await outcome(store))
+        return answered
 
-    async def reads(port: int) -> list[type]:
-        store = FirestoreCalls(settings_for(port), no_credentials)
-        answered = [await asyncio.gather(store.read(KEY, 77), return_exceptions=True)]
-        while not isinstance(answered[-1][0], tuple) and len(answered) < 10:
-            answered.append(await asyncio.gather(store.read(KEY, 77), return_exceptions=True))
-        return [type(answer) for (answer,) in answered]
-
-    with firestore_that(answers) as (port, _):
+    with firestore_that(firestore) as (port, _):
         *refused, last = asyncio.run(reads(port))
 
-    assert set(refused) == {CallsUnavailable}
-    assert last is tuple
+    assert {type(answer) for answer in refused} == {CallsUnavailable}
+    assert isinstance(last, tuple)
 
 
-def test_a_trial_that_is_not_answered_ends_and_another_begins() -> None:
-    attempts = itertools.count()
-
-    def answers(
-        _: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        if next(attempts) > 0:
-            time.sleep(BUDGET_SECONDS)
-        context.abort(grpc.StatusCode.INTERNAL, "s3cret")
-        yield from ()
+def test_a_probe_that_is_not_answered_ends_and_another_begins() -> None:
+    firestore = Firestore()
 
     async def reads(port: int) -> None:
-        store = FirestoreCalls(settings_for(port), no_credentials)
-        for seconds in (0.0, 2.0, 0.0):
-            with pytest.raises(CallsUnavailable):
-                await store.read(KEY, 77)
+        store = store_at(port)
+        firestore.status = grpc.StatusCode.UNAVAILABLE
+        assert isinstance(await outcome(store), CallsUnavailable)
+        asked.clear()
+        firestore.status, firestore.hang_seconds = None, BUDGET_SECONDS
+        for seconds in (2.0, 0.0):
+            assert isinstance(await outcome(store), CallsUnavailable)
             await asyncio.sleep(seconds)
 
-    with firestore_that(answers) as (port, asked):
+    with firestore_that(firestore) as (port, asked):
         asyncio.run(reads(port))
 
-    assert [len(each.request.documents) for each in asked] == [2, 1, 1]
+    assert [len(each.request.documents) for each in asked] == [1, 1]
 
 
-def test_how_a_trial_failed_is_not_what_others_are_told() -> None:
-    def answers(
-        _: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        context.abort(grpc.StatusCode.INTERNAL, "s3cret")
-        yield from ()
-
-    (_, told), _ = reads_one_by_one(answers)
-
-    assert str(told).endswith("Firestore has failed, and has not answered since")
-
-
-def test_a_read_behind_a_trial_keeps_within_the_budget_with_it() -> None:
-    attempts = itertools.count()
+def test_a_read_behind_a_probe_keeps_within_the_budget_with_it() -> None:
+    firestore = Firestore()
 
     def answers(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchGetDocumentsResponse]:
-        attempt = next(attempts)
-        if attempt == 0:
-            context.abort(grpc.StatusCode.INTERNAL, "s3cret")
-        if attempt > 1:  # behind the trial
-            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)  # so that only a budget can end the read
-        yield from both_documents(request)
+        if firestore.status is None:
+            is_probe = len(request.documents) == 1
+            time.sleep(0.4 if is_probe else BUDGET_SECONDS + SLACK_SECONDS)
+        yield from firestore(request, context)
 
     async def second(port: int) -> tuple[type, float]:
-        store = FirestoreCalls(settings_for(port), no_credentials)
-        await asyncio.gather(store.read(KEY, 77), return_exceptions=True)
+        store = store_at(port)
+        firestore.status = grpc.StatusCode.UNAVAILABLE
+        await outcome(store)
+        firestore.status = None
         started = time.monotonic()
-        (answer,) = await asyncio.gather(store.read(KEY, 77), return_exceptions=True)
+        answer = await outcome(store)
         return type(answer), time.monotonic() - started
 
     with firestore_that(answers) as (port, _):
         answer, seconds = asyncio.run(second(port))
 
     assert answer is UpstreamTimeout
-    assert seconds < BUDGET_SECONDS - 0.2
+    assert seconds < BUDGET_SECONDS + 0.2
 
 
-def test_a_connection_over_which_a_failure_was_told_is_kept() -> None:
-    """It works: a new one would be a TLS handshake for nothing."""
-    peers: set[str] = set()
-    attempts = itertools.count()
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
+def test_a_status_from_the_server_keeps_the_connection_and_the_circuit(
+    status: grpc.StatusCode,
+) -> None:
+    """The connection works: a new one would be a TLS handshake for nothing."""
+    firestore = Firestore()
+
+    async def reads(port: int) -> list[Read | Problem]:
+        store = store_at(port)
+        firestore.status = status
+        failed = [await outcome(store) for _ in range(5)]
+        firestore.status = None
+        return [*failed, await outcome(store)]
+
+    with firestore_that(firestore) as (port, asked):
+        answered = asyncio.run(reads(port))
+
+    assert isinstance(answered[-1], tuple)
+    assert len(firestore.peers) == 1
+    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
+def test_a_document_that_firestore_fails_on_fails_nobody_else(status: grpc.StatusCode) -> None:
+    """However often it is asked for."""
 
     def answers(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchGetDocumentsResponse]:
-        peers.add(context.peer())
-        if next(attempts) == 0:
-            context.abort(grpc.StatusCode.INTERNAL, "s3cret")
+        if request.documents[-1].endswith("/13"):
+            context.abort(status, "s3cret")
         yield from both_documents(request)
 
-    (_, answered), _ = reads_one_by_one(answers)
+    async def reads(port: int) -> list[type]:
+        store = store_at(port)
+        calls = [13] * 70 + [77] * 20 + [13] * 70 + [77] * 20
+        answered = await asyncio.gather(*(outcome(store, call_id) for call_id in calls))
+        return [
+            type(answer) for call_id, answer in zip(calls, answered, strict=True) if call_id == 77
+        ]
 
-    assert isinstance(answered, tuple)
-    assert len(peers) == 1
+    with firestore_that(answers) as (port, asked):
+        assert asyncio.run(reads(port)) == [tuple] * 40
+
+    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
 
 
-def test_what_a_trial_finds_wrong_with_the_settings_is_told() -> None:
-    """Not "Firestore has failed", without end."""
+def test_the_lateness_of_this_process_is_not_firestore_s_silence() -> None:
+    """It was frozen, or busy: its own timer fires late, with the answer waiting to be read."""
+
+    async def reads(port: int) -> tuple[Read | Problem, Read | Problem]:
+        store = store_at(port)
+        assert isinstance(await outcome(store), tuple)  # connects
+        reading = asyncio.create_task(outcome(store))
+        await asyncio.sleep(0.01)
+        time.sleep(BUDGET_SECONDS + 0.5)  # noqa: ASYNC251  (holds up the event loop on purpose)
+        return await reading, await outcome(store)
+
+    firestore = Firestore()
+    with firestore_that(firestore) as (port, asked):
+        late, next_one = asyncio.run(reads(port))
+
+    assert isinstance(late, tuple) or "busy or frozen" in str(late)
+    assert isinstance(next_one, tuple)
+    assert len(firestore.peers) == 1
+    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
+
+
+def test_credentials_that_are_not_found_in_time_are_not_firestore_s_silence() -> None:
+    """And what is wrong with the settings is named, as soon as it is known."""
     attempts = itertools.count()
 
     def default_credentials() -> tuple[Credentials, str | None]:
@@ -447,33 +514,65 @@ def test_what_a_trial_finds_wrong_with_the_settings_is_told() -> None:
             time.sleep(BUDGET_SECONDS + 0.2)
         return AnonymousCredentials(), None
 
-    async def reads() -> list[type]:
-        settings = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET})
-        store = FirestoreCalls(settings, default_credentials)
-        answered = [
-            await asyncio.gather(store.read(KEY, 77), return_exceptions=True) for _ in range(3)
-        ]
-        return [type(answer) for (answer,) in answered]
+    async def reads(port: int) -> list[Read | Problem]:
+        settings = settings_for(port).model_copy(update={"project": None})
+        store = FirestoreCalls(settings, AccessTokens(default_credentials))
+        return [await outcome(store) for _ in range(3)]
 
-    assert asyncio.run(reads()) == [UpstreamTimeout, Internal, Internal]
+    with firestore_that(Firestore()) as (port, _):
+        answered = asyncio.run(reads(port))
+
+    assert [type(answer) for answer in answered] == [UpstreamTimeout, Internal, Internal]
 
 
-def test_a_firestore_that_refuses_is_back_too() -> None:
-    """Else a missing role would be told as an outage, and no log would name it."""
-    attempts = itertools.count()
+def test_a_refusal_closes_the_circuit() -> None:
+    """Else a missing role would be reported as an outage, and no log would name it."""
+    firestore = Firestore()
+
+    async def reads(port: int) -> list[type]:
+        store = store_at(port)
+        answered = []
+        for status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
+            firestore.status = status
+            answered.append(type(await outcome(store)))
+        return answered
+
+    with firestore_that(firestore) as (port, _):
+        assert asyncio.run(reads(port)) == [CallsUnavailable, Internal]
+
+
+MIB = 2**20
+
+
+def test_a_call_too_large_to_fetch_is_invalid_to_its_owner_and_foreign_to_others(
+    noon: datetime,
+) -> None:
+    """Who owns it is read all the same, so nobody else learns that it is large."""
 
     def answers(
-        _: BatchGetDocumentsRequest, context: grpc.ServicerContext
+        request: BatchGetDocumentsRequest, _: object
     ) -> Iterator[BatchGetDocumentsResponse]:
-        first = next(attempts) == 0
-        context.abort(
-            grpc.StatusCode.INTERNAL if first else grpc.StatusCode.PERMISSION_DENIED, "s3cret"
-        )
-        yield from ()
+        for response in both_documents(request):
+            if "transcript" in request.mask.field_paths and "/calls/" in response.found.name:
+                response.found.fields["ended_reason"] = Value(string_value="x" * 2 * MIB)
+            if response.found.name.endswith(key_hash("foreign")):
+                response.found.fields["org_id"] = Value(string_value="org_globex")
+            yield response
 
-    answered, _ = reads_one_by_one(answers)
+    async def ask(port: int, key: str) -> StoredDocument:
+        access = CallAccess(store_at(port), KnownKeys())
+        began_at = asyncio.get_running_loop().time()
+        return (await access.read_owned_call(key_hash(key), 77, noon, began_at)).document
 
-    assert [type(answer) for answer in answered] == [CallsUnavailable, Internal]
+    with firestore_that(answers) as (port, _):
+        with pytest.raises(Forbidden):
+            asyncio.run(ask(port, "foreign"))
+        document = asyncio.run(ask(port, KEY))
+
+    with pytest.raises(StoredCallInvalid, match="call document: larger than 2 MiB"):
+        decoded(document, STORED_CALL)
+    assert document.size == 2 * MIB
+    assert document.updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
 
 
 def connect(credentials: Credentials | None, project: str | None, **settings: str) -> Read:
@@ -483,7 +582,7 @@ def connect(credentials: Credentials | None, project: str | None, **settings: st
         return (credentials, project) if credentials else no_credentials()
 
     environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | settings)
-    return asyncio.run(FirestoreCalls(environment, default_credentials).read(KEY, 77))
+    return asyncio.run(read_now(FirestoreCalls(environment, AccessTokens(default_credentials))))
 
 
 def test_the_project_is_the_credentials_where_none_is_set() -> None:
@@ -514,17 +613,10 @@ def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
 
-    def more_than_grpc_takes_by_default(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        for response in both_documents(request):
-            response.found.fields["padding"] = Value(string_value="x" * 5 * 2**20)
-            yield response
-
     certificate = authority.issue_cert(FIRESTORE_HOST)
     with (
         closing(GoogleCloud(authority, str(authority_file))) as cloud,
-        firestore_that(more_than_grpc_takes_by_default, certificate) as (port, asked),
+        firestore_that(both_documents, certificate) as (port, asked),
     ):
         cloud.proxy.ports[FIRESTORE_HOST] = port
         with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
@@ -538,7 +630,33 @@ def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
     assert isinstance(name, str)
     check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
     database = f"projects/{PROJECT}/databases/(default)"
-    assert [each.request.database for each in asked] == [database] * 3
+    assert [each.request.database for each in asked] == [database] * 4  # one more for a new key
     tokens = {each.metadata["authorization"] for each in asked}
     assert tokens == {f"Bearer {cloud.metadata.token()}"}
     assert cloud.metadata.token() not in output
+
+
+def test_a_token_that_firestore_refuses_is_replaced_once_for_all_requests(
+    authority: trustme.CA, authority_file: Any
+) -> None:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+
+        def answers(
+            request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+        ) -> Iterator[BatchGetDocumentsResponse]:
+            metadata = {name: str(value) for name, value in context.invocation_metadata()}
+            if not cloud.metadata.accepts(metadata["authorization"]):
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "s3cret")
+            yield from both_documents(request)
+
+        with firestore_that(answers, authority.issue_cert(FIRESTORE_HOST)) as (port, _):
+            cloud.proxy.ports[FIRESTORE_HOST] = port
+            settings = {"RECORDINGS_BUCKET": BUCKET} | cloud.environment
+            with served(settings) as service, ThreadPoolExecutor(8) as clients:
+                assert service.request(key=KEY).status == 200
+                cloud.metadata.revoked.add(f"Bearer {cloud.metadata.token()}")
+                before = cloud.metadata.tokens
+                replies = list(clients.map(lambda _: service.request(key=KEY), range(8)))
+
+        assert [reply.status for reply in replies] == [200] * 8
+        assert cloud.metadata.tokens == before + 1

@@ -8,7 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from http.client import HTTPMessage
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -18,20 +18,18 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request
 
+from call_api.access_token import AccessTokens
 from call_api.calls import CallStore
 from call_api.firestore import FirestoreCalls
 from call_api.logs import JsonLog
 from call_api.settings import Settings
-from call_api.web import CallsApi
 from local.seed import sample_calls
 from ops.published import check_reply
 from tests import strategies as made
 from tests.conftest import BUCKET, PutKey
-from tests.fakes import FakeCalls, FakeSigner
+from tests.fakes import Clock, FakeCalls, api_over, request_in
 from tests.google_cloud import firestore_that
-from tests.raw_http import exchange
 from tests.serving import Reply, Service
 from tests.strategies import FUZZED, SECRET
 from tests.test_firestore import no_credentials
@@ -72,16 +70,8 @@ def check(method: str, reply: Reply) -> None:
 async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str, str]]) -> Answered:
     """Ask the API over these stored calls, as a server would; check what it answers and logs."""
     stream = io.StringIO()
-    api = CallsApi(
-        store=store,
-        signer=FakeSigner(),
-        log=JsonLog(stream, "DEBUG"),
-        key_header="Authorization",
-        project="demo-tests",
-        now=lambda: datetime(2026, 3, 25, 12, 0, tzinfo=UTC),
-    )
+    api = api_over(store, log=JsonLog(stream, "DEBUG"), project="demo-tests", now=Clock())
     scope = {
-        "type": "http",
         "method": method,
         "path": path,
         "raw_path": quote(path).encode(),
@@ -93,8 +83,9 @@ async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str,
     async def send(message: Any) -> None:  # what ASGI awaits
         sent.append(message)
 
-    response = await api.respond(Request(scope))
-    await response(scope, None, send)  # type: ignore[arg-type]  # a response receives nothing
+    request = request_in(scope)
+    response = await api.respond(request)
+    await response(request.scope, None, send)  # type: ignore[arg-type]  # a response receives nothing
     fields = HTTPMessage()
     for name, value in sent[0]["headers"]:
         fields[name.decode()] = value.decode("latin-1")
@@ -263,7 +254,8 @@ def wire() -> Iterator[Wire]:
             "GOOGLE_CLOUD_PROJECT": "demo-tests",
             "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
         }
-        store = FirestoreCalls(Settings.from_environment(environment), no_credentials)
+        settings = Settings.from_environment(environment)
+        store = FirestoreCalls(settings, AccessTokens(no_credentials))
         yield Wire(runner, store, held)
 
 
@@ -343,12 +335,6 @@ def storable(value: object) -> bool:
     return type(value) is not object
 
 
-def log_since(service: Service, size: int) -> str:
-    with service.stdout.open("rb") as log:
-        log.seek(size)
-        return log.read().decode()
-
-
 @FEW
 @given(made.DOCUMENTS.filter(storable))
 def test_any_stored_call_is_answered_or_refused_by_the_served_function(
@@ -356,7 +342,7 @@ def test_any_stored_call_is_answered_or_refused_by_the_served_function(
     document: dict[str, Any],
 ) -> None:  # fmt: skip
     FUZZED["documents in the emulator"] += 1
-    size = service.stdout.stat().st_size
+    size = len(service.log())
     database.document("calls", "777").set(document)
     mine = service.request(target="/v2/calls/777", key=acme_key)
     theirs = service.request(target="/v2/calls/777", key=globex_key)
@@ -365,7 +351,7 @@ def test_any_stored_call_is_answered_or_refused_by_the_served_function(
     assert (mine.status in {200, 500}) == (owner == "org_acme")
     assert mine.status == 200 or mine.json()["code"] in {"stored_call_invalid", "forbidden"}
     assert owner == "org_globex" or theirs.status == 403
-    assert SECRET not in log_since(service, size)
+    assert SECRET not in service.log(size)
 
 
 @FEW
@@ -390,11 +376,11 @@ def test_any_stored_record_opens_no_other_org_s_call(
     service: Service, put_key: PutKey, record: dict[str, Any]
 ) -> None:
     FUZZED["documents in the emulator"] += 1
-    size = service.stdout.stat().st_size
+    size = len(service.log())
     key = put_key(record, key="one-key-with-any-record")
 
     assert service.request(key=key).status in {401, 403}
-    assert key not in log_since(service, size)
+    assert key not in service.log(size)
 
 
 RAW_HEADERS = st.lists(st.binary(max_size=60), max_size=4).map(b"\r\n".join)
@@ -414,15 +400,15 @@ def test_any_bytes_get_a_published_answer_or_the_framework_s_refusal(
 ) -> None:
     """What is sent may be no request or several; then each is answered, or the connection ends."""
     FUZZED["connections of raw bytes"] += 1
-    size = service.stdout.stat().st_size
+    size = len(service.log())
     key = b"Authorization: Bearer " + acme_key.encode()
     sent = b"\r\n".join([method + b" " + target + b" HTTP/1.1", b"Host: x", key, headers])
     last = b"\r\nConnection: close\r\n\r\n"
-    replies = exchange(service.port, sent + last + b"\r\n\r\n", method=method.decode("latin-1"))
+    replies = service.exchange(sent + last + b"\r\n\r\n", method=method.decode("latin-1"))
 
     assert replies
     assert {reply.status for reply in replies} <= {200, 204, 307, 400, 401, 404, 405}
-    log = log_since(service, size)
+    log = service.log(size)
     assert acme_key not in log
     assert [
         json.loads(line)["status"] for line in log.splitlines() if '"severity": "ERROR"' in line

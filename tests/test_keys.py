@@ -1,6 +1,7 @@
 """The operator's tool for keys, against the emulator, and what the served function makes of it."""
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -570,3 +571,138 @@ def test_an_interrupt_is_said_in_a_word() -> None:
 
     assert (process.returncode, said.splitlines()[-1]) == (1, "Interrupted.")
     assert "Traceback" not in said
+
+
+def run_without_output(redirection: str, host: str, *argv: str) -> Outcome:
+    """Run the tool in a shell that redirects its output; `|` leads to a pipe without a reader."""
+    program = [sys.executable, "-c", RUN_MAIN, *argv]
+    environment = {"FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": PROJECT}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirection.removeprefix("|")}', "sh", *program],
+            cwd=ROOT,
+            env=os.environ | measuring() | environment,
+            stdout=writer if redirection == "|" else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    return Outcome(done.returncode, done.stdout or "", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [
+        (">/dev/full", "[Errno 28] No space left on device"),
+        ("|", "[Errno 32] Broken pipe"),
+        (">&-", "it is closed"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_key_that_cannot_be_shown_is_deleted_again(
+    redirection: str, why: str, more: tuple[str, ...], tool: Tool, emulator_host: str
+) -> None:
+    done = run_without_output(redirection, emulator_host, "issue", "--org", "org_unseen", *more)
+
+    assert done == (
+        1,
+        "",
+        f"Standard output cannot be written ({why}): the key is deleted again.\n",
+    )
+    assert tool("list", "--org", "org_unseen", "--json").json() == []
+
+
+def test_a_key_that_can_be_neither_shown_nor_deleted_is_named(
+    tool: Tool, emulator_host: str
+) -> None:
+    commits = itertools.count()
+
+    def fail(context: grpc.ServicerContext) -> None:
+        if next(commits):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not here")
+
+    with emulator_behind(emulator_host, fail) as host:
+        done = run_without_output(">/dev/full", host, "issue", "--org", "org_stuck")
+    (record,) = tool("list", "--org", "org_stuck", "--json").json()
+
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Standard output cannot be written ([Errno 28] No space left on device):"
+        f" its record could not be deleted, so end the key by `revoke {record['hash']}`.\n"
+    )
+    assert tool("revoke", record["hash"]).status == 0
+
+
+def test_an_interrupt_while_a_key_is_shown_deletes_it(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(io.StringIO):
+        def flush(self) -> None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Interrupted())
+        done = tool("issue", "--org", "org_interrupted")
+
+    assert done.stderr == (
+        "Standard output cannot be written (interrupted): the key is deleted again.\n"
+    )
+    assert tool("list", "--org", "org_interrupted", "--json").json() == []
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_list_that_cannot_be_shown_is_one_sentence(
+    more: tuple[str, ...], emulator_host: str
+) -> None:
+    done = run_without_output("|", emulator_host, "list", "--org", "org_acme", *more)
+
+    assert done.status == 1
+    assert done.stderr == (
+        "Standard output cannot be written ([Errno 32] Broken pipe): the list is incomplete.\n"
+    )
+
+
+def test_a_name_that_the_terminal_cannot_show_is_one_sentence(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool("issue", "--org", "org_ascii", "--name", "\u092a\u094d\u0930\u093f\u092f\u093e")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+        done = tool("list", "--org", "org_ascii")
+
+    assert done.status == 1
+    assert re.fullmatch(
+        r"Standard output cannot be written \('ascii' codec .*\): the list is incomplete\.\n",
+        done.stderr,
+    )
+
+
+def test_a_revocation_that_cannot_be_shown_is_one_sentence_and_holds(
+    service: Service, issued: str, emulator_host: str
+) -> None:
+    done = run_without_output(">/dev/full", emulator_host, "revoke", digits(issued), "--json")
+
+    assert (done.status, done.stdout) == (1, "")
+    said = re.escape("Standard output cannot be written ([Errno 28] No space left on device): ")
+    assert re.fullmatch(rf"{said}{digits(issued)} is revoked, as of 20\S+Z\.\n", done.stderr)
+    assert service.request(key=issued).status == 401
+
+
+def test_a_revocation_needs_no_standard_output(issued: str, emulator_host: str) -> None:
+    assert run_without_output(">&-", emulator_host, "revoke", digits(issued)).status == 0
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_a_key_that_was_shown_stays_where_standard_error_fails(
+    redirection: str, service: Service, emulator_host: str
+) -> None:
+    """A failure would make a script discard a key that is live."""
+    done = run_without_output(redirection, emulator_host, "issue", "--org", "org_acme")
+
+    assert (done.status, done.stderr) == (0, "")
+    assert service.request(key=done.stdout.strip()).status == 200

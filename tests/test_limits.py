@@ -201,15 +201,15 @@ def test_nesting_in_a_published_place_is_a_fault_of_the_call(
     assert answered.entry["message"].endswith("call document: agent_name")
 
 
-@pytest.mark.parametrize(("levels", "kind"), [(33, "map"), (49, "list")])
-def test_nesting_beyond_protobuf_s_own_limit_has_its_reason_in_the_log(
+@pytest.mark.parametrize(("levels", "kind"), [(35, "map"), (51, "list")])
+def test_nesting_beyond_protobuf_s_own_limit_is_a_fault_of_the_call(
     levels: int, kind: str, wire: Wire
 ) -> None:  # fmt: skip
-    """A hundred messages, more than Firestore stores: gRPC then has no message to hand on."""
+    """A hundred messages, more than Firestore stores; the field is named as for any other fault."""
     answered = over(wire, sample_calls()[77] | {"model": nested(levels, kind)}, KEYS[KEY])
 
-    assert answered.what == "500 internal"
-    assert "unexpected exception" not in answered.entry["message"]
+    assert answered.what == "500 stored_call_invalid"
+    assert answered.entry["message"].endswith("call document: model")
     assert "stack_trace" not in answered.entry
 
 

@@ -4,20 +4,16 @@ import asyncio
 import io
 import json
 import traceback
-from collections.abc import Callable
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
 from call_api.errors import Internal, Problem, UpstreamTimeout
-from call_api.logs import JsonLog, RequestEntry, stack_trace
-from call_api.web import CallsApi
+from call_api.logs import JsonLog, RequestEntry, drop_report, stack_trace
 from local.seed import sample_calls
 from tests.conftest import PROJECT, PutCall
-from tests.fakes import FakeCalls, FakeSigner
+from tests.fakes import FakeCalls, api_over, request_in
 from tests.serving import Service, served
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -94,7 +90,7 @@ def test_what_is_known_of_a_refused_request_is_there(service: Service, acme_key:
 def test_times_are_milliseconds() -> None:
     entry = RequestEntry("r-1", {}, started=perf_counter() - 1000)
 
-    assert 1_000_000 <= float(str(entry.fields(200, None)["total_ms"])) < 1_000_900
+    assert 1_000_000 <= float(str(entry.fields(200)["total_ms"])) < 1_000_900
 
 
 def test_what_is_no_id_is_none_in_the_log(service: Service, acme_key: str) -> None:
@@ -128,6 +124,12 @@ def test_an_entry_joins_its_trace(header: str, value: str, sampled: bool, servic
     assert list(entry.values())[-3:] == [f"projects/{PROJECT}/traces/{TRACE}", SPAN, sampled]
 
 
+def test_the_largest_span_has_64_bits(service: Service) -> None:
+    entry = entry_of(service, headers=[("X-Cloud-Trace-Context", f"{TRACE}/{2**64 - 1}")])
+
+    assert entry["logging.googleapis.com/spanId"] == "f" * 16
+
+
 def test_a_trace_without_a_span_has_the_span_that_is_none(service: Service) -> None:
     entry = entry_of(service, headers=[("X-Cloud-Trace-Context", TRACE)])
 
@@ -144,6 +146,11 @@ def test_a_trace_without_a_span_has_the_span_that_is_none(service: Service) -> N
         ("traceparent", f"00-{TRACE.upper()}-{SPAN}-01"),
         ("traceparent", 'x", "severity": "ALERT'),
         ("X-Cloud-Trace-Context", "not-a-trace"),
+        ("X-Cloud-Trace-Context", "0" * 32),
+        ("X-Cloud-Trace-Context", f"{'0' * 32}/{int(SPAN, 16)};o=1"),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{2**64};o=1"),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{'9' * 20}"),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{'0' * 20}1"),
     ],
 )
 def test_a_malformed_trace_is_left_out(header: str, value: str, service: Service) -> None:
@@ -158,11 +165,10 @@ def respond(
     store = FakeCalls(
         keys={"key": {"org_id": "org_acme"}}, calls={77: sample_calls()[77]}, failure=failure
     )
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)  # noqa: E731  (typed)
-    api = CallsApi(store, FakeSigner(), JsonLog(stream, level), "Authorization", None, now)
+    api = api_over(store, log=JsonLog(stream, level))
     headers = [(b"authorization", f"Bearer {key}".encode()), (b"traceparent", trace.encode())]
-    scope = {"type": "http", "method": "GET", "path": "/v2/calls/77", "headers": headers}
-    return asyncio.run(api.respond(Request(scope))).status_code, stream.getvalue()
+    scope = {"method": "GET", "path": "/v2/calls/77", "headers": headers}
+    return asyncio.run(api.respond(request_in(scope))).status_code, stream.getvalue()
 
 
 def test_an_unexpected_exception_is_a_500_with_its_stack_but_not_its_words() -> None:
@@ -225,6 +231,23 @@ def test_a_failure_that_was_replaced_is_not_in_the_stack() -> None:
     assert stack_trace(last) == trace_of(last, "builtins.LookupError")
 
 
+def test_causes_that_form_a_cycle_are_each_in_the_stack_once() -> None:
+    first, last = failed_after_another(suppressed=False)
+    first.__cause__ = last
+
+    assert stack_trace(last).count("builtins.LookupError") == 1
+
+
+def test_a_thousand_causes_are_one_stack() -> None:
+    error: Exception | None = None
+    for number in range(2000):
+        error, cause = KeyError(number), error
+        error.__cause__ = cause
+
+    assert error is not None
+    assert stack_trace(error).count("builtins.KeyError") == 2000
+
+
 @pytest.mark.parametrize("problem", [Internal("a role is missing"), UpstreamTimeout("Firestore")])
 def test_a_failure_that_is_understood_is_an_error_without_a_stack(problem: Problem) -> None:
     status, log = respond(problem)
@@ -251,6 +274,61 @@ def test_the_level_is_the_least_that_is_written(level: str, lines: int) -> None:
     ]
 
     assert sum(log.count("\n") for _, log in logs) == lines
+
+
+def circular() -> dict[str, object]:
+    fields: dict[str, object] = {}
+    fields["itself"] = fields
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"org_id": object()}, "TypeError"),
+        ({"org_id": {("s3cret",): 1}}, "TypeError"),
+        ({"read_ms": float("nan")}, "ValueError"),
+        ({"call_id": 10**5000}, "ValueError"),
+        (circular(), "ValueError"),
+    ],
+)
+def test_an_entry_that_json_cannot_hold_is_an_error_that_names_no_value(
+    fields: dict[str, object], reason: str
+) -> None:
+    stream = io.StringIO()
+    JsonLog(stream, "CRITICAL").write("CRITICAL", "s3cret", fields)
+
+    assert json.loads(stream.getvalue()) == {
+        "severity": "ERROR",
+        "message": f"log entry cannot be rendered: {reason}",
+    }
+
+
+def test_an_unknown_severity_is_an_error_of_the_log() -> None:
+    stream = io.StringIO()
+    JsonLog(stream, "INFO").write("LOUD", "message", {})
+
+    assert json.loads(stream.getvalue())["message"] == "log entry cannot be rendered: KeyError"
+
+
+def test_any_text_is_one_line_of_ascii() -> None:
+    stream = io.StringIO()
+    JsonLog(stream, "INFO").write("INFO", "मदद\ud800\n\u2028", {})
+
+    assert stream.getvalue().isascii()
+    assert stream.getvalue().count("\n") == 1
+    assert json.loads(stream.getvalue())["message"] == "मदद\ud800\n\u2028"
+
+
+def test_dropped_lines_are_reported_as_a_warning() -> None:
+    line = drop_report(12)
+
+    assert line.endswith("\n")
+    assert json.loads(line) == {
+        "severity": "WARNING",
+        "message": "12 log lines were dropped",
+        "dropped_lines": 12,
+    }
 
 
 def test_the_log_survives_execution_ids(settings: dict[str, str], acme_key: str) -> None:

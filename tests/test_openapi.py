@@ -101,7 +101,7 @@ def test_every_sample_call_is_an_example_and_every_example_a_sample_call() -> No
 def test_the_example_of_a_sample_call_is_what_the_code_answers(sample: Path) -> None:
     call = Call.model_validate(json.loads(sample.read_text("utf-8")))
     example = CALLS[call.id]
-    answer = json.loads(call.render(example["recording_url"]))
+    answer = json.loads(call.render().with_link(example["recording_url"]))
     if call.id == LONG_CALL:
         answer["transcript"] = answer["transcript"][:TURNS_SHOWN_OF_THE_LONG_CALL]
     assert text(example) == text(answer)

@@ -1,4 +1,4 @@
-"""How the repository is kept: small modules, one lock, and nothing uploaded by accident."""
+"""How the repository is kept: one role a module, one lock, and nothing uploaded by accident."""
 
 import ast
 import itertools
@@ -60,10 +60,12 @@ def test_what_is_tested_is_what_is_deployed() -> None:
     assert deployed.items() <= tested.items()
 
 
-def test_the_package_has_at_most_nine_small_modules() -> None:
-    assert len(MODULES) <= 9
-    for module in MODULES:
-        assert len(module.read_text().splitlines()) <= 150, module
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_h11_is_the_only_parser_of_requests_that_is_locked(name: str) -> None:
+    pins = locked(name)
+
+    assert "h11" in pins
+    assert "httptools" not in pins
 
 
 @pytest.mark.parametrize("module", [ROOT / "main.py", *MODULES], ids=lambda path: path.stem)
@@ -81,8 +83,16 @@ def test_only_adapters_know_google() -> None:
         if re.search(r"^(from|import) (google|grpc)", m.read_text(), re.MULTILINE)
     }
 
-    signing = {"access_token", "iam_signer", "signed_urls", "signer_key"}
-    assert google == {"firestore", "keys"} | signing
+    assert google == {
+        "access_token",
+        "firestore",
+        "firestore_connection",
+        "firestore_values",
+        "iam_signer",
+        "keys",
+        "signed_urls",
+        "signer_key",
+    }
 
 
 def test_make_alone_lists_the_targets() -> None:

@@ -5,7 +5,6 @@ the function is asked at all. `plain` is an answer of theirs. After each trick t
 and everything that the function was asked must have one line in the log.
 """
 
-import json
 import socket
 import struct
 from typing import NamedTuple
@@ -375,13 +374,6 @@ def answer(reply: RawReply) -> str:
     return CALL if called else f"{reply.status} {document['code']}"
 
 
-def logged_since(service: Service, size: int) -> set[str]:
-    """Return the IDs of the requests that the log has beyond a size."""
-    with service.stdout.open("rb") as log:
-        log.seek(size)
-        return {json.loads(line)["request_id"] for line in log}
-
-
 @pytest.mark.parametrize(
     "trick",
     [*WHITESPACE, *HEADERS, *BODIES, *PIPELINES, *LINES, *METHODS, *PATHS],
@@ -390,13 +382,15 @@ def logged_since(service: Service, size: int) -> set[str]:
 def test_a_trick_is_answered_as_the_table_says(
     trick: Trick, service: Service, acme_key: str
 ) -> None:
-    size = service.stdout.stat().st_size
-    replies = exchange(service.port, trick.sent.replace(b"{acme}", acme_key.encode()))
+    size = len(service.log())
+    replies = service.exchange(trick.sent.replace(b"{acme}", acme_key.encode()))
 
     assert [answer(reply) for reply in replies] == list(trick.answers)
     ours = [reply for reply in replies if reply.ours]
     assert acme_key.encode() not in b"".join(reply.body for reply in ours)
-    assert {reply.headers["X-Request-Id"] for reply in ours} <= logged_since(service, size)
+    assert {reply.headers["X-Request-Id"] for reply in ours} <= {
+        entry["request_id"] for entry in service.entries(size)
+    }
     assert service.request("OPTIONS").status == 204
 
 

@@ -4,7 +4,6 @@ Objects' names come from documents, so here they are what an enemy would write.
 """
 
 import asyncio
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -21,19 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from google.oauth2 import service_account
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from starlette.requests import Request
 from starlette.responses import Response
 
 from call_api.access_token import AccessTokens
-from call_api.logs import JsonLog
 from call_api.settings import Settings
 from call_api.signed_urls import SignedUrls
-from call_api.web import CallsApi
 from local.recordings import recordings_server
 from local.seed import sample_calls
 from local.signer import new_signer
 from tests.conftest import BUCKET, SIGNER, PutCall
-from tests.fakes import Clock, FakeCalls
+from tests.fakes import Clock, FakeCalls, api_over, request_in
 from tests.google_cloud import EMAIL, GoogleCloud
 from tests.serving import Service, served
 from tests.strategies import FUZZED
@@ -82,22 +78,15 @@ class Api:
 
     def __init__(self, name: str, **record: object) -> None:
         self.clock = Clock()
-        self._api = CallsApi(
-            FakeCalls(
-                keys={"key": {"org_id": "org_acme"} | record},
-                calls={77: sample_calls()[77] | {"recording_object": name}},
-            ),
-            RECORDINGS,
-            JsonLog(io.StringIO(), "INFO"),
-            "Authorization",
-            None,
-            self.clock,
+        store = FakeCalls(
+            keys={"key": {"org_id": "org_acme"} | record},
+            calls={77: sample_calls()[77] | {"recording_object": name}},
         )
+        self._api = api_over(store, signer=RECORDINGS, now=self.clock)
 
     def ask(self, *, etag: str = "") -> Response:
         """Ask for the call, with whatever else a client can say about its link."""
         scope = {
-            "type": "http",
             "method": "GET",
             "path": "/v2/calls/77",
             "query_string": b"X-Goog-Expires=604800&bucket=other-bucket&method=PUT",
@@ -109,7 +98,7 @@ class Api:
                 (b"if-none-match", etag.encode()),
             ],
         }
-        return asyncio.run(self._api.respond(Request(scope)))
+        return asyncio.run(self._api.respond(request_in(scope)))
 
     def link(self) -> str:
         url: str = json.loads(bytes(self.ask().body))["recording_url"]

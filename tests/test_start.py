@@ -1,12 +1,15 @@
-"""What a start leaves behind: nothing imported in vain, and nothing for the collector to look at."""
+"""What a start leaves behind: its imports, the collector's state, and the server's parser."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.serving import ROOT, measuring
+from tests.raw_http import exchange
+from tests.serving import ROOT, measuring, served
 
 REPORT = """
 import gc, json, sys, main
@@ -53,3 +56,20 @@ def test_without_a_key_file_it_is_imported_before_the_first_request(
 
     assert isinstance(modules, list)
     assert "aiohttp" in modules
+
+
+def test_requests_are_parsed_by_h11_even_where_httptools_is_installed(
+    settings: dict[str, str], keys: dict[str, str], tmp_path: Path
+) -> None:
+    """By default uvicorn takes httptools where it can import it, and that accepts two hosts."""
+    (tmp_path / "httptools.py").write_text("raise RuntimeError('httptools is imported')\n")
+    path = [str(tmp_path), *measuring().get("PYTHONPATH", "").split(os.pathsep)]
+    with served(settings | {"PYTHONPATH": os.pathsep.join(filter(None, path))}) as service:
+        answered = service.request(key=keys["org_acme"])
+        (refused,) = exchange(
+            service.port,
+            b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n",
+        )
+
+    assert answered.status == 200
+    assert (refused.status, refused.ours) == (400, False)

@@ -13,7 +13,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1.vector import Vector
 
-from call_api.calls import RENDERING, validated
+from call_api.calls import RENDERING_VERSION, validated
 from call_api.errors import StoredCallInvalid
 from call_api.schema import Call
 from local.seed import sample_calls
@@ -351,7 +351,7 @@ def test_a_call_at_firestore_s_limit_is_answered(
 
 
 def test_the_rendering_has_a_new_number_when_it_changes() -> None:
-    """A client would be told that its old rendering is current: raise RENDERING with this hash."""
+    """A client would be told that its old rendering is current: raise RENDERING_VERSION with this hash."""
     bare = {
         "id": 1,
         "type": "web",
@@ -360,8 +360,9 @@ def test_the_rendering_has_a_new_number_when_it_changes() -> None:
         "created_at": "2026-01-01T00:00:00Z",
     }
     rendered = [
-        Call.model_validate(call).render("https://x") for call in (sample_calls()[77], bare)
+        Call.model_validate(call).render().with_link("https://x")
+        for call in (sample_calls()[77], bare)
     ]
     fingerprint = sha256(b"\n".join(rendered)).hexdigest()[:16]
 
-    assert (RENDERING, fingerprint) == (1, "446a04f5fc912ee9")
+    assert (RENDERING_VERSION, fingerprint) == (1, "446a04f5fc912ee9")

@@ -1,0 +1,84 @@
+"""A circuit breaker: while an upstream is down, requests fail at once instead of one by one.
+
+Theory of operation. The circuit has three states:
+
+    closed      Requests pass. The first failure opens the circuit.
+    open        Requests do not pass. The next one starts a half-open probe.
+    half-open   One probe is asking the upstream. Requests wait for it, for a bounded time. If it
+                succeeds, the circuit closes and they pass; if it fails, the circuit is open again;
+                if it takes longer than they wait, they fail and the probe goes on.
+
+A failure opens the circuit only if the upstream has answered nobody since the failed request
+began. An upstream that answers others is up, and what failed was one request. The caller decides what
+a failure is, and reports neither its own lateness nor an error that the upstream returned for one
+document.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+PROBE_WAIT_SECONDS = 0.5
+
+
+class CircuitOpenError(Exception):
+    """The upstream is down, and has not answered a probe yet."""
+
+
+class CircuitBreaker:
+    """The state of the circuit to one upstream.
+
+    `probe` asks the upstream and raises an exception if it is still down. It limits its own time,
+    which should be longer than `probe_wait_seconds`: an upstream that has become slow then fails
+    some requests, but closes the circuit. `clock` returns seconds that never go backwards.
+    """
+
+    def __init__(
+        self,
+        probe: Callable[[], Awaitable[None]],
+        clock: Callable[[], float],
+        probe_wait_seconds: float = PROBE_WAIT_SECONDS,
+    ) -> None:
+        self._probe = probe
+        self._clock = clock
+        self._probe_wait_seconds = probe_wait_seconds
+        self._is_open = False
+        self._answered_at = float("-inf")
+        self._probing: asyncio.Task[bool] | None = None
+
+    async def wait_until_closed(self) -> None:
+        """Return when a request may pass.
+
+        Raises:
+            CircuitOpenError: the probe failed, or has not ended in time.
+        """
+        if not self._is_open:
+            return
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._run_probe())
+        # This probe decides, also if a later one has replaced it by the time that it has ended.
+        probing = self._probing
+        await asyncio.wait([probing], timeout=self._probe_wait_seconds)
+        if not (probing.done() and probing.result()):
+            raise CircuitOpenError
+
+    def record_answer(self) -> None:
+        """Close the circuit: the upstream has answered, be it with an error."""
+        self._answered_at = self._clock()
+        self._is_open = False
+
+    def has_answered_since(self, time: float) -> bool:
+        """Tell whether the upstream has answered anybody since then."""
+        return self._answered_at >= time
+
+    def record_failure(self, began_at: float) -> None:
+        """Open the circuit, unless the upstream has answered anybody since `began_at`."""
+        if not self.has_answered_since(began_at):
+            self._is_open = True
+
+    async def _run_probe(self) -> bool:
+        try:
+            await self._probe()
+        except Exception:  # noqa: BLE001  (whatever it is, the upstream has not answered)
+            return False
+        self.record_answer()
+        return True

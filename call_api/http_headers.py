@@ -1,0 +1,42 @@
+"""Request headers: what each may look like, and what it says. Pure parsing, no I/O."""
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from call_api.errors import CredentialsMissing, Unauthenticated
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_BEARER = re.compile(r"(?i:bearer) +(.+)")
+_KEY = re.compile(r"[\x21-\x7e]{1,512}")
+_OPAQUE_TAG = re.compile(r'"[^"]*"')
+
+
+def request_id(fields: Sequence[str]) -> str:
+    """Return the client's `X-Request-Id` if it is one plain ID, else a new one."""
+    if len(fields) == 1 and _REQUEST_ID.fullmatch(fields[0]):
+        return fields[0]
+    return secrets.token_hex(16)
+
+
+def bearer_key(fields: Sequence[str]) -> str:
+    """Return the API key.
+
+    Raises:
+        CredentialsMissing: there is no `Bearer` scheme.
+        Unauthenticated: the header is there twice, or the key is malformed.
+    """
+    if len(fields) > 1:  # which of them a proxy before this function has checked is not known
+        raise Unauthenticated("more than one credentials header")
+    bearer = _BEARER.fullmatch(fields[0]) if fields else None
+    if bearer is None:
+        raise CredentialsMissing("no bearer key")
+    if not _KEY.fullmatch(bearer[1]):
+        raise Unauthenticated("malformed key")
+    return bearer[1]
+
+
+def if_none_match_matches(fields: Sequence[str], etag: str) -> bool:
+    """Tell whether the client holds this version, by weak comparison (RFC 9110, 13.1.2)."""
+    listed = ",".join(fields)
+    return listed.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)

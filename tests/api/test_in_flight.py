@@ -1,0 +1,185 @@
+"""What the function holds while a request is in flight, and when it lets go."""
+
+import asyncio
+import io
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from call_api import admission
+from call_api import web as module
+from call_api.admission import LARGE_BYTES, Admission
+from call_api.calls import CallAccess
+from call_api.known_keys import KnownKeys
+from call_api.logs import JsonLog
+from call_api.web import PIECE_BYTES, CallsApi, Signer
+from local.seed import sample_calls
+from tests.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
+
+LONG = sample_calls()[77] | {
+    "transcript": [{"role": "user", "content": "x" * 1_000, "timestamp": "0.0"}] * 1_000
+}
+SCOPE = {
+    "method": "GET",
+    "path": "/v2/calls/77",
+    "headers": [(b"authorization", b"Bearer key")],
+}
+
+
+class LongCalls(FakeCalls):
+    """A store whose one call is long."""
+
+    async def read(
+        self, key_hash: str, call_id: int | None, began_at: float
+    ) -> tuple[FakeDocument | None, FakeDocument | None]:
+        record, call = await super().read(key_hash, call_id, began_at)
+        if call is not None:
+            call.size = 1_000_000
+        return record, call
+
+
+class Function:
+    """The function with room for one long call, and its log."""
+
+    def __init__(self, signer: Signer | None = None, *, places: int = 10, turns: int = 4) -> None:
+        self.store = LongCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: LONG})
+        self.log = io.StringIO()
+        self.api = CallsApi(
+            access=CallAccess(self.store, KnownKeys()),
+            admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
+            signer=signer or FakeSigner(),
+            log=JsonLog(self.log, "INFO"),
+            key_header="Authorization",
+            project=None,
+            now=Clock(),
+        )
+
+    async def respond(self, request: Request | None = None) -> Response:
+        return await self.api.respond(request or request_in(SCOPE))
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+async def send_to(client: Callable[[Message], Awaitable[None]], response: Response) -> None:
+    async def receive() -> Message:
+        raise AssertionError
+
+    await response({"type": "http", "method": "GET"}, receive, client)
+
+
+def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
+    function, sent = Function(), list[Message]()
+
+    async def client(message: Message) -> None:
+        sent.append(message)
+        refused = await function.respond()
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert json.loads(bytes(refused.body))["code"] == "calls_unavailable"
+
+    async def run() -> None:
+        response = await function.respond()
+        await send_to(client, response)
+        body = b"".join(message.get("body", b"") for message in sent)
+        assert len(body) == int(response.headers["Content-Length"])
+        assert json.loads(body)["transcript"] == LONG["transcript"]
+        pieces = [message["more_body"] for message in sent[1:]]
+        assert pieces == [True] * (len(body) // PIECE_BYTES) + [False]
+        assert (await function.respond()).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_client_that_does_not_read_loses_its_place_when_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SEND_SECONDS", 0.01)
+    function = Function()
+
+    async def client(_: Message) -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        await send_to(client, await function.respond())
+        assert (await function.respond()).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "TURN_WAIT_SECONDS", 0.0)
+    function = Function(turns=1)
+    place = function.api.admission.enter("another long call")
+    function.api.admission.resize(place, LARGE_BYTES)
+
+    async def run() -> list[int]:
+        first = await function.respond()
+        await function.api.admission.take_turn(place)
+        second = await function.respond()
+        function.api.admission.leave(place)
+        return [first.status_code, second.status_code, (await function.respond()).status_code]
+
+    # The first answer, which is not sent here, keeps its bytes; so there is no room for the third.
+    assert asyncio.run(run()) == [200, 503, 503]
+    assert function.store.reads == [None, 77, 77]
+
+
+def test_too_many_requests_at_a_time_are_refused_early() -> None:
+    class SlowSigner(FakeSigner):
+        """Signs when it may."""
+
+        async def signed_url(self, object_name: str, call_id: int) -> str:
+            await may_sign.wait()
+            return await super().signed_url(object_name, call_id)
+
+    async def run() -> list[int]:
+        requests = [asyncio.create_task(function.respond()) for _ in range(3)]
+        await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+        may_sign.set()
+        await asyncio.wait(requests)
+        return sorted(request.result().status_code for request in requests)
+
+    may_sign = asyncio.Event()
+    function = Function(SlowSigner(), places=1)
+
+    assert asyncio.run(run()) == [200, 503, 503]
+    assert "over capacity" in function.entries()[0]["message"]
+
+
+def test_the_work_for_a_client_that_has_left_stops_and_leaves_no_place_behind() -> None:
+    class StuckSigner(FakeSigner):
+        """Never signs."""
+
+        async def signed_url(self, object_name: str, call_id: int) -> str:
+            signing.set()
+            await asyncio.Event().wait()
+            return await super().signed_url(object_name, call_id)
+
+    async def leaves() -> Message:
+        await signing.wait()
+        return {"type": "http.disconnect"}
+
+    async def run() -> None:
+        response = await function.respond(Request({"type": "http", **SCOPE}, leaves))
+        assert response.status_code == 499
+        signing.clear()
+        await function.respond(Request({"type": "http", **SCOPE}, leaves))
+
+    signing = asyncio.Event()
+    function = Function(StuckSigner(), places=1)
+    asyncio.run(run())
+
+    (entry, again) = function.entries()
+    assert (entry["severity"], entry["status"], entry["code"]) == (
+        "INFO",
+        499,
+        "client_closed_request",
+    )
+    assert again["status"] == 499, "there was a place for it"

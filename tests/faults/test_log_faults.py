@@ -1,0 +1,183 @@
+"""A log that is closed, full or unread changes no answer, and loses no line without a report."""
+
+import http.client
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ops.published import check_reply
+from tests.serving import CLOSED, STOP_SECONDS, Service, bearer, started, wait_until_it_listens
+
+REQUESTS = 1000
+CLIENTS = 4
+PATIENCE_SECONDS = 10.0
+TUNED = {"FUNCTION_SOURCE": str(Path(__file__).with_name("tuned_function.py"))}
+
+
+class Kind(NamedTuple):
+    """A request, and the status of its answer."""
+
+    target: str
+    key: str | None
+    status: int
+
+
+@pytest.fixture
+def kinds(keys: dict[str, str]) -> list[Kind]:
+    """Make requests of two orgs and of nobody; most need no read, so a thousand take seconds."""
+    acme, globex = keys["org_acme"], keys["org_globex"]
+    return [
+        Kind("/v2/calls/77", acme, 200),
+        Kind("/v2/calls/87", globex, 200),
+        Kind("/v2/calls/77", globex, 403),
+        Kind("/v2/calls/99999999", acme, 404),
+        Kind("/v2/calls/x", globex, 404),
+        Kind("/v2/calls/77", "unknown", 401),
+        *[Kind("/v2/calls/77", None, 401), Kind("/elsewhere", None, 404)] * 17,
+    ]
+
+
+def ask(service: Service, kinds: list[Kind], name: str, requests: int = REQUESTS) -> set[str]:
+    """Send requests of all kinds over a few connections; return their IDs once all are answered."""
+
+    def client(first: int) -> list[str]:
+        sent = []
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, PATIENCE_SECONDS)
+        with closing(connection):
+            for number in range(first, requests, CLIENTS):
+                kind = kinds[number // CLIENTS % len(kinds)]
+                sent.append(f"{name}-{number}")
+                headers = {"X-Request-Id": sent[-1], **dict(bearer(kind.key))}
+                connection.request("GET", kind.target, headers=headers)
+                response = connection.getresponse()
+                body = response.read()
+                assert (kind, response.status) == (kind, kind.status)
+                assert response.headers["X-Request-Id"] == sent[-1]
+                if number < CLIENTS * len(kinds):  # one of each kind: the check takes long
+                    check_reply("GET", response.status, response.headers, body)
+        return sent
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        ids = [each for sent in pool.map(client, range(CLIENTS)) for each in sent]
+    assert len(set(ids)) == requests
+    return set(ids)
+
+
+class Log:
+    """The other end of the function's stdout, which is read when the test says so."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._received = b""
+        self.request_ids: list[str] = []
+        self.dropped: list[int] = []
+
+    def read_until(self, accounted_for: int) -> None:
+        """Read until so many requests have their line or are reported as dropped."""
+        while len(self.request_ids) + sum(self.dropped) < accounted_for:
+            assert select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0], self.dropped
+            received = os.read(self._descriptor, 2**16)
+            assert received, "the function has ended"
+            *lines, self._received = (self._received + received).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        if "dropped_lines" in entry:
+            count = entry["dropped_lines"]
+            assert entry == {
+                "severity": "WARNING",
+                "message": f"{count} log lines were dropped",
+                "dropped_lines": count,
+            }
+            self.dropped.append(count)
+        else:
+            self.request_ids.append(entry["request_id"])
+
+    def read_to_the_end(self) -> None:
+        """Read until every process that could write has ended."""
+        while received := os.read(self._descriptor, 2**16):
+            self._received += received
+        assert self._received[-1:] == b"\n"
+        for line in self._received.splitlines():
+            self._take(json.loads(line))
+
+
+@contextmanager
+def piped(settings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Service, Log]]:
+    """Serve the function with a log that nobody reads for now."""
+    with ExitStack() as stack:
+        reading, writing = os.pipe()
+        stack.callback(os.close, reading)
+        try:
+            process, service = stack.enter_context(started(settings, writing))
+        finally:
+            os.close(writing)
+        wait_until_it_listens(process, service)
+        yield process, service, Log(reading)
+        assert service.stderr.read_text() == ""
+
+
+def test_a_log_that_nobody_reads_changes_no_answer_and_reports_what_it_dropped(
+    settings: dict[str, str], kinds: list[Kind]
+) -> None:
+    """A pipe takes 64 KiB; before, the function hung after some 250 requests."""
+    with piped(settings | TUNED) as (_, service, log):
+        asked = ask(service, kinds, "unread")
+        log.read_until(REQUESTS)
+        assert len(log.dropped) == 1
+        assert 0 < log.dropped[0] < REQUESTS - 200  # those are queued, and more are in the pipe
+        asked |= ask(service, kinds, "read-again", 40)
+        log.read_until(REQUESTS + 40)
+
+        assert len(log.dropped) == 1
+        assert len(set(log.request_ids)) == len(log.request_ids)
+        assert set(log.request_ids) <= asked
+        assert len(log.request_ids) == len(asked) - log.dropped[0]
+
+
+def test_a_stop_waits_until_the_log_is_written(settings: dict[str, str], kinds: list[Kind]) -> None:
+    with piped(settings | TUNED) as (process, service, log):
+        asked = ask(service, kinds, "stopped", 300)  # more than the pipe takes
+        process.terminate()
+        time.sleep(0.5)  # the server alone would have stopped by then
+        log.read_until(300)
+        assert process.wait(STOP_SECONDS) == 0
+
+    assert log.dropped == []
+    assert sorted(log.request_ids) == sorted(asked)
+
+
+def test_a_stop_does_not_wait_forever_for_a_log_that_nobody_reads(
+    settings: dict[str, str], kinds: list[Kind]
+) -> None:
+    with piped(settings) as (process, service, log):
+        asked = ask(service, kinds, "stuck", 300)
+        process.terminate()
+        assert process.wait(STOP_SECONDS) == 0
+        log.read_to_the_end()
+
+    assert set(log.request_ids) < asked
+
+
+@pytest.mark.parametrize("stdout", ["closed at the start", "/dev/full"])
+def test_a_log_that_cannot_be_written_changes_no_answer(
+    stdout: str, settings: dict[str, str], kinds: list[Kind]
+) -> None:
+    with ExitStack() as stack:
+        descriptor = CLOSED
+        if stdout == "/dev/full":
+            descriptor = stack.enter_context(Path(stdout).open("wb")).fileno()
+        process, service = stack.enter_context(started(settings, descriptor))
+        wait_until_it_listens(process, service)
+        ask(service, kinds, "unwritten")
+        assert service.stderr.read_text() == ""

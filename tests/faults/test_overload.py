@@ -1,0 +1,146 @@
+"""Many clients and large documents at a time: nobody else is slowed, and nothing is killed.
+
+As deployed: 512 MiB of memory and 80 requests at a time. Bounded in `make test`; `make soak` goes
+on for longer and holds the others to their time.
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+
+from tests.conftest import BUCKET
+from tests.faults import FIGURES
+from tests.faults.large_firestore import (
+    HOUR,
+    NULLS,
+    OTHER_KEY,
+    OTHER_SMALL,
+    OWNER_KEY,
+    SMALL,
+    TURNS_15500,
+    TURNS_27000,
+)
+from tests.faults.overload import (
+    MIB,
+    Client,
+    Outcome,
+    ask_and_leave,
+    crowd,
+    memory_limit,
+    memory_of,
+)
+from tests.serving import ROOT, Service, started, wait_until_it_listens
+
+MEMORY = 512 * MIB
+CLIENTS = 79  # and one of another org
+LONGEST_SECONDS = 10.0
+OTHER_P99_SECONDS = 0.5
+
+
+class Running(NamedTuple):
+    """The function as deployed, before a Firestore of large calls."""
+
+    service: Service
+    process: subprocess.Popen[bytes]
+
+    def workers(self) -> set[int]:
+        """Return the processes that serve."""
+        return {child.pid for child in psutil.Process(self.process.pid).children()}
+
+
+@pytest.fixture(scope="module")
+def firestore_port() -> Iterator[int]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.large_firestore"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as firestore:
+        assert firestore.stdout is not None
+        yield int(firestore.stdout.readline())
+        firestore.communicate(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def running(firestore_port: int, key_file: Path) -> Iterator[Running]:
+    settings = {
+        "RECORDINGS_BUCKET": BUCKET,
+        "GOOGLE_CLOUD_PROJECT": "demo-tests",
+        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{firestore_port}",
+        "RECORDING_SIGNER_KEY_FILE": str(key_file),
+    }
+    with started(settings) as (process, service):
+        wait_until_it_listens(process, service)
+        with memory_limit(process.pid, MEMORY):
+            yield Running(service, process)
+        entries = service.entries()
+    assert [entry for entry in entries if "Firestore has failed" in entry["message"]] == []
+
+
+WHO = {
+    "a stranger": ("made-up", {401}),
+    "another org": (OTHER_KEY, {403}),
+    "its owner": (OWNER_KEY, {200, 500}),
+}
+WHAT = {
+    "an hour": HOUR,
+    "15,500 turns": TURNS_15500,
+    "27,000 tiny turns": TURNS_27000,
+    "1,000,000 nulls": NULLS,
+}
+
+
+@pytest.mark.parametrize("what", WHAT)
+@pytest.mark.parametrize("who", WHO)
+def test_a_crowd_for_a_large_call_slows_no_other_org(
+    who: str, what: str, running: Running, soak: bool
+) -> None:
+    key, answers = WHO[who]
+    other_call, other_key = (OTHER_SMALL, OTHER_KEY) if who == "its owner" else (SMALL, OWNER_KEY)
+    port, seconds = running.service.port, 20.0 if soak else 1.0
+    workers = running.workers()
+
+    async def both() -> tuple[Outcome, Outcome]:
+        clients = [Client(port, WHAT[what], key) for _ in range(CLIENTS)]
+        another = [Client(port, other_call, other_key)]
+        return await asyncio.gather(crowd(clients, seconds), crowd(another, seconds, 0.02))
+
+    with memory_of(running.process.pid) as memory:
+        large, other = asyncio.run(both())
+    FIGURES.append(
+        f"overload: {CLIENTS} clients of {who} for {what}: {dict(large.statuses)},"
+        f" longest {max(large.seconds):.1f} s; another org: {dict(other.statuses)},"
+        f" p50 {other.percentile(50) * 1000:.0f} ms, p99 {other.percentile(99) * 1000:.0f} ms;"
+        f" {memory.peak / MIB:.0f} MiB at most"
+    )
+
+    assert running.workers() == workers
+    assert memory.peak < MEMORY
+    assert other.statuses.keys() == {200}
+    assert large.statuses.keys() <= answers | {503}
+    assert large.statuses.keys() & answers
+    assert max(large.seconds + other.seconds) < LONGEST_SECONDS
+    if soak:
+        assert other.percentile(99) < OTHER_P99_SECONDS
+
+
+def test_clients_that_ask_and_leave_are_not_worked_for(running: Running) -> None:
+    port = running.service.port
+    asyncio.run(crowd([Client(port, HOUR, OWNER_KEY)], 0.5))
+    with memory_of(running.process.pid) as memory:
+        before = memory.now()
+        for _ in range(4):
+            clients = [Client(port, HOUR, OWNER_KEY) for _ in range(500)]
+            asyncio.run(ask_and_leave(clients))
+    grown = (memory.peak - before) / MIB
+    FIGURES.append(f"overload: 2,000 clients that leave: {grown:+.0f} MiB at most")
+
+    assert grown < 100
+    reply = running.service.request(target=f"/v2/calls/{SMALL}", key=OWNER_KEY)
+    assert reply.status == 200

@@ -1,0 +1,79 @@
+"""Work for a client that has left is cancelled."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from starlette.types import Message
+
+from call_api.client_connection import ClientLeftError, cancelled_when_client_leaves
+
+
+class Client:
+    """A client that has sent a body in two parts, and leaves when the test says so."""
+
+    def __init__(self) -> None:
+        self.leaves = asyncio.Event()
+        self.parts = 2
+
+    async def receive(self) -> Message:
+        if self.parts:
+            self.parts -= 1
+            return {"type": "http.request", "body": b"x", "more_body": self.parts > 0}
+        await self.leaves.wait()
+        return {"type": "http.disconnect"}
+
+
+def run(test: Callable[[Client], Awaitable[None]]) -> None:
+    async def with_client() -> None:
+        await test(Client())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(with_client())
+
+
+def test_the_work_of_a_client_that_stays_is_finished() -> None:
+    async def stays(client: Client) -> None:
+        async with cancelled_when_client_leaves(client.receive):
+            for _ in range(9):
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    run(stays)
+
+
+def test_the_work_of_a_client_that_leaves_is_cancelled() -> None:
+    async def leaves(client: Client) -> None:
+        asyncio.get_running_loop().call_soon(client.leaves.set)
+        with pytest.raises(ClientLeftError):
+            async with cancelled_when_client_leaves(client.receive):
+                await asyncio.Event().wait()
+        await asyncio.sleep(0)  # the task itself is not cancelled
+
+    run(leaves)
+
+
+def test_a_failure_inside_is_passed_on() -> None:
+    async def fails(client: Client) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with cancelled_when_client_leaves(client.receive):
+                raise ZeroDivisionError
+        await asyncio.sleep(0)
+
+    run(fails)
+
+
+def test_a_server_that_shuts_down_is_not_a_client_that_leaves() -> None:
+    async def shuts_down(client: Client) -> None:
+        async def work() -> None:
+            async with cancelled_when_client_leaves(client.receive):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+
+    run(shuts_down)
