@@ -16,7 +16,6 @@ import io
 import re
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -78,7 +77,6 @@ class AccessTokens:
             TokenUnavailable: there is none right now.
             GoogleAuthError: there are no credentials.
         """
-        await self.credentials()
         token, now = self._token, self._now()
         if token is None or not token.is_valid_at(now):
             token = await self._refresh.result()
@@ -98,8 +96,6 @@ class AccessTokens:
     async def _find_credentials(self) -> tuple[Credentials, str | None]:
         found = await asyncio.to_thread(self._find)
         self._found = found
-        with suppress(TokenUnavailable):  # credentials may come with a token
-            self._token = _token_of(found[0])
         return found
 
     async def _fetch_token(self) -> "_Token":
@@ -157,10 +153,6 @@ def _refreshed(credentials: Credentials) -> _Token:
         raise TokenUnavailable(type(error).__name__) from error
     except _MALFORMED_ANSWER as error:
         raise TokenUnavailable(f"malformed answer: {type(error).__name__}") from error
-    return _token_of(credentials)
-
-
-def _token_of(credentials: Credentials) -> _Token:
     text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise TokenUnavailable("malformed token")

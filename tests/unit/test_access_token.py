@@ -134,21 +134,6 @@ def test_by_default_the_clock_is_the_machine_s() -> None:
     assert credentials.refreshes == 1
 
 
-@pytest.mark.parametrize(
-    ("given", "expected", "refreshes"), [("given", "given", 0), ("mal formed", "first", 1)]
-)
-def test_credentials_may_come_with_a_token(given: str, expected: str, refreshes: int) -> None:
-    credentials = FakeCredentials("first")
-    credentials.token = given
-    tokens = tokens_of(credentials)
-
-    async def test() -> None:
-        assert await tokens.get() == expected
-
-    run(test)
-    assert credentials.refreshes == refreshes
-
-
 def test_twenty_callers_share_one_refresh() -> None:
     credentials = FakeCredentials("first")
     credentials.may_end.clear()
