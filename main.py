@@ -34,7 +34,6 @@ from call_api.signed_urls import SignedUrls
 from call_api.web import CallsApi
 
 
-@functools.cache
 def default_credentials() -> tuple[Credentials, str | None]:
     """Return the Application Default Credentials and the project that they name, if any."""
     return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
