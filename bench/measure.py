@@ -63,8 +63,11 @@ class Bench:
                 if "hour" in server.cases
             }
             for name, server in servers.items():
-                self._first(server)
                 calls = results[name]["upstream_calls"]
+                before = counts(self.upstream)
+                self._first(server)
+                after = counts(self.upstream)
+                calls["first"] = {each: float(after[each] - before[each]) for each in after}
                 calls["key"] = self._counted(server, "small")
                 if "unchanged" in SERVERS[name].cases:
                     calls["unchanged"] = self._counted(server, "unchanged")

@@ -96,6 +96,7 @@ def _figure_rows(results: Results, servers: Sequence[str]) -> Iterable[list[str]
 
     yield row("cold start, s", "cold_start_s", "{:.2f}")
     yield row("memory after the load, MiB", "memory_mib", "{:.0f}")
+    yield row("upstream calls, first request of an API key", "upstream_calls/first", "{:g}")
     yield row("upstream calls, with a key", "upstream_calls/key", "{:g}")
     yield row("upstream calls, keyless", "upstream_calls/keyless", "{:g}")
     yield row("upstream calls, 304", "upstream_calls/unchanged", "{:g}")

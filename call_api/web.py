@@ -174,7 +174,7 @@ class CallsApi:
         self, hashed_key: str, entry: RequestEntry, place: Place
     ) -> tuple[Call, int]:
         """Return the call, if the key's org owns it, and its document's update time."""
-        await self.admission.take_turn(place)
+        await self.admission.before_fetch(place)
         now, began_at = self.now(), asyncio.get_running_loop().time()
         owned = await self.access.read_owned_call(
             hashed_key,

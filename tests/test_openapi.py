@@ -11,7 +11,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from call_api.errors import Problem
-from call_api.schema import Call
+from call_api.schema import MAX_ITEMS, Call
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "local" / "samples" / "calls").glob("*.json"))
@@ -141,9 +141,15 @@ def test_a_problem_with_another_value_breaks_the_schema(
 
 
 def test_the_keys_of_a_call_are_documented_in_the_order_in_which_they_are_answered() -> None:
-    aliases = {name: f.serialization_alias or name for name, f in Call.model_fields.items()}
-    assert aliases["recording_object"] == "recording_url"
-    assert list(SCHEMAS["Call"]["properties"]) == list(aliases.values())
+    stored = list(Call.model_fields)
+    published = ["recording_url" if name == "recording_object" else name for name in stored]
+    assert list(SCHEMAS["Call"]["properties"]) == published
+    call = Call.model_validate(json.loads(SAMPLES[0].read_text("utf-8")))
+    assert list(json.loads(call.render().with_link(None))) == published
+
+
+def test_the_longest_transcript_is_documented() -> None:
+    assert SCHEMAS["Call"]["properties"]["transcript"]["maxItems"] == MAX_ITEMS
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEMAS if "type" in SCHEMAS[name]])

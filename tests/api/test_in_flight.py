@@ -114,7 +114,7 @@ def test_a_client_that_does_not_read_loses_its_place_when_its_time_is_over(
 def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(admission, "TURN_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(admission, "WAIT_SECONDS", 0.0)
     function = Function(turns=1)
     place = function.api.admission.enter("another long call")
     function.api.admission.resize(place, LARGE_BYTES)

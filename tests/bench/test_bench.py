@@ -96,10 +96,15 @@ def test_the_calls_upstream_are_those_of_a_request(results: Results) -> None:
     one, two = {"firestore": 1, "signatures": 0}, {"firestore": 2, "signatures": 0}
 
     assert calls == {
-        "function": {"key": one, "unchanged": one, "keyless": one | {"signatures": 1}},
-        "tutorial": {"key": two, "keyless": two | {"signatures": 1}},
-        "node": {"key": two, "keyless": two | {"signatures": 1}},
-        "limit": {"key": one},
+        "function": {
+            "first": two,
+            "key": one,
+            "unchanged": one,
+            "keyless": one | {"signatures": 1},
+        },
+        "tutorial": {"first": two, "key": two, "keyless": two | {"signatures": 1}},
+        "node": {"first": two, "key": two, "keyless": two | {"signatures": 1}},
+        "limit": {"first": one, "key": one},
         "floor": {},
     }
 

@@ -51,35 +51,86 @@ def test_a_place_holds_the_size_that_it_was_given_last() -> None:
     admission.resize(admission.enter("b"), 3 * LARGE)
 
 
+def expects_large(admission: Admission, subject: str) -> bool:
+    """Tell whether a request would take a turn before its document is fetched."""
+
+    async def fetch() -> bool:
+        place = admission.enter(subject)
+        await admission.before_fetch(place)
+        had_turn = place.has_turn
+        admission.leave(place)
+        return had_turn
+
+    return asyncio.run(fetch())
+
+
 def test_a_document_is_expected_to_be_as_large_as_the_last_time() -> None:
     admission = Admission()
-    first = admission.enter("a")
-    assert not first.is_large
-    admission.resize(first, LARGE)
-    assert first.is_large
+    assert not expects_large(admission, "a")
+    large_place(admission, "a")
 
-    assert admission.enter("a").is_large
-    assert not admission.enter("another").is_large
+    assert expects_large(admission, "a")
+    assert not expects_large(admission, "another")
 
 
-def test_what_has_become_small_is_forgotten() -> None:
-    admission = Admission(max_bytes=2 * LARGE)
-    place = admission.enter("a")
-    admission.resize(place, 2 * LARGE)
+def test_a_document_that_has_become_small_is_expected_to_be_small() -> None:
+    admission = Admission()
+    place = large_place(admission, "a")
     admission.resize(place, 1)
 
-    assert not admission.enter("a").is_large
+    assert not expects_large(admission, "a")
 
 
-def test_only_so_many_large_ones_are_remembered() -> None:
+def test_only_so_many_sizes_are_remembered() -> None:
     admission = Admission()
     for number in range(MAX_REMEMBERED + 1):
-        place = admission.enter(number)
-        admission.resize(place, LARGE)
-        admission.leave(place)
+        admission.leave(large_place(admission, str(number)))
 
-    assert not admission.enter(0).is_large
-    assert admission.enter(1).is_large
+    assert not expects_large(admission, "0")
+    assert expects_large(admission, "1")
+
+
+async def turns_of(loop_passes: int = 5) -> None:
+    for _ in range(loop_passes):
+        await asyncio.sleep(0)
+
+
+def test_a_crowd_waits_for_the_size_that_the_first_of_it_finds() -> None:
+    async def crowd() -> None:
+        admission = Admission(turns=1)
+        first, *others = (admission.enter("a") for _ in range(4))
+        other_subject = admission.enter("b")
+        await admission.before_fetch(first)
+        waiting = [asyncio.create_task(admission.before_fetch(place)) for place in others]
+        await admission.before_fetch(other_subject)
+        await turns_of()
+        assert not any(task.done() for task in waiting)
+
+        admission.resize(first, LARGE)
+        await turns_of()
+        assert [place.has_turn for place in others] == [True, False, False]
+        for place, task in zip(others, waiting, strict=True):
+            await task
+            admission.leave(place)
+
+    asyncio.run(crowd())
+
+
+@pytest.mark.parametrize("size", [1, None])
+def test_a_crowd_for_a_small_or_missing_document_goes_on(size: int | None) -> None:
+    async def crowd() -> None:
+        admission = Admission(turns=1)
+        first, *others = (admission.enter("a") for _ in range(4))
+        await admission.before_fetch(first)
+        waiting = [asyncio.create_task(admission.before_fetch(place)) for place in others]
+        await turns_of()
+        if size is not None:
+            admission.resize(first, size)
+        admission.leave(first)
+        await asyncio.gather(*waiting)
+        assert not any(place.has_turn for place in others)
+
+    asyncio.run(crowd())
 
 
 def large_place(admission: Admission, subject: str) -> Place:
@@ -114,7 +165,7 @@ def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
 
 
 def test_a_turn_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TURN_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
 
     async def wait_for_a_turn() -> None:
         admission = Admission(turns=1)
