@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import grpc
 import pytest
 import trustme
 from google.auth.credentials import AnonymousCredentials, Credentials
-from google.auth.exceptions import DefaultCredentialsError
+from google.auth.exceptions import DefaultCredentialsError, RefreshError
 from google.cloud.firestore_v1 import _helpers
 from google.cloud.firestore_v1.types import (
     BatchGetDocumentsRequest,
@@ -25,6 +25,7 @@ from google.cloud.firestore_v1.types import (
     Document,
     Value,
 )
+from google.oauth2.credentials import Credentials as UserCredentials
 
 from call_api.access_token import AccessTokens
 from call_api.api_keys import key_hash
@@ -45,6 +46,7 @@ from call_api.schema import STORED_CALL, Shape
 from call_api.settings import Settings
 from local.seed import sample_calls
 from tests.conftest import BUCKET
+from tests.fakes import FakeCredentials
 from tests.google_cloud import (
     EMAIL,
     FIRESTORE_HOST,
@@ -245,6 +247,7 @@ def test_an_answer_that_ends_without_a_word_on_a_document_is_no_answer(missing: 
         for response in both_documents(request):
             if f"/{missing}/" not in response.found.name:
                 yield response
+        yield BatchGetDocumentsResponse(read_time=WRITTEN)
 
     with firestore_that(incomplete) as (port, requests):
         (answer,) = read(port)
@@ -595,6 +598,31 @@ def test_the_project_is_the_credentials_where_none_is_set() -> None:
         )
 
     assert [each.request.database for each in asked] == ["projects/theirs/databases/calls-eu"]
+
+
+def test_a_developer_s_own_login_names_the_project_that_pays() -> None:
+    credentials = UserCredentials("a-token", quota_project_id="mine")
+    with firestore_that(both_documents) as (port, asked):
+        connect(credentials, "theirs", FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}")
+
+    assert [each.metadata["x-goog-user-project"] for each in asked] == ["mine"]
+
+
+def test_without_an_access_token_calls_are_unavailable() -> None:
+    """The metadata server has none right now, which is no fault of Firestore's."""
+    credentials = FakeCredentials(RefreshError("none"), RefreshError("none"))
+
+    async def reads() -> list[Read | Problem]:
+        settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
+        tokens = AccessTokens(lambda: (cast("Credentials", credentials), None))
+        store = FirestoreCalls(Settings.from_environment(settings), tokens)
+        return [await outcome(store), await outcome(store)]
+
+    answered = asyncio.run(reads())
+
+    assert {str(answer) for answer in answered} == {
+        "calls_unavailable: no access token for Firestore: RefreshError"
+    }
 
 
 def test_without_any_project_nothing_can_be_read() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
@@ -93,6 +94,22 @@ def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
         assert (await function.respond()).status_code == 200
 
     asyncio.run(run())
+
+
+def test_what_follows_an_answer_follows_a_long_one_too() -> None:
+    done: list[bool] = []
+
+    async def client(_: Message) -> None:
+        assert not done
+
+    async def run() -> None:
+        response = await Function().respond()
+        response.background = BackgroundTask(done.append, True)
+        await send_to(client, response)
+
+    asyncio.run(run())
+
+    assert done == [True]
 
 
 def test_a_client_that_does_not_read_loses_its_place_when_its_time_is_over(
