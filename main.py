@@ -23,11 +23,11 @@ from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
 from call_api.access_token import AccessTokens
 from call_api.admission import Admission
-from call_api.calls import CallAccess
+from call_api.calls import MAX_KNOWN_KEYS, CallAccess
 from call_api.firestore import FirestoreCalls
-from call_api.known_keys import KnownKeys
 from call_api.log_writer import LogWriter, own_descriptor
 from call_api.logs import JsonLog, drop_report
+from call_api.recently_used import RecentlyUsed
 from call_api.settings import Settings, SettingsError, emulator_warning
 from call_api.shutdown import Shutdown
 from call_api.signed_urls import SignedUrls
@@ -42,10 +42,10 @@ def default_credentials() -> tuple[Credentials, str | None]:
 def calls_api(settings: Settings, log_writer: LogWriter) -> CallsApi:
     """Put the function together."""
     if settings.signer_key_file is None:  # then it signs through IAM
-        import aiohttp  # noqa: F401, PLC0415  (here, since a request would hold up all others)
+        import aiohttp  # noqa: F401, PLC0415  (0.1 s that the first signature would wait for)
     tokens = AccessTokens(default_credentials)
     return CallsApi(
-        access=CallAccess(FirestoreCalls(settings, tokens), KnownKeys()),
+        access=CallAccess(FirestoreCalls(settings, tokens), RecentlyUsed(MAX_KNOWN_KEYS)),
         admission=Admission(),
         signer=SignedUrls(settings, tokens),
         log=JsonLog(log_writer, settings.log_level),

@@ -1,134 +1,183 @@
 """Admission: what is in flight is bounded in number and bytes; beyond that, an early 503.
 
-Theory of operation. Each request takes a place, of which there are MAX_REQUESTS. Its subject is who
-asks for what. The size of a subject's document is remembered from the last time:
+Theory of operation. Each request takes a place, of which there are MAX_REQUESTS. It is a caller's
+request for a document, whose size is remembered from the last time that this caller asked for it:
 
-    small       The request goes on at once.
-    large       It waits in line for one of a few turns to fetch and decode documents, which costs
-                nothing, and is refused after WAIT_SECONDS. From its arrival until it has been sent,
-                a large document also holds its bytes, of which there are MAX_BYTES.
-    unknown     It goes on at once, as if it were small, and takes its turn when the document has
-                arrived and is large. Meanwhile others with the same subject wait for its size, so
-                that a crowd for one large call does not fetch it a hundred times at once.
+    small       The document is fetched at once.
+    large       The request waits for one of TURNS turns to fetch and decode documents. A waiting
+                request holds no document. From its arrival until it has been sent, a large
+                document also holds its bytes, of which there are MAX_BYTES.
+    unknown     The document is fetched as one of the caller's UNSIZED_FETCHES at a time, of which it
+                remains one, if it turns out to be large, until it has its turn to be decoded.
+                The caller's other requests for the same document wait for its size, so a crowd for
+                one large call does not fetch it a hundred times at once.
 
-Sized for 512 MiB of memory, of which the process takes 100 at rest. A document takes up to 2 MiB as
-it arrives, and ten times as much while it is being decoded.
+All waits of a request share WAIT_SECONDS. Sized for 512 MiB of memory, of which the process takes
+100 at rest. A document takes up to 2 MiB as it arrives, and ten times as much while it is decoded.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Hashable
-from dataclasses import dataclass
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from call_api.errors import CallsUnavailable
+from call_api.recently_used import RecentlyUsed
 
 MAX_REQUESTS = 100  # more than the 80 that the platform sends to an instance at a time
 MAX_BYTES = 32 * 2**20
 LARGE_BYTES = 64 * 2**10  # a call of some ten minutes
 TURNS = 4  # enough to decode one document while others are on their way from Firestore
+UNSIZED_FETCHES = 16  # of one caller: 800 requests a second at 20 ms for a read
 WAIT_SECONDS = 2.0
 MAX_REMEMBERED = 4096
 
 
-@dataclass(eq=False)
-class Place:
-    """One request's share of the capacity."""
-
-    subject: Hashable
-    is_large: bool = False
-    has_turn: bool = False
-    held_bytes: int = 0
-    size_known: asyncio.Event | None = None  # for those who wait for the size of its document
-
-
 class Admission:
-    """Hands out the places for requests in flight, and the turns of large documents."""
+    """The capacity that requests share."""
 
     def __init__(
         self, max_requests: int = MAX_REQUESTS, max_bytes: int = MAX_BYTES, turns: int = TURNS
     ) -> None:
-        self._free_requests = max_requests
-        self._free_bytes = max_bytes
-        self._free_turns = asyncio.Semaphore(turns)
-        self._is_large: OrderedDict[Hashable, bool] = OrderedDict()
-        self._first_of: dict[Hashable, asyncio.Event] = {}
+        self.free_requests = max_requests
+        self.free_bytes = max_bytes
+        self.free_turns = asyncio.Semaphore(turns)
+        self._unsized_fetches: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self.is_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(MAX_REMEMBERED)
+        self.first_fetches: dict[Hashable, asyncio.Event] = {}
 
-    def enter(self, subject: Hashable) -> Place:
-        """Return a place for a request; give it back with `leave`.
+    def enter(self, caller: str, document: Hashable) -> "Place":
+        """Return a place for a request, to be left.
 
         Raises:
-            CallsUnavailable: there is no place.
+            CallsUnavailable: there is none.
         """
-        if self._free_requests <= 0:
+        if self.free_requests <= 0:
             raise CallsUnavailable("over capacity: too many requests in flight")
-        self._free_requests -= 1
-        return Place(subject)
+        self.free_requests -= 1
+        unsized_fetches = self._unsized_fetches.get(caller)
+        if unsized_fetches is None:
+            unsized_fetches = self._unsized_fetches[caller] = asyncio.Semaphore(UNSIZED_FETCHES)
+        return Place(self, (caller, document), unsized_fetches)
 
-    def leave(self, place: Place) -> None:
-        """Give a place back, with all that it holds; once."""
-        self._end_size_wait(place)
-        self.end_turn(place)
-        self._free_requests += 1
-        self._free_bytes += place.held_bytes
 
-    async def before_fetch(self, place: Place) -> None:
+class Place:
+    """One request's share of the capacity; its methods are called in this order."""
+
+    def __init__(
+        self, admission: Admission, subject: Hashable, unsized_fetches: asyncio.Semaphore
+    ) -> None:
+        self._admission = admission
+        self._subject = subject
+        self._unsized_fetches = unsized_fetches  # shared by the caller's requests in flight
+        self._first_fetch: asyncio.Event | None = None  # set when the document's size is known
+        self._is_unsized_fetch = False
+        self._has_turn = False
+        self._held_bytes = 0
+        self._waited_seconds = 0.0
+
+    @property
+    def is_large(self) -> bool:
+        """Tell whether it holds bytes."""
+        return self._held_bytes > 0
+
+    async def before_fetch(self) -> None:
         """Wait until the document may be fetched.
 
         Raises:
             CallsUnavailable: that was not so in time.
         """
-        subject = place.subject
-        if subject not in self._is_large:
-            if (first := self._first_of.get(subject)) is None:
-                place.size_known = self._first_of[subject] = asyncio.Event()
-            else:
-                await _in_time(first.wait())
-        place.is_large = self._is_large.get(subject, False)
-        await self.take_turn(place)
+        with suppress(TimeoutError):  # then its size has to be found out by this request, too
+            await self._wait_for_size()
+        is_large = self._admission.is_large.get(self._subject)
+        if is_large:
+            await self._take_turn()
+        elif is_large is None:
+            await self._acquire(self._unsized_fetches)
+            self._is_unsized_fetch = True
 
-    async def take_turn(self, place: Place) -> None:
-        """Wait for a turn, if the document is large and has none yet.
+    def arrived(self, size: int) -> None:
+        """Remember the size of the document, 0 if there is none, in bytes; whosever it is."""
+        is_large = size >= LARGE_BYTES
+        self._admission.is_large.put(self._subject, is_large)
+        self._end_size_wait()
+        if not is_large:
+            self._end_unsized_fetch()
+
+    async def before_decoding(self, size: int) -> None:
+        """Hold the bytes of a document, and wait for its turn if it is large.
 
         Raises:
-            CallsUnavailable: the turn did not come in time.
+            CallsUnavailable: there is no room, or its turn did not come in time.
         """
-        if place.is_large and not place.has_turn:
-            await _in_time(self._free_turns.acquire())
-            place.has_turn = True
+        self.hold(size)
+        if self.is_large:
+            await self._take_turn()
 
-    def end_turn(self, place: Place) -> None:
+    def end_turn(self) -> None:
         """Let the next large document have its turn."""
-        if place.has_turn:
-            place.has_turn = False
-            self._free_turns.release()
+        if self._has_turn:
+            self._has_turn = False
+            self._admission.free_turns.release()
 
-    def resize(self, place: Place, size: int) -> None:
-        """Let a place hold a document, or what was made of it, of `size` bytes.
+    def hold(self, size: int) -> None:
+        """Hold so many bytes from now on; only those of large documents count.
 
         Raises:
             CallsUnavailable: there is no room.
         """
-        place.is_large = size >= LARGE_BYTES
-        self._is_large[place.subject] = place.is_large
-        if len(self._is_large) > MAX_REMEMBERED:
-            self._is_large.popitem(last=False)
-        self._end_size_wait(place)
-        held_bytes = size if place.is_large else 0
-        if held_bytes - place.held_bytes > self._free_bytes:
+        more_bytes = (size if size >= LARGE_BYTES else 0) - self._held_bytes
+        if more_bytes > self._admission.free_bytes:
             raise CallsUnavailable("over capacity: too many bytes of calls in flight")
-        self._free_bytes -= held_bytes - place.held_bytes
-        place.held_bytes = held_bytes
+        self._admission.free_bytes -= more_bytes
+        self._held_bytes += more_bytes
 
-    def _end_size_wait(self, place: Place) -> None:
-        if place.size_known is not None:
-            place.size_known.set()
-            place.size_known = None
-            del self._first_of[place.subject]
+    def leave(self) -> None:
+        """Give everything back; once."""
+        self._end_size_wait()
+        self._end_unsized_fetch()
+        self.end_turn()
+        self._admission.free_bytes += self._held_bytes
+        self._admission.free_requests += 1
 
+    async def _wait_for_size(self) -> None:
+        first_fetches = self._admission.first_fetches
+        while self._admission.is_large.get(self._subject) is None:
+            if self._subject not in first_fetches:
+                self._first_fetch = first_fetches[self._subject] = asyncio.Event()
+                return
+            await self._in_time(first_fetches[self._subject].wait())
 
-async def _in_time(waiting: Awaitable[object]) -> None:
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            await waiting
-    except TimeoutError:
-        raise CallsUnavailable("over capacity: too many large calls") from None
+    def _end_size_wait(self) -> None:
+        if self._first_fetch is not None:
+            self._first_fetch.set()
+            self._first_fetch = None
+            del self._admission.first_fetches[self._subject]
+
+    def _end_unsized_fetch(self) -> None:
+        if self._is_unsized_fetch:
+            self._is_unsized_fetch = False
+            self._unsized_fetches.release()
+
+    async def _take_turn(self) -> None:
+        if not self._has_turn:
+            await self._acquire(self._admission.free_turns)
+            self._has_turn = True
+            self._end_unsized_fetch()
+
+    async def _acquire(self, slots: asyncio.Semaphore) -> None:
+        try:
+            await self._in_time(slots.acquire())
+        except TimeoutError:
+            what = "large" if slots is self._admission.free_turns else "new"
+            raise CallsUnavailable(f"over capacity: too many {what} calls") from None
+
+    async def _in_time(self, waiting: Awaitable[object]) -> None:
+        """Wait for so long as is left; raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            async with asyncio.timeout_at(began_at + WAIT_SECONDS - self._waited_seconds):
+                await waiting
+        finally:
+            self._waited_seconds += loop.time() - began_at

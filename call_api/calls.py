@@ -1,13 +1,15 @@
 """The access rules: who asks, which call, and whether that org may see it."""
 
+import asyncio
 import re
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, NewType, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from call_api.admission import Place
 from call_api.errors import (
     CallNotFound,
     Forbidden,
@@ -16,7 +18,7 @@ from call_api.errors import (
     StoredCallInvalid,
     Unauthenticated,
 )
-from call_api.known_keys import KnownKeys
+from call_api.recently_used import RecentlyUsed
 from call_api.schema import Call, Shape
 
 # Part of every ETag. Raise it when the same document renders differently, or clients that hold the
@@ -24,6 +26,7 @@ from call_api.schema import Call, Shape
 RENDERING_VERSION = 1
 ETAG_WINDOW_SECONDS = 600  # of a link's 3,600, so a 304 leaves at least 50 minutes on it
 MAX_CALL_ID = 2**63 - 1
+MAX_KNOWN_KEYS = 4096
 
 OrgId = NewType("OrgId", str)  # made by authenticate() alone: to hold one is to have shown a key
 
@@ -90,19 +93,12 @@ class CallAccess:
     """The only way to a call; it ends at the call's owner."""
 
     store: CallStore
-    known_keys: KnownKeys
+    known_keys: RecentlyUsed[str, OrgId]  # by hash: the keys that were good here lately
 
     async def read_owned_call(
-        self,
-        key_hash: str,
-        call_id: int | None,
-        now: datetime,
-        began_at: float,
-        on_arrival: Callable[[StoredDocument], None] = lambda _: None,
+        self, key_hash: str, call_id: int | None, now: datetime, place: Place
     ) -> OwnedCall:
         """Return the call if the key's org owns it. Nothing but its owner is decoded here.
-
-        `on_arrival` is given the document before it is known whose it is, to count its bytes.
 
         No call is read for a key that has not been good on this instance before: that key's record
         is read alone first, so unauthenticated callers can neither cause the work of reading a call
@@ -111,26 +107,36 @@ class CallAccess:
         Raises:
             Problem: every refusal, with the org that asked once its key is known.
         """
-        if key_hash not in self.known_keys or call_id is None:
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
+        if call_id is None or self.known_keys.get(key_hash) is None:
             record, _ = await self.store.read(key_hash, None, began_at)
             org_id = self._authenticate(key_hash, record, now)
             if call_id is None:
                 raise CallNotFound(org_id=org_id)
+        waits_since = clock()
+        await place.before_fetch()
+        began_at += clock() - waits_since  # which is not part of the time to read
         record, document = await self.store.read(key_hash, call_id, began_at)
         org_id = self._authenticate(key_hash, record, now)
+        place.arrived(document.size if document else 0)
         if document is None:
             raise CallNotFound(org_id=org_id)
-        on_arrival(document)
         require_owner(document, org_id)
         return OwnedCall(org_id, call_id, document)
 
     def _authenticate(self, key_hash: str, record: StoredDocument | None, now: datetime) -> OrgId:
+        """Return the key's org, and remember or forget the key.
+
+        To be known grants nothing: the record is read in each request, so a revocation counts from
+        the next one on.
+        """
         try:
             org_id = authenticate(record, now)
         except Unauthenticated:
             self.known_keys.discard(key_hash)
             raise
-        self.known_keys.add(key_hash)
+        self.known_keys.put(key_hash, org_id)
         return org_id
 
 

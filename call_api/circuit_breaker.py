@@ -55,7 +55,7 @@ class CircuitBreaker:
             return
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._run_probe())
-        # This probe decides, also if a later one has replaced it by the time that it has ended.
+        # Keep a reference: another probe may have started by the time this one is read.
         probing = self._probing
         await asyncio.wait([probing], timeout=self._probe_wait_seconds)
         if not (probing.done() and probing.result()):

@@ -89,7 +89,7 @@ class MethodNotAllowed(Problem):
 
 
 class Internal(Problem):
-    """Ours to mend: a missing role, a wrong setting, a defect."""
+    """Server-side fault: missing role, bad setting or bug."""
 
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     code = "internal"
@@ -107,7 +107,7 @@ class StoredCallInvalid(Problem):
 
 
 class Unavailable(Problem):
-    """An upstream fails in a way that passes, so the client is asked to come back."""
+    """A transient failure; the client may retry."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = MappingProxyType({"Retry-After": RETRY_AFTER_SECONDS})
@@ -115,7 +115,7 @@ class Unavailable(Problem):
 
 
 class CallsUnavailable(Unavailable):
-    """Firestore cannot be read."""
+    """Firestore cannot be read, or this instance is at capacity."""
 
     code = "calls_unavailable"
     detail = "Calls cannot be read right now"

@@ -24,7 +24,7 @@ CALLS = "calls"
 READ_SECONDS = 3.0  # for all of a request's reads: credentials, connecting, retries
 PROBE_SECONDS = 2.0
 RETRY_SECONDS = 1.0
-LATE_SECONDS = 0.25  # a timer later than this tells of this process, not of Firestore
+LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy or frozen
 
 _FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL})  # no others leave Firestore
 _KEY_FIELDS = sorted(ApiKey.model_fields)  # a call's owner is among them
@@ -130,18 +130,18 @@ class FirestoreCalls:
         self, connection: Connection, token: str, paths: Sequence[str]
     ) -> _Documents:
         try:
-            return await self._attempt(connection, token, paths, _FIELDS)
+            return await self._authorized(connection, token, paths, _FIELDS)
         except grpc.RpcError as error:
             if _OVERSIZED not in (error.details() or ""):
                 raise
         # Its owner decides who may learn that it is too large.
-        found = await self._attempt(connection, token, paths, _KEY_FIELDS)
+        found = await self._authorized(connection, token, paths, _KEY_FIELDS)
         return {path: document and OversizedDocument(document) for path, document in found.items()}
 
-    @_retry
-    async def _attempt(
+    async def _authorized(
         self, connection: Connection, token: str, paths: Sequence[str], fields: Sequence[str]
     ) -> _Documents:
+        """Ask with a token; one that Firestore refuses is replaced once."""
         try:
             return await _answer(connection, token, paths, fields)
         except grpc.RpcError as error:
@@ -151,6 +151,7 @@ class FirestoreCalls:
         return await _answer(connection, await self._connector.token(), paths, fields)
 
 
+@_retry
 async def _answer(
     connection: Connection, token: str, paths: Sequence[str], fields: Sequence[str]
 ) -> _Documents:

@@ -7,13 +7,12 @@ everything else untouched, however much and however deeply nested it is.
 """
 
 from collections.abc import Generator
-from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
 from google.cloud.firestore_v1 import types
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Kind
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
@@ -32,33 +31,40 @@ _Value = types.Value.pb()
 def _raw_response_type() -> Any:
     """Return BatchGetDocumentsResponse as far as it is used, with the fields' values as bytes.
 
-    Wire-compatible with google/firestore/v1/firestore.proto and document.proto: a map field is a
-    repeated pair of key and value, and a message inside another one is bytes.
+    Wire-compatible with google/firestore/v1/firestore.proto and document.proto, since a message
+    inside another one is bytes on the wire.
     """
     file = FileDescriptorProto(name="call_api/raw.proto", package="raw", syntax="proto3")
     messages: dict[str, dict[str, tuple[int, Any]]] = {
-        "Field": {"key": (1, Kind.TYPE_STRING), "value": (2, Kind.TYPE_BYTES)},
-        "Timestamp": {"seconds": (1, Kind.TYPE_INT64), "nanos": (2, Kind.TYPE_INT32)},
+        "Response": {"found": (1, "Document"), "missing": (2, Kind.TYPE_STRING)},
         "Document": {
             "name": (1, Kind.TYPE_STRING),
-            "fields": (2, "Field"),
+            "fields": (2, "Document.FieldsEntry"),
             "update_time": (4, "Timestamp"),
         },
-        "Response": {"found": (1, "Document"), "missing": (2, Kind.TYPE_STRING)},
+        "Timestamp": {"seconds": (1, Kind.TYPE_INT64), "nanos": (2, Kind.TYPE_INT32)},
     }
     for message, fields in messages.items():
         described = file.message_type.add(name=message)
         for name, (number, kind) in fields.items():
-            field = described.field.add(name=name, number=number, label=Kind.LABEL_OPTIONAL)
-            if name == "fields":
-                field.label = Kind.LABEL_REPEATED
-            if isinstance(kind, str):
-                field.type, field.type_name = Kind.TYPE_MESSAGE, f".raw.{kind}"
-            else:
-                field.type = kind
+            _add_field(described, name, number, kind)
+    document = file.message_type[1]
+    document.field[1].label = Kind.LABEL_REPEATED  # a map is repeated entries on the wire
+    entry = document.nested_type.add(name="FieldsEntry")
+    entry.options.map_entry = True
+    _add_field(entry, "key", 1, Kind.TYPE_STRING)
+    _add_field(entry, "value", 2, Kind.TYPE_BYTES)
     pool = DescriptorPool()
     pool.Add(file)
     return GetMessageClass(pool.FindMessageTypeByName("raw.Response"))
+
+
+def _add_field(message: DescriptorProto, name: str, number: int, kind: Any) -> None:
+    field = message.field.add(name=name, number=number, label=Kind.LABEL_OPTIONAL)
+    if isinstance(kind, str):
+        field.type, field.type_name = Kind.TYPE_MESSAGE, f".raw.{kind}"
+    else:
+        field.type = kind
 
 
 RawResponse = _raw_response_type()
@@ -68,26 +74,27 @@ class FirestoreDocument:
     """A document whose fields are decoded on demand; it is a `calls.StoredDocument`."""
 
     def __init__(self, raw: Any) -> None:
-        # A plain dict, since the raw message's field list is as slow as any protobuf container.
-        self._fields: dict[str, bytes] = {field.key: field.value for field in raw.fields}
-        self.size = sum(map(len, self._fields.values()))
+        self._fields = raw.fields
+        self.size: int = raw.ByteSize()
         self.updated_ns = raw.update_time.seconds * 10**9 + raw.update_time.nanos
 
     def value(self, name: str) -> object:
         """Return a field that holds a scalar, or None if there is no such field."""
-        return _scalar(_parsed(self._fields[name])) if name in self._fields else None
+        raw = self._fields.get(name)
+        return None if raw is None else _scalar(_parsed(raw))
 
     def decoded(self, shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
         """Return the fields that `shape` names; yields where the work may be interrupted."""
         values: dict[str, object] = {}
         for name, inner in shape.items():
-            if name not in self._fields:
+            raw = self._fields.get(name)
+            if raw is None:
                 continue
-            value = _parsed(self._fields[name])
+            value = _parsed(raw)
             if isinstance(inner, list) and _is_list(value):
                 values[name] = yield from _items_in_steps(value.array_value.values, inner[0])
             else:
-                values[name] = _decoded(value, inner)
+                values[name] = value.string_value or _decoded(value, inner)
         return values
 
 
@@ -105,9 +112,10 @@ class OversizedDocument:
 
 
 def _parsed(raw: bytes) -> Any:
-    with suppress(DecodeError):  # nested deeper than protobuf goes, which is 100 messages
+    try:
         return _Value.FromString(raw)
-    return _Value()  # of no type, so no field takes it
+    except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
+        return _Value()  # of no type, so no field takes it
 
 
 def _items_in_steps(items: Any, shape: Shape) -> Generator[None, None, list[object]]:
@@ -146,6 +154,8 @@ def _scalar(value: Any) -> object:
     if kind in {"integer_value", "double_value", "boolean_value", "string_value"}:
         return getattr(value, kind)
     if kind == "timestamp_value":
-        with suppress(ValueError):  # for a time that Python does not have
+        try:
             return value.timestamp_value.ToDatetime(tzinfo=UTC)
+        except ValueError:  # a time that Python does not have
+            return value
     return None if kind == "null_value" else value

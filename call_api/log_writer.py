@@ -37,7 +37,7 @@ FLUSH_SECONDS = 1.0
 # The thread pauses each time it has emptied the queue. A line that follows a quiet moment is written at
 # once. Under load, lines are written together, since waking the thread for each of them would cost
 # about 50 us of CPU a request. A process that is killed loses the lines of one pause.
-PAUSE_SECONDS = 0.005
+PAUSE_SECONDS = 0.05
 
 # A write of at most PIPE_BUF bytes to a pipe is atomic (POSIX), so other processes that share the pipe
 # do not tear the lines of a batch.

@@ -22,7 +22,7 @@ from call_api.calls import (
     recording_to_sign,
     validated,
 )
-from call_api.client_connection import ClientLeftError, cancelled_when_client_leaves
+from call_api.client_connection import CancelledWhenClientLeaves, ClientLeftError
 from call_api.cooperative import in_slices
 from call_api.errors import (
     ALLOWED_METHODS,
@@ -35,15 +35,16 @@ from call_api.http_headers import bearer_key, if_none_match_matches, request_id
 from call_api.logs import JsonLog, RequestEntry, stack_trace, trace_fields
 from call_api.schema import STORED_CALL, Call
 
-PIECE_BYTES = 256 * 2**10
+PIECE_BYTES = 64 * 2**10
 SEND_SECONDS = 10.0
 CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
+EVERY_ANSWER = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
 
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
 
 
 class Signer(Protocol):
-    """Opens a recording to whoever holds the URL."""
+    """Signs the URLs of recordings."""
 
     async def signed_url(self, object_name: str, call_id: int) -> str:
         """Return a URL that answers GET for one hour.
@@ -57,14 +58,15 @@ class Signer(Protocol):
 class HeldResponse(Response):
     """A large answer, sent in pieces as fast as the client reads it.
 
-    Its place among the requests in flight is kept until then, so clients that read slowly cannot
-    pile up more memory than the place allows. After SEND_SECONDS the connection is closed.
+    It keeps its place among the requests in flight until then, so clients that read slowly cannot
+    pile up more memory than admission allows. After SEND_SECONDS the rest is not sent, and the
+    connection is closed; until the client reads or leaves, the server buffers two pieces of it.
     """
 
     media_type = "application/json"
 
-    def __init__(self, body: bytes, held: ExitStack) -> None:
-        super().__init__(body)
+    def __init__(self, body: bytes, headers: dict[str, str], held: ExitStack) -> None:
+        super().__init__(body, headers=headers)
         self._held = held
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -107,7 +109,7 @@ class CallsApi:
             trace_fields(request.headers, self.project),
         )
         try:
-            async with cancelled_when_client_leaves(request.receive):
+            async with CancelledWhenClientLeaves(request.receive):
                 response = await self._answer(request, entry)
         except ClientLeftError:
             response = Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -117,9 +119,7 @@ class CallsApi:
         except Exception as error:  # noqa: BLE001  (the catch-all error handler)
             entry.stack_trace = stack_trace(error)
             response = _refusal(Internal("unexpected exception"), entry)
-        response.headers["X-Request-Id"] = entry.request_id
-        response.headers["Cache-Control"] = "private, no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.raw_headers += [(b"x-request-id", entry.request_id.encode()), *EVERY_ANSWER]
         self.log.write(
             entry.severity,
             f"{request.method} {response.status_code} {entry.reason}".rstrip(),
@@ -141,30 +141,28 @@ class CallsApi:
         hashed_key = key_hash(bearer_key(request.headers.getlist(self.key_header)))
         entry.call_id = parse_call_id(segment)
         with ExitStack() as held:
-            place = self.admission.enter((hashed_key, entry.call_id))
-            held.callback(self.admission.leave, place)
+            place = self.admission.enter(hashed_key, entry.call_id)
+            held.callback(place.leave)
             with entry.stage("read"):
                 call, updated_ns = await self._owned_call(hashed_key, entry, place)
             tag = etag(call, updated_ns, self.now())
             if if_none_match_matches(request.headers.getlist("If-None-Match"), tag):
                 return Response(status_code=304, headers={"ETag": tag})
             rendered, recording, call_id = call.render(), recording_to_sign(call), call.id
-            del call  # ten times as large as what was rendered, which waits for its link
-            self.admission.end_turn(place)
+            del call  # ten times the size of its JSON, and not needed while that is signed
+            place.end_turn()
             recording_url = None
             if recording is not None and request.method == "GET":
                 with entry.stage("sign"):
                     recording_url = await self.signer.signed_url(recording, call_id)
             body = rendered.with_link(recording_url)
-            self.admission.resize(place, len(body))
+            place.hold(len(body))
+            timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
+            headers = {"ETag": tag, "Server-Timing": timing}
             if place.is_large:
-                response: Response = HeldResponse(body, held.pop_all())
+                response: Response = HeldResponse(body, headers, held.pop_all())
             else:
-                response = Response(body, media_type="application/json")
-        response.headers["ETag"] = tag
-        response.headers["Server-Timing"] = ", ".join(
-            f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items()
-        )
+                response = Response(body, headers=headers, media_type="application/json")
         if request.method == "HEAD" and recording is not None:
             # Only GET knows its length, with the URL; another must not be given (RFC 9110, 8.6).
             del response.headers["Content-Length"]
@@ -174,17 +172,10 @@ class CallsApi:
         self, hashed_key: str, entry: RequestEntry, place: Place
     ) -> tuple[Call, int]:
         """Return the call, if the key's org owns it, and its document's update time."""
-        await self.admission.before_fetch(place)
-        now, began_at = self.now(), asyncio.get_running_loop().time()
-        owned = await self.access.read_owned_call(
-            hashed_key,
-            entry.call_id,
-            now,
-            began_at,
-            on_arrival=lambda document: self.admission.resize(place, document.size),
-        )
+        entry.org_id = self.access.known_keys.get(hashed_key)  # for the log, should nothing be read
+        owned = await self.access.read_owned_call(hashed_key, entry.call_id, self.now(), place)
         entry.org_id = owned.org_id
-        await self.admission.take_turn(place)
+        await place.before_decoding(owned.document.size)
         values = await in_slices(owned.document.decoded(STORED_CALL))
         return validated(values, owned.call_id), owned.document.updated_ns
 
@@ -198,11 +189,7 @@ def _call_segment(request: Request) -> str:
 
 
 def _refusal(problem: Problem, entry: RequestEntry) -> Response:
-    """Note a problem for the log, and return its answer.
-
-    The caller must not keep the problem in a variable: its traceback refers to that variable's
-    frame, and the cycle would keep the call's document until the next garbage collection.
-    """
+    """Note a problem for the log, and return its answer."""
     entry.severity, entry.reason, entry.code = problem.severity, str(problem), problem.code
     entry.org_id = problem.org_id or entry.org_id
     document = {
@@ -214,4 +201,7 @@ def _refusal(problem: Problem, entry: RequestEntry) -> Response:
         "request_id": entry.request_id,
     }
     media_type = "application/problem+json"
+    # Its frames hold the call, and some libraries keep an exception in a reference cycle: the call
+    # would stay until the next garbage collection.
+    problem.__traceback__ = None
     return Response(json.dumps(document), problem.status, dict(problem.headers), media_type)

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from call_api.admission import Admission
 from call_api.api_keys import key_hash
 from call_api.calls import CallAccess, CallStore
-from call_api.known_keys import KnownKeys
 from call_api.logs import JsonLog
+from call_api.recently_used import RecentlyUsed
 from call_api.schema import Shape
 from call_api.web import CallsApi, Signer
 
@@ -101,7 +101,7 @@ def api_over(
 ) -> CallsApi:
     """Put the function together as `main.py` does, over this store."""
     return CallsApi(
-        access=CallAccess(store, KnownKeys()),
+        access=CallAccess(store, RecentlyUsed(100)),
         admission=Admission(),
         signer=signer or FakeSigner(),
         log=log or JsonLog(io.StringIO(), "INFO"),

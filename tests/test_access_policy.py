@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from call_api.admission import Admission
 from call_api.api_keys import key_hash
 from call_api.calls import CallAccess, recording_to_sign, validated
 from call_api.cooperative import in_slices
@@ -19,8 +20,8 @@ from call_api.errors import (
     StoredCallInvalid,
     Unauthenticated,
 )
-from call_api.known_keys import KnownKeys
 from call_api.logs import JsonLog
+from call_api.recently_used import RecentlyUsed
 from call_api.schema import STORED_CALL, Call
 from local.seed import sample_calls
 from tests.conftest import PutCall, PutKey
@@ -54,9 +55,9 @@ def read(
     key: str = KEY,
 ) -> Seen:
     async def seen() -> Seen:
-        access = CallAccess(stored(record, call), KnownKeys())
-        now = asyncio.get_running_loop().time()
-        owned = await access.read_owned_call(key_hash(key), call_id, noon, now)
+        access = CallAccess(stored(record, call), RecentlyUsed(10))
+        place = Admission().enter("caller", "any")
+        owned = await access.read_owned_call(key_hash(key), call_id, noon, place)
         values = await in_slices(owned.document.decoded(STORED_CALL))
         return Seen(validated(values, owned.call_id), owned.org_id)
 

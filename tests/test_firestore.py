@@ -28,8 +28,9 @@ from google.cloud.firestore_v1.types import (
 from google.oauth2.credentials import Credentials as UserCredentials
 
 from call_api.access_token import AccessTokens
+from call_api.admission import Admission
 from call_api.api_keys import key_hash
-from call_api.calls import CallAccess, StoredDocument
+from call_api.calls import CallAccess, OrgId, StoredDocument
 from call_api.cooperative import in_slices
 from call_api.errors import (
     CallsUnavailable,
@@ -41,7 +42,7 @@ from call_api.errors import (
     UpstreamTimeout,
 )
 from call_api.firestore import FirestoreCalls
-from call_api.known_keys import KnownKeys
+from call_api.recently_used import RecentlyUsed
 from call_api.schema import STORED_CALL, Shape
 from call_api.settings import Settings
 from local.seed import sample_calls
@@ -173,11 +174,12 @@ def test_the_update_time_is_exact() -> None:
 def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) -> None:
     """Unauthenticated callers cause one small read, whatever the call is that they ask for."""
 
-    async def ask(port: int, known_keys: KnownKeys, key: str) -> None:
+    async def ask(port: int, known_keys: RecentlyUsed[str, OrgId], key: str) -> None:
         access = CallAccess(store_at(port), known_keys)
-        began_at = asyncio.get_running_loop().time()
         with suppress(Unauthenticated):
-            await access.read_owned_call(key_hash(key), 77, noon, began_at)
+            await access.read_owned_call(
+                key_hash(key), 77, noon, Admission().enter("caller", "any")
+            )
 
     def answers(
         request: BatchGetDocumentsRequest, _: object
@@ -188,7 +190,7 @@ def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) 
             else:
                 yield from both_documents(BatchGetDocumentsRequest(documents=[name]))
 
-    known_keys = KnownKeys()
+    known_keys: RecentlyUsed[str, OrgId] = RecentlyUsed(10)
     with firestore_that(answers) as (port, asked):
         for key in ("unknown", "unknown", KEY, KEY):
             asyncio.run(ask(port, known_keys, key))
@@ -563,9 +565,9 @@ def test_a_call_too_large_to_fetch_is_invalid_to_its_owner_and_foreign_to_others
             yield response
 
     async def ask(port: int, key: str) -> StoredDocument:
-        access = CallAccess(store_at(port), KnownKeys())
-        began_at = asyncio.get_running_loop().time()
-        return (await access.read_owned_call(key_hash(key), 77, noon, began_at)).document
+        access = CallAccess(store_at(port), RecentlyUsed(10))
+        place = Admission().enter("caller", "any")
+        return (await access.read_owned_call(key_hash(key), 77, noon, place)).document
 
     with firestore_that(answers) as (port, _):
         with pytest.raises(Forbidden):

@@ -1,8 +1,11 @@
 """What the function holds while a request is in flight, and when it lets go."""
 
 import asyncio
+import dataclasses
+import gc
 import io
 import json
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,8 +19,9 @@ from call_api import admission
 from call_api import web as module
 from call_api.admission import LARGE_BYTES, Admission
 from call_api.calls import CallAccess
-from call_api.known_keys import KnownKeys
+from call_api.errors import Internal
 from call_api.logs import JsonLog
+from call_api.recently_used import RecentlyUsed
 from call_api.web import PIECE_BYTES, CallsApi, Signer
 from local.seed import sample_calls
 from tests.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
@@ -51,7 +55,7 @@ class Function:
         self.store = LongCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: LONG})
         self.log = io.StringIO()
         self.api = CallsApi(
-            access=CallAccess(self.store, KnownKeys()),
+            access=CallAccess(self.store, RecentlyUsed(100)),
             admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
             signer=signer or FakeSigner(),
             log=JsonLog(self.log, "INFO"),
@@ -133,19 +137,63 @@ def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
 ) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.0)
     function = Function(turns=1)
-    place = function.api.admission.enter("another long call")
-    function.api.admission.resize(place, LARGE_BYTES)
 
-    async def run() -> list[int]:
-        first = await function.respond()
-        await function.api.admission.take_turn(place)
-        second = await function.respond()
-        function.api.admission.leave(place)
-        return [first.status_code, second.status_code, (await function.respond()).status_code]
+    async def client(_: Message) -> None:
+        pass
 
-    # The first answer, which is not sent here, keeps its bytes; so there is no room for the third.
-    assert asyncio.run(run()) == [200, 503, 503]
+    async def run() -> None:
+        await send_to(client, await function.respond())
+        other = function.api.admission.enter("caller", "another long call")
+        await other.before_decoding(LARGE_BYTES)
+        assert (await function.respond()).status_code == 503
+        other.leave()
+        assert (await function.respond()).status_code == 200
+
+    asyncio.run(run())
     assert function.store.reads == [None, 77, 77]
+    assert [entry["org_id"] for entry in function.entries()] == ["org_acme"] * 3
+
+
+def test_a_refused_call_is_freed_at_once() -> None:
+    """Not by the next garbage collection, however large it is."""
+
+    class Failing(FakeSigner):
+        """Fails as the retry of google-api-core does: it keeps what it raises in a cycle."""
+
+        async def signed_url(self, object_name: str, call_id: int) -> str:
+            problem = Internal(f"{object_name} of {call_id}")
+            kept = [problem]
+            kept.append(kept)  # type: ignore[arg-type]
+            raise problem
+
+    class Document(FakeDocument):
+        """A document that can be watched."""
+
+    documents: list[weakref.ref[Document]] = []
+
+    class Calls(LongCalls):
+        """A store that watches its documents."""
+
+        async def read(
+            self, key_hash: str, call_id: int | None, began_at: float
+        ) -> tuple[FakeDocument | None, FakeDocument | None]:
+            record, call = await super().read(key_hash, call_id, began_at)
+            if call is not None:
+                call = Document(call.fields, call.size)
+                documents.append(weakref.ref(call))
+            return record, call
+
+    function = Function(Failing())
+    function.store = Calls(keys={"key": {"org_id": "org_acme"}}, calls={77: LONG})
+    function.api = dataclasses.replace(
+        function.api, access=CallAccess(function.store, RecentlyUsed(100))
+    )
+    gc.disable()
+    try:
+        assert asyncio.run(function.respond()).status_code == 500
+        assert [document() for document in documents] == [None]
+    finally:
+        gc.enable()
 
 
 def test_too_many_requests_at_a_time_are_refused_early() -> None:

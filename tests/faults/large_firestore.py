@@ -19,10 +19,12 @@ from google.cloud.firestore_v1.types import (
 )
 
 from call_api.api_keys import key_hash
+from call_api.schema import MAX_ITEMS
 from local.seed import sample_calls
 from tests.strategies import Value, wire_map
 
 SMALL, HOUR, TURNS_15500, TURNS_27000, NULLS = 77, 1, 2, 3, 4
+MANY_LARGE = range(1_000, 1_080)  # different calls
 OWNER_KEY, OTHER_KEY = "key-of-acme", "key-of-globex"
 OTHER_SMALL = 87
 
@@ -74,9 +76,11 @@ def answers() -> dict[tuple[str, bool], bytes]:
     for call_id in (SMALL, OTHER_SMALL):
         path = f"calls/{call_id}"
         sent[path, True] = answer(path, sample_calls()[call_id])
-    for call_id, transcript in TRANSCRIPTS.items():
+    largest = turns(MAX_ITEMS, "hello there, this is it, and more")
+    transcripts = {call_id: make() for call_id, make in TRANSCRIPTS.items()}
+    for call_id, transcript in (transcripts | dict.fromkeys(MANY_LARGE, largest)).items():
         path, call = f"calls/{call_id}", sample_calls()[77] | {"id": call_id}
-        sent[path, True] = answer(path, call, transcript())
+        sent[path, True] = answer(path, call, transcript)
         sent[path, False] = answer(path, {"org_id": call["org_id"]})
     return sent
 

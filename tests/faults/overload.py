@@ -14,6 +14,7 @@ import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 MIB = 2**20
+ANSWER_SECONDS = 20.0
 
 
 @dataclass
@@ -40,6 +41,12 @@ class Client:
     async def ask(self, outcome: Outcome) -> None:
         """Ask once, and read the whole answer. A broken connection is an error."""
         started = time.monotonic()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            status = await self._exchange()
+        outcome.statuses[status] += 1
+        outcome.seconds.append(time.monotonic() - started)
+
+    async def _exchange(self) -> int:
         if self.streams is None:
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
         reader, writer = self.streams
@@ -47,8 +54,7 @@ class Client:
         status_line, *fields = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
         length = next(f for f in fields if f.startswith(b"content-length:"))
         await reader.readexactly(int(length.partition(b":")[2]))
-        outcome.statuses[int(status_line.split()[1])] += 1
-        outcome.seconds.append(time.monotonic() - started)
+        return int(status_line.split()[1])
 
     def leave(self) -> None:
         if self.streams is not None:
@@ -77,7 +83,7 @@ async def ask_and_leave(clients: list[Client]) -> None:
         _, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(client.request)
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         writer.transport.abort()
 
     await asyncio.gather(*map(ask, clients))

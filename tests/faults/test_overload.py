@@ -9,7 +9,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from tests.conftest import BUCKET
 from tests.faults import FIGURES
 from tests.faults.large_firestore import (
     HOUR,
+    MANY_LARGE,
     NULLS,
     OTHER_KEY,
     OTHER_SMALL,
@@ -51,6 +53,14 @@ class Running(NamedTuple):
     service: Service
     process: subprocess.Popen[bytes]
 
+    def wait_until_idle(self) -> None:
+        """Wait until the function has noticed that its clients have left."""
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while (
+            self.service.request(target=f"/v2/calls/{SMALL}", key=OWNER_KEY).status != 200
+        ) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
     def workers(self) -> set[int]:
         """Return the processes that serve."""
         return {child.pid for child in psutil.Process(self.process.pid).children()}
@@ -79,7 +89,10 @@ def running(firestore_port: int, key_file: Path) -> Iterator[Running]:
     }
     with started(settings) as (process, service):
         wait_until_it_listens(process, service)
-        with memory_limit(process.pid, MEMORY):
+        with memory_limit(process.pid, MEMORY) as limited:
+            FIGURES.append(
+                f"overload: {'killed by the kernel' if limited else 'not limited'} at 512 MiB"
+            )
             yield Running(service, process)
         entries = service.entries()
     assert [entry for entry in entries if "Firestore has failed" in entry["message"]] == []
@@ -90,11 +103,12 @@ WHO = {
     "another org": (OTHER_KEY, {403}),
     "its owner": (OWNER_KEY, {200, 500}),
 }
-WHAT = {
-    "an hour": HOUR,
-    "15,500 turns": TURNS_15500,
-    "27,000 tiny turns": TURNS_27000,
-    "1,000,000 nulls": NULLS,
+WHAT: dict[str, Sequence[int]] = {  # the calls that the clients ask for, one each
+    "an hour": [HOUR] * CLIENTS,
+    "15,500 turns": [TURNS_15500] * CLIENTS,
+    "27,000 tiny turns": [TURNS_27000] * CLIENTS,
+    "1,000,000 nulls": [NULLS] * CLIENTS,
+    "different calls of 20,000 turns": MANY_LARGE[:CLIENTS],
 }
 
 
@@ -109,7 +123,7 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     workers = running.workers()
 
     async def both() -> tuple[Outcome, Outcome]:
-        clients = [Client(port, WHAT[what], key) for _ in range(CLIENTS)]
+        clients = [Client(port, call_id, key) for call_id in WHAT[what]]
         another = [Client(port, other_call, other_key)]
         return await asyncio.gather(crowd(clients, seconds), crowd(another, seconds, 0.02))
 
@@ -130,22 +144,31 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     assert max(large.seconds + other.seconds) < LONGEST_SECONDS
     if soak:
         assert other.percentile(99) < OTHER_P99_SECONDS
+    else:
+        assert other.percentile(50) < OTHER_P99_SECONDS
 
 
 def test_clients_that_ask_and_leave_are_not_worked_for(running: Running) -> None:
+    """2,000 of them, as many at a time as the platform sends."""
     port = running.service.port
-    asyncio.run(crowd([Client(port, HOUR, OWNER_KEY)], 0.5))
+    asyncio.run(crowd([Client(port, HOUR, OWNER_KEY)], 0.2))
+    logged = len(running.service.entries())
     with memory_of(running.process.pid) as memory:
         before = memory.now()
-        for _ in range(4):
-            clients = [Client(port, HOUR, OWNER_KEY) for _ in range(500)]
+        for _ in range(25):
+            clients = [Client(port, HOUR, OWNER_KEY) for _ in range(80)]
             asyncio.run(ask_and_leave(clients))
+        running.wait_until_idle()
     grown = (memory.peak - before) / MIB
-    FIGURES.append(f"overload: 2,000 clients that leave: {grown:+.0f} MiB at most")
+    statuses = Counter(entry["status"] for entry in running.service.entries()[logged:])
+    FIGURES.append(
+        f"overload: 2,000 clients that leave: {dict(statuses)}, {grown:+.0f} MiB at most"
+    )
 
     assert grown < 100
-    reply = running.service.request(target=f"/v2/calls/{SMALL}", key=OWNER_KEY)
-    assert reply.status == 200
+    # Four at a time have their turn: some of these are answered before they leave.
+    assert statuses[499] > 1_000
+    assert statuses.keys() <= {200, 499, 503}
 
 
 def longer_share(ones: list[float], others: list[float]) -> float:

@@ -6,7 +6,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message
 
-from call_api.client_connection import ClientLeftError, cancelled_when_client_leaves
+from call_api import client_connection
+from call_api.client_connection import CancelledWhenClientLeaves, ClientLeftError
+
+
+@pytest.fixture(autouse=True)
+def watched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_connection, "UNWATCHED_SECONDS", 0.0)
 
 
 class Client:
@@ -34,7 +40,7 @@ def run(test: Callable[[Client], Awaitable[None]]) -> None:
 
 def test_the_work_of_a_client_that_stays_is_finished() -> None:
     async def stays(client: Client) -> None:
-        async with cancelled_when_client_leaves(client.receive):
+        async with CancelledWhenClientLeaves(client.receive):
             for _ in range(9):
                 await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -44,11 +50,30 @@ def test_the_work_of_a_client_that_stays_is_finished() -> None:
 
 def test_the_work_of_a_client_that_leaves_is_cancelled() -> None:
     async def leaves(client: Client) -> None:
-        asyncio.get_running_loop().call_soon(client.leaves.set)
+        asyncio.get_running_loop().call_later(0.01, client.leaves.set)
         with pytest.raises(ClientLeftError):
-            async with cancelled_when_client_leaves(client.receive):
+            async with CancelledWhenClientLeaves(client.receive):
                 await asyncio.Event().wait()
         await asyncio.sleep(0)  # the task itself is not cancelled
+
+    run(leaves)
+
+
+def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_follows() -> None:
+    async def leaves(client: Client) -> None:
+        ended = asyncio.Event()
+
+        def end() -> None:
+            ended.set()
+            client.leaves.set()
+
+        async with CancelledWhenClientLeaves(client.receive):
+            for _ in range(9):
+                await asyncio.sleep(0)  # until the client is watched
+            asyncio.get_running_loop().call_soon(end)
+            await ended.wait()
+        for _ in range(9):
+            await asyncio.sleep(0)
 
     run(leaves)
 
@@ -56,7 +81,7 @@ def test_the_work_of_a_client_that_leaves_is_cancelled() -> None:
 def test_a_failure_inside_is_passed_on() -> None:
     async def fails(client: Client) -> None:
         with pytest.raises(ZeroDivisionError):
-            async with cancelled_when_client_leaves(client.receive):
+            async with CancelledWhenClientLeaves(client.receive):
                 raise ZeroDivisionError
         await asyncio.sleep(0)
 
@@ -66,7 +91,7 @@ def test_a_failure_inside_is_passed_on() -> None:
 def test_a_server_that_shuts_down_is_not_a_client_that_leaves() -> None:
     async def shuts_down(client: Client) -> None:
         async def work() -> None:
-            async with cancelled_when_client_leaves(client.receive):
+            async with CancelledWhenClientLeaves(client.receive):
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(work())

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from call_api import log_writer
-from call_api.log_writer import LogWriter, own_descriptor
+from call_api.log_writer import PAUSE_SECONDS, LogWriter, own_descriptor
 from tests.serving import ROOT, measuring
 
 PATIENCE_SECONDS = 10.0
@@ -168,7 +168,7 @@ def test_lines_that_follow_each_other_closely_are_written_together() -> None:
 
     assert writer.flush(PATIENCE_SECONDS)
     assert descriptor.written == [b"first\n", b"second\nthird\n"]
-    assert pauses[0] == 0.005
+    assert pauses[0] == PAUSE_SECONDS == 0.05
 
 
 def test_a_backlog_is_written_without_pauses() -> None:
