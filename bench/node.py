@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from local.emulator import SCRATCH, installed_by_npm
+from local.install import SCRATCH, installed_by_npm
+from local.runtimes import npm
 
 SOURCE = Path(__file__).parent / "peers" / "node"
 INSTALLED = SCRATCH / "bench-node"
@@ -15,5 +16,5 @@ def install() -> None:
     Raises:
         LocalStackError: they cannot be installed.
     """
-    installed_by_npm("benchmark's function in Node.js", SOURCE, INSTALLED)
+    installed_by_npm("benchmark's function in Node.js", SOURCE, INSTALLED, npm)
     shutil.copy(SOURCE / "index.js", INSTALLED)  # which changes without the lock

@@ -18,8 +18,9 @@ from typing import Any, Self
 import httpx2
 import pytest
 
-from local.emulator import firebase_cli, java
-from local.emulators import EMULATORS, OLDEST_JAVA
+from local.emulator import OLDEST_JAVA, firebase_cli
+from local.emulators import EMULATORS
+from local.runtimes import java
 from local.seed import SAMPLES
 from tests.serving import ROOT
 
