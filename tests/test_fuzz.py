@@ -351,6 +351,7 @@ def log_since(service: Service, size: int) -> str:
 
 @FEW
 @given(made.DOCUMENTS.filter(storable))
+@pytest.mark.google_emulator
 def test_any_stored_call_is_answered_or_refused_by_the_served_function(
     service: Service, database: firestore.Client, acme_key: str, globex_key: str,
     document: dict[str, Any],
@@ -370,6 +371,7 @@ def test_any_stored_call_is_answered_or_refused_by_the_served_function(
 
 @FEW
 @given(made.RIGHT_CALLS)
+@pytest.mark.google_emulator
 def test_a_right_call_is_answered_to_the_last_digit_by_the_served_function(
     service: Service, database: firestore.Client, acme_key: str,
     call: tuple[dict[str, Any], dict[str, Any]],
@@ -386,6 +388,7 @@ def test_a_right_call_is_answered_to_the_last_digit_by_the_served_function(
 @given(
     st.dictionaries(st.sampled_from(["org_id", "expires_at", "name"]), made.VALUES.filter(storable))
 )
+@pytest.mark.google_emulator
 def test_any_stored_record_opens_no_other_org_s_call(
     service: Service, put_key: PutKey, record: dict[str, Any]
 ) -> None:
