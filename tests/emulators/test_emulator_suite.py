@@ -162,6 +162,18 @@ def test_the_cli_is_the_one_that_the_lock_names() -> None:
     assert said.stdout.strip() == declared
 
 
+def test_googles_emulator_is_pinned_as_the_cli_pins_it() -> None:
+    """To take a newer one, take a newer CLI: it says the version, the size and the hash."""
+    tools = Path(firebase_cli()).parent.parent / "firebase-tools" / "lib" / "emulator"
+    theirs = json.loads((tools / "downloadableEmulatorInfo.json").read_text())["firestore"]
+    assert json.loads((ROOT / "local" / "emulator.json").read_text()) == {
+        "version": theirs["version"],
+        "url": theirs["remoteUrl"],
+        "size": theirs["expectedSize"],
+        "sha256": theirs["expectedChecksumSHA256"],
+    }
+
+
 @pytest.mark.parametrize("way_in", WAYS_IN)
 def test_the_published_example_is_answered(
     suite: Suite, published: dict[str, Any], way_in: str
