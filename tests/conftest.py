@@ -22,7 +22,7 @@ import trustme
 from google.cloud import firestore
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from local.emulator import firestore_emulator, install, installed, is_googles, running_emulator
+from local.emulator import firestore_emulator, installed, is_googles, running_emulator
 from local.install import LocalStackError
 from local.seed import sample_calls, seed
 from local.signer import new_signer
@@ -96,7 +96,7 @@ def ensure_emulator() -> None:
         return  # the first process has done it
     try:
         if running_emulator() is None:
-            install()
+            installed()  # `make test` has looked for a better one, and said which it is
     except LocalStackError as error:
         pytest.exit(str(error), returncode=1)
 
