@@ -50,9 +50,12 @@ bench: $(VENV)/installed ## compare the function with four other servers under t
 	@exec $(BIN)/python -m bench
 
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
+	@$(BIN)/python -m local.emulator embedded firebase-cli java
 	$(BIN)/python -m pytest tests/emulators $(PYTEST_ARGS)
 
 test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as short as can be
+	@$(BIN)/python -m local.emulator
+	@$(BIN)/python -m bench.node
 	$(BIN)/python -m pytest tests/bench $(PYTEST_ARGS)
 
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap

@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -272,11 +272,18 @@ def _last_line(log: IO[bytes]) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "nothing.")
 
 
-def main() -> None:
-    """Install the emulator that the tests are about to start, before there are two of them."""
+def main(also: Sequence[str]) -> None:
+    """Install the emulator that the tests are about to start, and what else they need."""
+    others: dict[str, Callable[[], object]] = {
+        "embedded": embedded_emulator,
+        "firebase-cli": firebase_cli,
+        "java": lambda: java(OLDEST_JAVA),
+    }
     try:
         if running_emulator() is None:
             install()
+        for name in also:
+            others[name]()
     except LocalStackError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -284,4 +291,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
