@@ -1,9 +1,11 @@
 """The function in Node.js, installed with the packages that its lock names."""
 
 import shutil
+import sys
 from pathlib import Path
 
-from local.emulator import SCRATCH, installed_by_npm
+from local.install import SCRATCH, LocalStackError, installed_by_npm
+from local.runtimes import npm
 
 SOURCE = Path(__file__).parent / "peers" / "node"
 INSTALLED = SCRATCH / "bench-node"
@@ -15,5 +17,12 @@ def install() -> None:
     Raises:
         LocalStackError: they cannot be installed.
     """
-    installed_by_npm("benchmark's function in Node.js", SOURCE, INSTALLED)
+    installed_by_npm("benchmark's function in Node.js", SOURCE, INSTALLED, npm)
     shutil.copy(SOURCE / "index.js", INSTALLED)  # which changes without the lock
+
+
+if __name__ == "__main__":
+    try:
+        install()
+    except LocalStackError as error:
+        sys.exit(str(error))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import psutil
 
 from bench import node
-from local.emulator import LocalStackError
+from local.install import LocalStackError
 from local.stack import ROOT
 
 PEERS = Path(__file__).parent / "peers"

@@ -17,7 +17,8 @@ import trustme
 
 from bench.delay_line import ClientsEnd
 from bench.stand_ins import IAM_HOST, Counts, Iam, Metadata
-from local.emulator import LocalStackError, get
+from local.emulator import get
+from local.install import LocalStackError
 from local.process import child
 from local.stack import ROOT
 

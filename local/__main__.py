@@ -5,17 +5,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from watchfiles import PythonFilter, watch
-from watchfiles.main import FileChange
-
-from local.emulator import LocalStackError, firestore_emulator
+from local.emulator import firestore_emulator
+from local.install import LocalStackError
 from local.process import child
 from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
 
 START_SECONDS = 30
+LOOK_SECONDS = 0.5  # between two looks at the sources
 
 
 def main() -> None:
@@ -27,11 +27,11 @@ def _run(folder: Path) -> None:
     port = _free_port(os.environ.get("PORT") or "8080")
     with firestore_emulator() as emulator_host, recordings(folder) as settings:
         keys = seeded(emulator_host)
-        # Nothing else of this environment: a developer's credentials must not leak into the
-        # function, which would then reach for the real project.
+        # Nothing else of this environment, and no home but this folder: a developer's credentials
+        # must not leak into the function, which would then reach for the real project.
         environment = {
             "PATH": os.environ["PATH"],
-            "HOME": str(Path.home()),
+            "HOME": str(folder),
             "PYTHONUNBUFFERED": "1",
             "FUNCTION_TARGET": "get_call",
             "PORT": str(port),
@@ -44,37 +44,38 @@ def _run(folder: Path) -> None:
 def _serve(port: int, environment: Mapping[str, str], greeting: str) -> None:
     """Run the function, anew after each change of its sources."""
     command = [str(Path(sys.executable).with_name("functions-framework"))]
-    # One watcher for all rounds, so that no change is missed while the function starts. It yields
-    # nothing twice a second, which is when a function that has died is noticed.
-    changes = watch(
-        ROOT,
-        ROOT / "call_api",
-        watch_filter=PythonFilter(),
-        recursive=False,
-        rust_timeout=500,
-        yield_on_timeout=True,
-    )
-    next(changes)
+    seen = _sources()  # before the start, so that no change is missed meanwhile
     with child(command, environment=environment) as function:
         if not _up(function, port):
             raise LocalStackError("The function did not start; what it said is above.")
         print(greeting, flush=True)
-        changed = _next_change(function, changes)
+        seen = _next_change(function, seen)
     while True:
-        print(f"{changed} changed: the function starts again.", flush=True)
         with child(command, environment=environment) as function:
             _up(function, port)
-            changed = _next_change(function, changes)
+            seen = _next_change(function, seen)
 
 
-def _next_change(function: subprocess.Popen[bytes], changes: Iterator[set[FileChange]]) -> str:
-    """Return the names of the sources that change next; say once if the function ends before."""
-    said = False
-    while not (changed := next(changes)):
-        if function.poll() is not None and not said:
+def _next_change(function: subprocess.Popen[bytes], seen: Mapping[Path, int]) -> dict[Path, int]:
+    """Wait for a source that differs from what was seen; say once if the function ends before."""
+    ended = False
+    while (now := _sources()) == seen:
+        if function.poll() is not None and not ended:
             print("The function stopped; it starts again after the next change.", flush=True)
-            said = True
-    return ", ".join(sorted({Path(path).name for _, path in changed}))
+            ended = True
+        time.sleep(LOOK_SECONDS)
+    names = sorted({path.name for path, _ in now.items() ^ seen.items()})
+    print(f"{', '.join(names)} changed: the function starts again.", flush=True)
+    return now
+
+
+def _sources() -> dict[Path, int]:
+    """Return when each source of the function was last written."""
+    found: dict[Path, int] = {}
+    for path in (ROOT / "main.py", *(ROOT / "call_api").rglob("*.py")):
+        with suppress(FileNotFoundError):  # an editor is replacing it
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 def _up(function: subprocess.Popen[bytes], port: int) -> bool:

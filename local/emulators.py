@@ -12,13 +12,14 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
-from local.emulator import MAIN_CLASS, LocalStackError, emulator_jar, firebase_cli, get, java
+from local.emulator import MAIN_CLASS, OLDEST_JAVA, firebase_cli, get, google_jar
+from local.install import LocalStackError
 from local.process import child
+from local.runtimes import java, node
 from local.seed import PROJECT
 from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
 
 EMULATORS = ("functions", "firestore", "hosting")
-OLDEST_JAVA = 21  # what the Firebase CLI asks for, whatever the emulator itself runs on
 START_SECONDS = 120  # two virtual machines and the function, on a small machine
 REQUEST_SECONDS = 30  # a function that cannot be loaded leaves a request without an answer
 STOP_SECONDS = 10  # the Firebase CLI ends its emulators one after the other, in 1.5 s
@@ -33,7 +34,7 @@ def _run(folder: Path) -> None:
     ports = _ports()
     _link_venv()
     cli = firebase_cli()
-    jar, _ = emulator_jar()
+    jar, _ = google_jar()
     with recordings(folder) as settings, _suite(folder, cli, jar, settings) as suite:
         stopped = "The Firebase emulators {}; what they said is above."
         if not _loaded(suite, ports["functions"]):
@@ -61,7 +62,9 @@ def _suite(
     # address. Nothing else of our own environment, and no home but this folder: neither the CLI
     # nor the function may find a developer's credentials, and reach for a real project.
     environment = {
-        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(
+            [str(folder / "bin"), str(Path(node()).parent), os.environ["PATH"]]
+        ),
         "HOME": str(folder),
         "CI": "true",  # asks nothing, and does not look for newer versions and messages
         "METADATA_SERVER_DETECTION": "none",  # nor for a Google Cloud machine's credentials

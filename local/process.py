@@ -19,11 +19,11 @@ def child(
     command: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
-    output: IO[bytes] | None = None,
+    output: IO[bytes] | int | None = None,
     folder: Path | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command until the block ends, with its output in a file or on our own.
+    """Run a command until the block ends, with its output in a file, in a pipe or on our own.
 
     What is yielded, and ends when the command does, is its keeper: this module run as a program,
     at the other end of a pipe. The pipe closes when the block ends, but also when this process is

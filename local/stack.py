@@ -16,7 +16,7 @@ import uvicorn
 from google.cloud import firestore
 from starlette.applications import Starlette
 
-from local.emulator import SCRATCH, LocalStackError
+from local.install import SCRATCH, LocalStackError
 from local.recordings import recordings_server
 from local.seed import PROJECT, SAMPLES, sample_calls, seed
 from local.signer import new_signer

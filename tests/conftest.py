@@ -1,9 +1,16 @@
 """What a worker's tests share: a Firestore emulator, sample calls, keys, the function served."""
 
+import os
+
+# gRPC reads this when it is loaded: its lines on every emulator that ends would break up pytest's dots.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import functools
 import hashlib
 import itertools
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +22,13 @@ import trustme
 from google.cloud import firestore
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from local.emulator import firestore_emulator
+from local.emulator import firestore_emulator, installed, is_googles, running_emulator
+from local.install import LocalStackError
 from local.seed import sample_calls, seed
 from local.signer import new_signer
 from tests.faults import FIGURES
 from tests.serving import ROOT, Service, served
+from tests.storage import Storage
 from tests.strategies import FUZZED
 
 PROJECT = "demo-tests"
@@ -38,12 +47,64 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("bounded")
 
+# What the tests leave stays in the clone.
+TEMPORARY = ROOT / ".local" / "pytest"
+NOT_RUN = ROOT / ".local" / "tests-not-run"
+TEMPORARY.mkdir(parents=True, exist_ok=True)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(TEMPORARY))
+
+LACKED = ("needs the gcloud CLI", "needs Google's emulator")
+
 PutCall = Callable[..., int]
 PutKey = Callable[..., str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="let the tests in tests/faults run long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Install the emulator before there are workers, which would all install it at once."""
+    if getattr(config.option, "numprocesses", None):
+        ensure_emulator()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs more than this machine has; in CI it fails instead."""
+    if any("emulator_host" in getattr(item, "fixturenames", ()) for item in items):
+        ensure_emulator()
+    if os.environ.get("CI") == "true":
+        return
+    for item in items:
+        if reason := lacking(item):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def lacking(item: pytest.Item) -> str | None:
+    """Return what a test needs and this machine lacks."""
+    gcloud, googles = LACKED
+    if item.get_closest_marker("gcloud") and not shutil.which("gcloud"):
+        return gcloud
+    if item.get_closest_marker("google_emulator") and not has_googles_emulator():
+        return googles
+    return None
+
+
+def ensure_emulator() -> None:
+    """Install the emulator where it is missing; where none can be had, say so and end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # the first process has done it
+    try:
+        if running_emulator() is None:
+            installed()  # `make test` has looked for a better one, and said which it is
+    except LocalStackError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+@functools.cache
+def has_googles_emulator() -> bool:
+    running = running_emulator()
+    return is_googles(running) if running else installed().is_googles
 
 
 @pytest.fixture(scope="session")
@@ -69,11 +130,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"fuzzed: {number:,} {what}")
     for figure in FIGURES:
         terminalreporter.write_line(figure)
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    reasons = [where[2] for where in skipped if isinstance(where, tuple)]
+    lacked = [reason for reason in reasons if reason.endswith(LACKED)]
+    if lacked:
+        terminalreporter.write_line(
+            f"{len(lacked)} tests need Google's emulator or the gcloud CLI: not run"
+        )
+    if any(reason.endswith("Google's emulator") for reason in lacked):
+        NOT_RUN.touch()  # for the Makefile, which then cannot ask for every line of call_api
 
 
 @pytest.fixture(scope="session")
 def emulator_host() -> Iterator[str]:
-    with firestore_emulator() as host:
+    with firestore_emulator(None if running_emulator() else installed()) as host:
         yield host
 
 
@@ -194,3 +264,11 @@ def authority_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFacto
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
     return file
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    server = Storage()
+    yield server
+    server.shutdown()
+    server.server_close()

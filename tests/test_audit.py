@@ -17,7 +17,12 @@ from packaging.requirements import Requirement
 from tests.google_cloud import Proxy
 from tests.serving import ROOT
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "local/java-requirements.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "local/java-requirements.txt",
+    "local/node-requirements.txt",
+)
 VULNERABLE = "starlette"
 ADVISORY = {"id": "PYSEC-0000-1", "aliases": [], "fixed_in": ["999"], "summary": "", "details": ""}
 

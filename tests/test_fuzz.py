@@ -337,6 +337,7 @@ def storable(value: object) -> bool:
 
 @FEW
 @given(made.DOCUMENTS.filter(storable))
+@pytest.mark.google_emulator
 def test_any_stored_call_is_answered_or_refused_by_the_served_function(
     service: Service, database: firestore.Client, acme_key: str, globex_key: str,
     document: dict[str, Any],
@@ -356,6 +357,7 @@ def test_any_stored_call_is_answered_or_refused_by_the_served_function(
 
 @FEW
 @given(made.RIGHT_CALLS)
+@pytest.mark.google_emulator
 def test_a_right_call_is_answered_to_the_last_digit_by_the_served_function(
     service: Service, database: firestore.Client, acme_key: str,
     call: tuple[dict[str, Any], dict[str, Any]],
@@ -372,6 +374,7 @@ def test_a_right_call_is_answered_to_the_last_digit_by_the_served_function(
 @given(
     st.dictionaries(st.sampled_from(["org_id", "expires_at", "name"]), made.VALUES.filter(storable))
 )
+@pytest.mark.google_emulator
 def test_any_stored_record_opens_no_other_org_s_call(
     service: Service, put_key: PutKey, record: dict[str, Any]
 ) -> None:

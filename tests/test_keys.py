@@ -139,6 +139,7 @@ def emulator_behind(
         yield behind
 
 
+@pytest.mark.google_emulator
 def test_an_issued_key_opens_its_orgs_calls_and_after_revocation_none(
     service: Service, tool: Tool
 ) -> None:
@@ -225,6 +226,7 @@ def test_an_org_without_keys_has_an_empty_list(tool: Tool) -> None:
     assert tool("list", "--org", "org_none", "--json").json() == []
 
 
+@pytest.mark.google_emulator
 def test_json_is_for_programs(tool: Tool, noon: datetime) -> None:
     issued = tool("issue", "--org", "org_json", "--name", "CI", "--json", now=noon)
     made = issued.json()
@@ -243,6 +245,7 @@ def test_json_is_for_programs(tool: Tool, noon: datetime) -> None:
     assert revoked.items() <= made.items()
 
 
+@pytest.mark.google_emulator
 def test_a_record_that_others_have_written_is_listed_as_it_is(tool: Tool, put_key: PutKey) -> None:
     key = put_key({"org_id": "org_odd", "name": ["a"], "created_at": "yesterday", "revoked_at": 0})
     assert f"{digits(key)}  yesterday  " in tool("list", "--org", "org_odd").stdout
@@ -254,6 +257,7 @@ def test_a_record_that_others_have_written_is_listed_as_it_is(tool: Tool, put_ke
     assert tool("list", "--org", "org_bytes", "--json").json()[0]["name"] == "b'a'"
 
 
+@pytest.mark.google_emulator
 def test_the_first_date_of_a_revocation_stays(
     tool: Tool, issued: str, database: firestore.Client
 ) -> None:
@@ -268,6 +272,7 @@ def test_the_first_date_of_a_revocation_stays(
     assert record.get().to_dict() == written
 
 
+@pytest.mark.google_emulator
 def test_a_revocation_that_is_still_to_come_comes_at_once(
     service: Service, tool: Tool, put_key: PutKey
 ) -> None:
@@ -278,6 +283,7 @@ def test_a_revocation_that_is_still_to_come_comes_at_once(
     assert service.request(key=key).status == 401
 
 
+@pytest.mark.google_emulator
 def test_a_revocation_does_not_depend_on_this_machines_clock(
     service: Service, tool: Tool, issued: str
 ) -> None:
@@ -285,6 +291,7 @@ def test_a_revocation_does_not_depend_on_this_machines_clock(
     assert service.request(key=issued).status == 401
 
 
+@pytest.mark.google_emulator
 def test_of_two_who_revoke_a_key_at_once_the_first_one_s_date_stays(
     tool: Tool,
     issued: str,
@@ -304,6 +311,7 @@ def test_of_two_who_revoke_a_key_at_once_the_first_one_s_date_stays(
     assert record.get().get("revoked_at") == noon
 
 
+@pytest.mark.google_emulator
 def test_a_revocation_that_fails_is_not_tried_again(
     tool: Tool, issued: str, emulator_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +329,7 @@ def test_a_revocation_that_fails_is_not_tried_again(
     assert len(tries) == 1
 
 
+@pytest.mark.google_emulator
 def test_a_hash_that_is_not_the_only_one_or_not_there_is_refused(
     tool: Tool, database: firestore.Client
 ) -> None:
@@ -518,6 +527,7 @@ def test_the_function_does_not_import_the_tool() -> None:
     assert not any("import call_api" in source.read_text() for source in sources)
 
 
+@pytest.mark.google_emulator
 def test_it_runs_as_a_program(emulator_host: str) -> None:
     environment = os.environ | {"FIRESTORE_EMULATOR_HOST": emulator_host}
 

@@ -133,10 +133,14 @@ def test_every_character_of_unicode_is_answered_as_it_is(
     assert call["agent_name"] == text[-9:]
 
 
+BEYOND_DOUBLES = (2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63))
+
+
 @pytest.mark.parametrize(
     "number",
     [
-        *(0, 1, -1, 2**31, 2**32, 2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)),
+        *(0, 1, -1, 2**31, 2**32, 2**53 - 1),
+        *(pytest.param(number, marks=pytest.mark.google_emulator) for number in BEYOND_DOUBLES),
         *(0.0, -0.0, 0.1, 1e16, 1e22, 1e23, 2.0**53, 2.0**63, -(2.0**63), 5e-324, -5e-324),
         *(2.225073858507201e-308, 2.2250738585072014e-308, 1.7976931348623157e308),
     ],

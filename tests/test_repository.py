@@ -32,6 +32,7 @@ LOCKS = {
     "requirements-dev.txt": PYPROJECT["project"]["dependencies"]
     + PYPROJECT["dependency-groups"]["dev"],
     "local/java-requirements.txt": PYPROJECT["dependency-groups"]["java"],
+    "local/node-requirements.txt": PYPROJECT["dependency-groups"]["node"],
 }
 
 
@@ -44,7 +45,7 @@ def test_a_lock_pins_what_is_declared_with_hashes(name: str) -> None:
     assert all(hashes for _, hashes in pins.values())
 
 
-@pytest.mark.parametrize("folder", ["bench/peers/node", "local/firebase"])
+@pytest.mark.parametrize("folder", ["bench/peers/node", "local/embedded", "local/firebase"])
 def test_every_package_of_npm_is_locked_by_its_hash_and_to_no_machine(folder: str) -> None:
     packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
     assert [name for name in packages if name and "integrity" not in packages[name]] == []

@@ -117,6 +117,7 @@ def test_unpublished_fields_never_leave(
     assert call["model"] == stored["model"]
 
 
+@pytest.mark.google_emulator
 def test_amounts_are_answered_as_stored(service: Service, acme_key: str, put_call: PutCall) -> None:
     breakdown = {
         "platform_fee": 0.1 + 0.2,

@@ -33,7 +33,7 @@ from bench.plot import plot
 from bench.report import report
 from bench.results import TARGETS, Results, figures
 from bench.servers import SERVERS, Running, running
-from local.emulator import LocalStackError
+from local.install import LocalStackError
 from local.recordings import recordings_server
 from local.seed import SAMPLES
 from tests.conftest import BUCKET, SIGNER, PutKey

@@ -18,8 +18,9 @@ from typing import Any, Self
 import httpx2
 import pytest
 
-from local.emulator import firebase_cli, java
-from local.emulators import EMULATORS, OLDEST_JAVA
+from local.emulator import OLDEST_JAVA, firebase_cli
+from local.emulators import EMULATORS
+from local.runtimes import java
 from local.seed import SAMPLES
 from tests.serving import ROOT
 
@@ -159,6 +160,18 @@ def test_the_cli_is_the_one_that_the_lock_names() -> None:
     declared = json.loads((LOCKED / "package.json").read_text())["dependencies"]["firebase-tools"]
     said = subprocess.run([firebase_cli(), "--version"], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == declared
+
+
+def test_googles_emulator_is_pinned_as_the_cli_pins_it() -> None:
+    """To take a newer one, take a newer CLI: it says the version, the size and the hash."""
+    tools = Path(firebase_cli()).parent.parent / "firebase-tools" / "lib" / "emulator"
+    theirs = json.loads((tools / "downloadableEmulatorInfo.json").read_text())["firestore"]
+    assert json.loads((ROOT / "local" / "emulator.json").read_text()) == {
+        "version": theirs["version"],
+        "url": theirs["remoteUrl"],
+        "size": theirs["expectedSize"],
+        "sha256": theirs["expectedChecksumSHA256"],
+    }
 
 
 @pytest.mark.parametrize("way_in", WAYS_IN)
