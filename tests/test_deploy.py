@@ -97,6 +97,7 @@ class Cloud:
                 "HOME": str(self.home),
                 "STAND_IN": str(self.home),
                 "DEPLOY_PYTHON": str(tools / "python"),
+                "REAL_PYTHON": sys.executable,
                 "RETRY_SECONDS": "0",
                 "GIT_CONFIG_GLOBAL": os.devnull,
                 "LC_ALL": "C.UTF-8",
@@ -969,6 +970,40 @@ def test_a_refused_upload_is_one_sentence_without_the_token() -> None:
 
 
 # What watches it
+
+
+def test_another_function_is_watched_by_files_of_its_own(cloud: Cloud) -> None:
+    commands = cloud.succeed("alerts", FUNCTION="calls")
+
+    for path in [*(ROOT / "ops/alerts").iterdir(), ROOT / "ops/dashboard.json"]:
+        name = path.relative_to(ROOT)
+        written = json.loads((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        assert written == json.loads(path.read_text("utf-8").replace("get-call", "calls"))
+        assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
+    for path in (ROOT / "ops/metrics").iterdir():
+        name = path.relative_to(ROOT)
+        written = yaml.safe_load((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        assert written == yaml.safe_load(path.read_text("utf-8").replace("get-call", "calls"))
+        assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
+
+
+def test_policies_are_found_again_however_their_json_is_laid_out(cloud: Cloud) -> None:
+    for path in [*(cloud.clone / "ops/alerts").iterdir(), cloud.clone / "ops/dashboard.json"]:
+        document = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps(dict(reversed(document.items()))))
+    cloud.succeed("alerts")
+
+    commands = cloud.succeed("alerts")
+
+    assert not [c for c in commands if " create " in c]
+
+
+@pytest.mark.parametrize("command", ["alerts", "delete"])
+def test_a_missing_python_is_one_sentence(command: str, cloud: Cloud) -> None:
+    result = cloud.run(command, answer="get-call\n", without="python")
+
+    assert result.code == 1
+    assert result.err == "deploy.sh: python3 is missing: install Python 3.\n"
 
 
 def problem_codes(kind: type[Problem] = Problem) -> set[str]:

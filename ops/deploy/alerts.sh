@@ -21,6 +21,7 @@ run_alerts() {
   require_project
   refuse_private_function
   require_gcloud
+  require_python3
   enable_apis "${MONITORING_APIS[@]}"
   apply_metrics
   apply_policies
@@ -46,11 +47,12 @@ apply_metrics() {
 
 # An update replaces the whole policy, so the channels that it has are read first and set again.
 apply_policies() {
-  local file policies policy channels channel_flags
+  local file name policies policy channels channel_flags
   policies="$(list_policies '')"
   for file in ops/alerts/*.json; do
     file="$(renamed "${file}")"
-    policy="$(resource_named "$(display_name_in "${file}")" <<<"${policies}")"
+    name="$(display_name_in "${file}")"
+    policy="$(resource_named "${name}" <<<"${policies}")"
     channels="${NOTIFICATION_CHANNELS:-}"
     channel_flags=()
     if [[ -z "${policy}" ]]; then
@@ -83,10 +85,11 @@ apply_policies() {
 }
 
 apply_dashboard() {
-  local file dashboard
+  local file name dashboards dashboard
   file="$(renamed ops/dashboard.json)"
-  dashboard="$(list_dashboards '')"
-  dashboard="$(resource_named "$(display_name_in "${file}")" <<<"${dashboard}")"
+  name="$(display_name_in "${file}")"
+  dashboards="$(list_dashboards '')"
+  dashboard="$(resource_named "${name}" <<<"${dashboards}")"
   if [[ -z "${dashboard}" ]]; then
     log "creating the dashboard"
     run gcloud monitoring dashboards create \

@@ -18,6 +18,7 @@ run_delete() {
   refuse_private_function
   require_region
   require_gcloud
+  require_python3
   assume_existing
   if [[ "${DRY_RUN}" == false ]]; then
     printf 'This removes %s from %s in %s. Its database and bucket stay. Type its name: ' \
