@@ -5,7 +5,7 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
-SCRIPTS := deploy.sh tests/bare tests/gcloud_stand_in .ci/run
+SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/gcloud_stand_in .ci/run
 LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
 	&& $(PYTHON) -m local.venv

@@ -25,6 +25,7 @@ from call_api.errors import Problem
 from ops.gateway_spec import DEADLINE_SECONDS, gateway_spec
 from tests.serving import ROOT
 
+DEPLOY_SCRIPTS = (ROOT / "deploy.sh", *sorted((ROOT / "ops" / "deploy").glob("*.sh")))
 COMMANDS = ("function", "gateway", "alerts", "status", "rollback", "delete")
 SETTINGS = {
     "PROJECT": "my-project",
@@ -59,7 +60,7 @@ GATEWAY_GRANT = ("run", "get-call-private", GATEWAY, "roles/run.invoker")
 CHANGES = re.compile(r" (create|update|update-traffic|enable|deploy|add-iam\S+) |rules |spec ")
 # What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
 TOOLS = ("awk", "basename", "bash", "cat", "dirname", "env", "git", "grep", "make", "mkdir", "mv")
-MORE_TOOLS = ("rm", "sed", "sleep", "sort", "wc")
+MORE_TOOLS = ("readlink", "rm", "sed", "sleep", "sort", "wc")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Cloud:
                 "HOME": str(self.home),
                 "STAND_IN": str(self.home),
                 "DEPLOY_PYTHON": str(tools / "python"),
+                "REAL_PYTHON": sys.executable,
                 "RETRY_SECONDS": "0",
                 "GIT_CONFIG_GLOBAL": os.devnull,
                 "LC_ALL": "C.UTF-8",
@@ -467,9 +469,9 @@ def test_what_cannot_be_seen_is_not_created(said: str, cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("command", "environment", "sentence"),
     [
-        ("function", {"PROJECT": ""}, "PROJECT: is required: the ID of the Google Cloud project"),
-        ("status", {"REGION": ""}, "REGION: is required: the region to deploy to"),
-        ("gateway", {"RECORDINGS_BUCKET": ""}, "RECORDINGS_BUCKET: is required: the name of the"),
+        ("function", {"PROJECT": ""}, "PROJECT is required: the ID of the Google Cloud project"),
+        ("status", {"REGION": ""}, "REGION is required: the region to deploy to"),
+        ("gateway", {"RECORDINGS_BUCKET": ""}, "RECORDINGS_BUCKET is required: the name of the"),
         ("function", {"FUNCTION": "Get_Call"}, "FUNCTION is malformed"),
         ("function", {"RETENTION_DAYS": "a week"}, "RETENTION_DAYS is malformed"),
         ("function", {"FIRESTORE_RULES": "yes"}, "FIRESTORE_RULES is malformed"),
@@ -521,7 +523,7 @@ def test_a_work_tree_with_changes_is_not_deployed(cloud: Cloud) -> None:
     result = cloud.run("function")
 
     assert result.code == 1
-    assert "the work tree has changes that no commit holds" in result.err
+    assert "the work tree has uncommitted changes" in result.err
     assert len(result.err.splitlines()) == 1
     assert cloud.commands() == []
 
@@ -535,6 +537,45 @@ def test_an_unknown_word_is_named(arguments: list[str], cloud: Cloud) -> None:
     assert "--help" in result.err
 
 
+@pytest.mark.parametrize("name", ["lib", "settings", "project", "../deploy/status", "function.sh"])
+def test_a_file_that_is_no_command_is_an_unknown_word(name: str, cloud: Cloud) -> None:
+    result = cloud.run(name)
+
+    assert (result.code, result.err) == (
+        1,
+        f"deploy.sh: there is no command {name}: see ./deploy.sh --help.\n",
+    )
+
+
+def test_each_file_whose_header_is_a_usage_is_a_command(cloud: Cloud) -> None:
+    """The dispatcher lists the commands in the order of the help; the files are the commands."""
+    headers = {path.stem: path.read_text() for path in (ROOT / "ops" / "deploy").glob("*.sh")}
+    found = {name for name, text in headers.items() if text.startswith("# usage: ")}
+    listed = re.findall(r"^  ([a-z]+) +\w", cloud.run("--help").out, re.MULTILINE)
+
+    assert found == set(COMMANDS)
+    assert listed == list(COMMANDS)
+
+
+def test_the_script_is_found_through_symbolic_links(cloud: Cloud) -> None:
+    """One is absolute, the other relative to its own directory, and the working directory neither."""
+    links = cloud.home / "links"
+    links.mkdir()
+    (links / "absolute").symlink_to(cloud.clone / "deploy.sh")
+    (links / "relative").symlink_to("absolute")
+
+    run = subprocess.run(
+        [links / "relative", "status", "--dry-run"],
+        cwd="/",
+        env={"PATH": str(cloud.home / "bin"), **SETTINGS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (0, cloud.run("status", "--dry-run").out), run.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_that_needs_no_settings(command: str, cloud: Cloud) -> None:
     result = cloud.run(command, "--help", without="gcloud", PROJECT="", REGION="")
@@ -544,8 +585,9 @@ def test_each_command_has_help_that_needs_no_settings(command: str, cloud: Cloud
 
 
 def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> None:
-    script = (ROOT / "deploy.sh").read_text()
-    read = set(re.findall(r"\$\{([A-Z_]+):", script)) - {
+    script = "".join(path.read_text() for path in DEPLOY_SCRIPTS)
+    read = set(re.findall(r"\$\{([A-Z_]+):|  require_set ([A-Z_]+)", script))
+    read = {name for names in read for name in names if name} - {
         "BASH_SOURCE",
         "DEPLOY_PYTHON",
         "RETRY_SECONDS",
@@ -930,6 +972,40 @@ def test_a_refused_upload_is_one_sentence_without_the_token() -> None:
 # What watches it
 
 
+def test_another_function_is_watched_by_files_of_its_own(cloud: Cloud) -> None:
+    commands = cloud.succeed("alerts", FUNCTION="calls")
+
+    for path in [*(ROOT / "ops/alerts").iterdir(), ROOT / "ops/dashboard.json"]:
+        name = path.relative_to(ROOT)
+        written = json.loads((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        assert written == json.loads(path.read_text("utf-8").replace("get-call", "calls"))
+        assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
+    for path in (ROOT / "ops/metrics").iterdir():
+        name = path.relative_to(ROOT)
+        written = yaml.safe_load((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        assert written == yaml.safe_load(path.read_text("utf-8").replace("get-call", "calls"))
+        assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
+
+
+def test_policies_are_found_again_however_their_json_is_laid_out(cloud: Cloud) -> None:
+    for path in [*(cloud.clone / "ops/alerts").iterdir(), cloud.clone / "ops/dashboard.json"]:
+        document = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps(dict(reversed(document.items()))))
+    cloud.succeed("alerts")
+
+    commands = cloud.succeed("alerts")
+
+    assert not [c for c in commands if " create " in c]
+
+
+@pytest.mark.parametrize("command", ["alerts", "delete"])
+def test_a_missing_python_is_one_sentence(command: str, cloud: Cloud) -> None:
+    result = cloud.run(command, answer="get-call\n", without="python")
+
+    assert result.code == 1
+    assert result.err == "deploy.sh: python3 is missing: install Python 3.\n"
+
+
 def problem_codes(kind: type[Problem] = Problem) -> set[str]:
     heirs = kind.__subclasses__()
     own = {kind.code} if "code" in vars(kind) else set()
@@ -973,14 +1049,16 @@ def test_what_is_measured_is_what_the_function_logs() -> None:
 # How it is written
 
 
-@pytest.mark.parametrize("script", ["deploy.sh", "tests/gcloud_stand_in"])
-def test_the_shell_scripts_pass_shellcheck_and_shfmt(script: str) -> None:
+@pytest.mark.parametrize(
+    "script", [*DEPLOY_SCRIPTS, ROOT / "tests/gcloud_stand_in"], ids=lambda path: path.name
+)
+def test_the_shell_scripts_pass_shellcheck_and_shfmt(script: Path) -> None:
     for tool in (["shellcheck"], ["shfmt", "--indent=2", "--case-indent", "--diff"]):
         found = shutil.which(
             tool[0], path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         )
         assert found, f"{tool[0]} is missing: it is one of the development dependencies"
         checked = subprocess.run(
-            [found, *tool[1:], ROOT / script], capture_output=True, text=True, check=False
+            [found, *tool[1:], script], capture_output=True, text=True, check=False
         )
         assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,151 @@
+# usage: ./deploy.sh delete [--dry-run]
+# summary: remove all of that, except the database and the bucket
+#
+# Asks for the function's name, then removes the gateway and both functions in REGION. If no other
+# region has one of them, it also removes the API, the service accounts, alerts, metrics and
+# dashboard. It never touches the database or the bucket.
+#
+# PROJECT and REGION are required.
+
+# shellcheck shell=bash
+
+source ops/deploy/monitoring.sh
+
+run_delete() {
+  local answer='' elsewhere
+  require_arguments delete 0 "$@"
+  require_project
+  refuse_private_function
+  require_region
+  require_gcloud
+  require_python3
+  assume_existing
+  if [[ "${DRY_RUN}" == false ]]; then
+    printf 'This removes %s from %s in %s. Its database and bucket stay. Type its name: ' \
+      "${FUNCTION}" "${REGION}" "${PROJECT}" >&2
+    read -r answer || true
+    if [[ "${answer}" != "${FUNCTION}" ]]; then
+      fail "nothing was deleted: the answer was not ${FUNCTION}."
+    fi
+  fi
+  delete_gateway
+  delete_function "${PRIVATE_FUNCTION}"
+  delete_function "${FUNCTION}"
+  elsewhere="$(
+    query '' gcloud functions list \
+      --v2 \
+      --project="${PROJECT}" \
+      --format='value(name)'
+  )"
+  if grep -qE "(^|/)${FUNCTION}(-private)?\$" <<<"${elsewhere}"; then
+    log "another region still has ${FUNCTION}: the resources that regions share stay."
+    return
+  fi
+  delete_api
+  delete_accounts
+  delete_monitoring
+}
+
+delete_function() {
+  if exists gcloud functions describe "$1" \
+    --gen2 \
+    --region="${REGION}" \
+    --project="${PROJECT}"; then
+    log "deleting $1"
+    run gcloud functions delete "$1" \
+      --gen2 \
+      --region="${REGION}" \
+      --project="${PROJECT}"
+  fi
+}
+
+delete_gateway() {
+  if exists gcloud api-gateway gateways describe "${FUNCTION}" \
+    --location="${GATEWAY_REGION}" \
+    --project="${PROJECT}"; then
+    log "deleting the gateway ${FUNCTION}"
+    run gcloud api-gateway gateways delete "${FUNCTION}" \
+      --location="${GATEWAY_REGION}" \
+      --project="${PROJECT}"
+  fi
+}
+
+delete_api() {
+  local configs config
+  if ! exists gcloud api-gateway apis describe "${FUNCTION}" \
+    --project="${PROJECT}"; then
+    return
+  fi
+  configs="$(
+    query "${FUNCTION}-SPEC-HASH" gcloud api-gateway api-configs list \
+      --api="${FUNCTION}" \
+      --project="${PROJECT}" \
+      --format='value(name.basename())'
+  )"
+  for config in ${configs}; do
+    log "deleting the API config ${config}"
+    run gcloud api-gateway api-configs delete "${config}" \
+      --api="${FUNCTION}" \
+      --project="${PROJECT}"
+  done
+  log "deleting the API ${FUNCTION}"
+  run gcloud api-gateway apis delete "${FUNCTION}" \
+    --project="${PROJECT}"
+}
+
+# The account's role on the bucket stays, as this command never touches the bucket.
+delete_accounts() {
+  if exists gcloud iam service-accounts describe "${GATEWAY_ACCOUNT}" \
+    --project="${PROJECT}"; then
+    log "deleting ${GATEWAY_ACCOUNT}"
+    run gcloud iam service-accounts delete "${GATEWAY_ACCOUNT}" \
+      --project="${PROJECT}"
+  fi
+  if exists gcloud iam service-accounts describe "${RUNTIME_ACCOUNT}" \
+    --project="${PROJECT}"; then
+    log "deleting ${RUNTIME_ACCOUNT}"
+    # The role is already gone if an earlier run stopped after this command.
+    run gcloud projects remove-iam-policy-binding "${PROJECT}" \
+      --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+      --role=roles/datastore.viewer \
+      --condition=None \
+      --format=none \
+      --project="${PROJECT}" ||
+      log "(${RUNTIME_ACCOUNT} had no role on the project)"
+    run gcloud iam service-accounts delete "${RUNTIME_ACCOUNT}" \
+      --project="${PROJECT}"
+  fi
+}
+
+delete_monitoring() {
+  local file name listed
+  file="$(renamed ops/dashboard.json)"
+  name="$(display_name_in "${file}")"
+  listed="$(list_dashboards "${name}"$'\tDASHBOARD')"
+  listed="$(resource_named "${name}" <<<"${listed}")"
+  if [[ -n "${listed}" ]]; then
+    log "deleting the dashboard"
+    run gcloud monitoring dashboards delete "${listed}" \
+      --project="${PROJECT}"
+  fi
+  for file in ops/alerts/*.json; do
+    file="$(renamed "${file}")"
+    name="$(display_name_in "${file}")"
+    listed="$(list_policies "${name}"$'\tPOLICY')"
+    listed="$(resource_named "${name}" <<<"${listed}")"
+    if [[ -n "${listed}" ]]; then
+      log "deleting the alert policy ${name}"
+      run gcloud alpha monitoring policies delete "${listed}" \
+        --project="${PROJECT}"
+    fi
+  done
+  for file in ops/metrics/*.yaml; do
+    name="${FUNCTION}-$(basename "${file}" .yaml)"
+    if exists gcloud logging metrics describe "${name}" \
+      --project="${PROJECT}"; then
+      log "deleting the metric ${name}"
+      run gcloud logging metrics delete "${name}" \
+        --project="${PROJECT}"
+    fi
+  done
+}

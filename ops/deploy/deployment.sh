@@ -1,0 +1,108 @@
+# Deploys the source as a function, for the commands function and gateway.
+
+# shellcheck shell=bash
+
+# deploy_source NAME BEHIND_API_GATEWAY deploys the work tree. A new function is private until
+# allow_invoker makes it public.
+deploy_source() {
+  local name="$1" behind_api_gateway="$2"
+  local environment="GOOGLE_CLOUD_PROJECT=${PROJECT}"
+  local access=()
+  local signer=(--clear-secrets)
+  local build=()
+  environment+=",RECORDINGS_BUCKET=${RECORDINGS_BUCKET}"
+  environment+=",FIRESTORE_DATABASE=${FIRESTORE_DATABASE}"
+  environment+=",BEHIND_API_GATEWAY=${behind_api_gateway}"
+  environment+=",LOG_LEVEL=${LOG_LEVEL}"
+  if [[ -n "${SIGNER_SECRET}" ]]; then
+    environment+=",RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json"
+    signer=(--set-secrets="/secrets/signer/key.json=${SIGNER_SECRET}:latest")
+  fi
+  if [[ -n "${BUILD_ACCOUNT:-}" ]]; then
+    build=(--build-service-account="projects/${PROJECT}/serviceAccounts/${BUILD_ACCOUNT}")
+  fi
+  # For a function that is already public, this flag would lock out its clients until the end of the
+  # run. So only new functions and the private one get it.
+  if [[ "${behind_api_gateway}" == true ]] || ! exists gcloud functions describe "${name}" \
+    --gen2 \
+    --region="${REGION}" \
+    --project="${PROJECT}"; then
+    access=(--no-allow-unauthenticated)
+  fi
+  log "deploying ${name} from ${COMMIT}; this takes minutes"
+  run gcloud functions deploy "${name}" \
+    --gen2 \
+    --region="${REGION}" \
+    --runtime=python313 \
+    --source=. \
+    --entry-point=get_call \
+    --trigger-http \
+    ${access[@]+"${access[@]}"} \
+    --service-account="${RUNTIME_ACCOUNT}" \
+    ${build[@]+"${build[@]}"} \
+    --concurrency="${CONCURRENCY}" \
+    --cpu="${CPU:-1}" \
+    --memory="${MEMORY:-512Mi}" \
+    --timeout=15s \
+    --min-instances="${MIN_INSTANCES:-0}" \
+    --max-instances="${MAX_INSTANCES:-20}" \
+    --set-env-vars="${environment}" \
+    "${signer[@]}" \
+    --update-labels="commit=${COMMIT}" \
+    --serve-all-traffic-latest-revision \
+    --format=none \
+    --project="${PROJECT}"
+  boost_startup "${name}"
+}
+
+# `gcloud functions` has no flag for this. `gcloud run` has one, but each use creates a revision: so it
+# only runs if the boost is off.
+boost_startup() {
+  local annotations
+  annotations="$(
+    query '' gcloud run services describe "$1" \
+      --region="${REGION}" \
+      --project="${PROJECT}" \
+      --format='value(spec.template.metadata.annotations)'
+  )"
+  if [[ "${annotations}" != *startup-cpu-boost=true* ]]; then
+    run gcloud run services update "$1" \
+      --cpu-boost \
+      --region="${REGION}" \
+      --format=none \
+      --project="${PROJECT}"
+  fi
+}
+
+# Prints the Cloud Run address of a function, which is also the audience that it expects.
+address_of() {
+  query "https://$1-PLACEHOLDER.a.run.app" gcloud functions describe "$1" \
+    --gen2 \
+    --region="${REGION}" \
+    --project="${PROJECT}" \
+    --format='value(serviceConfig.uri)'
+}
+
+allow_invoker() {
+  local name="$1" member="$2"
+  log "letting ${member} call ${name}"
+  retry gcloud run services add-iam-policy-binding "${name}" \
+    --member="${member}" \
+    --role=roles/run.invoker \
+    --region="${REGION}" \
+    --format=none \
+    --project="${PROJECT}"
+}
+
+# The key is passed in the environment: arguments are visible in the list of processes.
+smoke_test() {
+  if [[ "${DRY_RUN}" == true ]]; then
+    echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
+  elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
+    # With retries, as a new permission to call it is not visible everywhere at once.
+    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" RETRY_SECONDS="${RETRY_SECONDS:-20}" \
+      retry make --silent smoke
+  else
+    printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"
+  fi
+}

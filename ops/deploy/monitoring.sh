@@ -1,0 +1,53 @@
+# Names of alert policies, metrics and dashboards, for the commands alerts and delete.
+
+# shellcheck shell=bash
+
+# ops/monitoring_files.py needs no packages, so the system's Python is enough.
+monitoring_files() {
+  "${DEPLOY_PYTHON:-python3}" -m ops.monitoring_files "$@"
+}
+
+require_python3() {
+  if [[ "${DRY_RUN}" == false ]] && ! command -v "${DEPLOY_PYTHON:-python3}" >/dev/null; then
+    fail "python3 is missing: install Python 3."
+  fi
+}
+
+# Prints the path of a file in ops/, or of a copy with another FUNCTION in place of get-call.
+renamed() {
+  if [[ "${FUNCTION}" == get-call ]]; then
+    printf '%s\n' "$1"
+    return
+  fi
+  if [[ "${DRY_RUN}" == false ]]; then
+    mkdir -p "${SCRATCH}/$(dirname "$1")"
+    monitoring_files rename "$1" "${FUNCTION}" >"${SCRATCH}/$1" || return
+  fi
+  printf '%s\n' "${SCRATCH}/$1"
+}
+
+# Prints the display name in the file of a policy or dashboard. It identifies the deployed one.
+display_name_in() {
+  if [[ "${DRY_RUN}" == true ]]; then
+    echo DISPLAY-NAME
+  else
+    monitoring_files display-name "$1"
+  fi
+}
+
+# Reads lines of display name and resource name, and prints the resource name for a display name.
+resource_named() {
+  awk -F '\t' -v wanted="$1" '$1 == wanted { print $2; exit }'
+}
+
+list_policies() {
+  query "$1" gcloud alpha monitoring policies list \
+    --project="${PROJECT}" \
+    --format='value(displayName,name)'
+}
+
+list_dashboards() {
+  query "$1" gcloud monitoring dashboards list \
+    --project="${PROJECT}" \
+    --format='value(displayName,name)'
+}

@@ -1,0 +1,210 @@
+# What every deployment needs of a project: a commit, gcloud, APIs, database, bucket, service account,
+# roles and security rules.
+#
+# Each step tests whether its result exists, so a run that was interrupted is completed by the next
+# one, and a run without a change creates nothing. Roles are granted before the function is deployed.
+
+# Other files read COMMIT, FUNCTION_APIS and SCRATCH.
+# shellcheck shell=bash disable=SC2034
+
+# Stops commands that would wait for an answer: gcloud takes the safe default instead.
+export CLOUDSDK_CORE_DISABLE_PROMPTS=1
+
+readonly SCRATCH=.local/deploy # files that gcloud reads; not part of the repository
+
+readonly FUNCTION_APIS=(
+  artifactregistry.googleapis.com
+  cloudbuild.googleapis.com
+  cloudfunctions.googleapis.com
+  firebaserules.googleapis.com
+  firestore.googleapis.com
+  iam.googleapis.com
+  iamcredentials.googleapis.com
+  run.googleapis.com
+  storage.googleapis.com
+)
+
+require_a_commit() {
+  local changes
+  if ! COMMIT="$(git rev-parse --short=12 HEAD 2>/dev/null)"; then
+    fail "this directory is not a git work tree with a commit: deploy from a clone."
+  fi
+  changes="$(git status --porcelain)"
+  if [[ "${DRY_RUN}" == false && -n "${changes}" ]]; then
+    fail "the work tree has uncommitted changes: commit or stash them, so that the deployed commit can be named."
+  fi
+  readonly COMMIT
+}
+
+require_gcloud() {
+  local account state
+  if [[ "${DRY_RUN}" == false ]] && ! command -v gcloud >/dev/null; then
+    fail "gcloud is missing: install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install."
+  fi
+  account="$(
+    query ACCOUNT gcloud auth list \
+      --project="${PROJECT}" \
+      --filter=status:ACTIVE \
+      --format='value(account)' \
+      2>/dev/null # gcloud warns if no account is active
+  )"
+  if [[ -z "${account}" ]]; then
+    fail "gcloud has no active account: run \`gcloud auth login\`."
+  fi
+  if ! state="$(
+    query ACTIVE gcloud projects describe "${PROJECT}" \
+      --project="${PROJECT}" \
+      --format='value(lifecycleState)' \
+      2>/dev/null
+  )"; then
+    fail "there is no project ${PROJECT} that ${account} can see, or its login has expired: \`gcloud auth login\`."
+  fi
+  if [[ "${state}" != ACTIVE ]]; then
+    fail "the project ${PROJECT} is ${state:-in an unknown state}, not ACTIVE."
+  fi
+}
+
+# Finds the Python for tools in ops/ that import packages, and installs both if they are missing.
+require_python() {
+  if [[ "${DRY_RUN}" == false && -z "${DEPLOY_PYTHON:-}" ]]; then
+    make --silent .venv/installed >&2
+    DEPLOY_PYTHON=.venv/bin/python
+  fi
+}
+
+enable_apis() {
+  local api enabled
+  local missing=()
+  enabled="$(
+    query '' gcloud services list \
+      --enabled \
+      --project="${PROJECT}" \
+      --format='value(config.name)'
+  )"
+  for api in "$@"; do
+    if ! grep -qxF "${api}" <<<"${enabled}"; then
+      missing+=("${api}")
+    fi
+  done
+  if ((${#missing[@]})); then
+    log "enabling ${#missing[@]} APIs"
+    run gcloud services enable "${missing[@]}" \
+      --project="${PROJECT}"
+  fi
+}
+
+ensure_database() {
+  if exists gcloud firestore databases describe \
+    --database="${FIRESTORE_DATABASE}" \
+    --project="${PROJECT}"; then
+    return
+  fi
+  log "creating the database ${FIRESTORE_DATABASE}"
+  run gcloud firestore databases create \
+    --database="${FIRESTORE_DATABASE}" \
+    --location="${FIRESTORE_LOCATION}" \
+    --type=firestore-native \
+    --delete-protection \
+    --project="${PROJECT}"
+}
+
+# Sets the lifecycle only when it creates the bucket: an existing one may hold files that must not be
+# deleted.
+ensure_bucket() {
+  local lifecycle=()
+  if exists gcloud storage buckets describe "gs://${RECORDINGS_BUCKET}" \
+    --project="${PROJECT}"; then
+    return
+  fi
+  if [[ -n "${RETENTION_DAYS}" ]]; then
+    lifecycle=(--lifecycle-file="${SCRATCH}/lifecycle.json")
+    mkdir -p "${SCRATCH}"
+    printf '{"rule": [{"action": {"type": "Delete"}, "condition": {"age": %d}}]}\n' \
+      "${RETENTION_DAYS}" >"${SCRATCH}/lifecycle.json"
+  fi
+  log "creating the bucket ${RECORDINGS_BUCKET}"
+  run gcloud storage buckets create "gs://${RECORDINGS_BUCKET}" \
+    --location="${REGION}" \
+    --uniform-bucket-level-access \
+    --public-access-prevention \
+    ${lifecycle[@]+"${lifecycle[@]}"} \
+    --project="${PROJECT}"
+}
+
+ensure_account() {
+  local email="$1" description="$2"
+  if exists gcloud iam service-accounts describe "${email}" \
+    --project="${PROJECT}"; then
+    return
+  fi
+  log "creating the service account ${email}"
+  run gcloud iam service-accounts create "${email%%@*}" \
+    --display-name="${description}" \
+    --project="${PROJECT}"
+}
+
+# These are all permissions of the function: reading the project's documents, reading the bucket's
+# recordings, and either signing as itself or reading the secret whose key signs.
+grant_runtime_roles() {
+  log "granting roles to ${RUNTIME_ACCOUNT}"
+  retry gcloud projects add-iam-policy-binding "${PROJECT}" \
+    --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+    --role=roles/datastore.viewer \
+    --condition=None \
+    --format=none \
+    --project="${PROJECT}"
+  retry gcloud storage buckets add-iam-policy-binding "gs://${RECORDINGS_BUCKET}" \
+    --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+    --role=roles/storage.objectViewer \
+    --format=none \
+    --project="${PROJECT}"
+  if [[ -n "${SIGNER_SECRET}" ]]; then
+    retry gcloud secrets add-iam-policy-binding "${SIGNER_SECRET}" \
+      --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+      --role=roles/secretmanager.secretAccessor \
+      --format=none \
+      --project="${PROJECT}"
+  else
+    retry gcloud iam service-accounts add-iam-policy-binding "${RUNTIME_ACCOUNT}" \
+      --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+      --role=roles/iam.serviceAccountTokenCreator \
+      --format=none \
+      --project="${PROJECT}"
+  fi
+}
+
+# gcloud has no stable command for security rules, so ops/firestore_rules.py calls their REST API with
+# gcloud's token. A database without rules denies every client too. The upload makes that explicit and
+# detects open rules: in the consoles' "test mode", everybody can write API keys.
+upload_rules() {
+  local token
+  local replace=()
+  if [[ "${FIRESTORE_RULES}" == keep ]]; then
+    return
+  fi
+  if [[ "${FIRESTORE_RULES}" == replace ]]; then
+    replace=(--replace)
+  fi
+  token="$(
+    query TOKEN gcloud auth print-access-token \
+      --project="${PROJECT}"
+  )"
+  if [[ "${DRY_RUN}" == true ]]; then
+    echo "(Then firestore.rules is sent to firebaserules.googleapis.com, with that token.)" >&2
+    return
+  fi
+  log "uploading firestore.rules"
+  printf '%s' "${token}" | "${DEPLOY_PYTHON}" -m ops.firestore_rules \
+    --project="${PROJECT}" \
+    --database="${FIRESTORE_DATABASE}" \
+    ${replace[@]+"${replace[@]}"}
+}
+
+prepare_project() {
+  enable_apis "$@"
+  ensure_database
+  ensure_bucket
+  ensure_account "${RUNTIME_ACCOUNT}" "Runs ${FUNCTION}"
+  grant_runtime_roles
+  upload_rules
+}

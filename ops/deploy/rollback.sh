@@ -1,0 +1,77 @@
+# usage: ./deploy.sh rollback [REVISION] [--dry-run]
+# summary: give all traffic to an earlier revision
+#
+# Gives all traffic of the function to REVISION, which must be ready. Without REVISION, it takes the
+# newest ready revision that is older than the serving one and has another image; a second rollback
+# goes one further. FUNCTION=get-call-private rolls back the function behind the gateway. The next
+# deployment takes all traffic again.
+#
+# PROJECT and REGION are required.
+
+# shellcheck shell=bash
+
+run_rollback() {
+  local REVISION="${1:-}"
+  require_arguments rollback 1 "$@"
+  require_project
+  require_region
+  if [[ -n "${REVISION}" ]]; then
+    require_form REVISION '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' \
+      "up to 63 lower-case letters, digits and hyphens, such as ${FUNCTION}-00007-abc"
+    require_gcloud
+    require_ready_revision "${REVISION}"
+  else
+    require_gcloud
+    REVISION="$(find_previous_revision)"
+  fi
+  log "giving all traffic of ${FUNCTION} to ${REVISION}"
+  run gcloud run services update-traffic "${FUNCTION}" \
+    --to-revisions="${REVISION}=100" \
+    --region="${REGION}" \
+    --project="${PROJECT}"
+}
+
+# list_revisions PLACEHOLDER prints name, readiness and image of each revision, newest first.
+list_revisions() {
+  query "$1" gcloud run revisions list \
+    --service="${FUNCTION}" \
+    --region="${REGION}" \
+    --project="${PROJECT}" \
+    --sort-by='~metadata.creationTimestamp' \
+    --format='value(metadata.name,status.conditions[0].status,spec.containers[0].image)'
+}
+
+# Stops unless the revision belongs to the function and is ready.
+require_ready_revision() {
+  local revisions ready
+  revisions="$(list_revisions "$1"$'\tTrue\tOLD')"
+  ready="$(awk -F '\t' -v name="$1" '$1 == name { print $2 }' <<<"${revisions}")"
+  if [[ -z "${ready}" ]]; then
+    fail "there is no revision $1 of ${FUNCTION} in ${REGION}."
+  fi
+  if [[ "${ready}" != True ]]; then
+    fail "the revision $1 is not ready, so it cannot take the traffic."
+  fi
+}
+
+# Prints the newest ready revision that is older than the serving one and has another image. A
+# revision of the same image only differs in a setting: its code is the one to get away from.
+find_previous_revision() {
+  local serving revisions previous
+  serving="$(
+    query SERVING gcloud run services describe "${FUNCTION}" \
+      --region="${REGION}" \
+      --project="${PROJECT}" \
+      --format='value(status.traffic[0].revisionName)'
+  )"
+  revisions="$(list_revisions $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD')"
+  previous="$(
+    awk -F '\t' -v serving="${serving}" \
+      'older && $2 == "True" && $3 != image { print $1; exit }
+       $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
+  )"
+  if [[ -z "${previous}" ]]; then
+    fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves."
+  fi
+  printf '%s\n' "${previous}"
+}
