@@ -7,10 +7,12 @@ from pathlib import Path
 
 from google.cloud import firestore
 
-from bench import node
+from bench import capacity, node
 from bench.measure import Bench, store_hour
+from bench.pages import PAGES, write_tables
 from bench.plot import plot
 from bench.report import machine, report
+from bench.results import Results
 from bench.servers import SERVERS
 from bench.upstreams import upstreams
 from local.emulator import firestore_emulator
@@ -26,12 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
-    parser.add_argument("--output", type=Path, help="a folder for what is written")
+    parser.add_argument("--output", type=Path, help="a folder for the results, in place of docs/")
     options = parser.parse_args()
-    if options.output is None:
-        if (options.rounds, options.seconds) != (ROUNDS, SECONDS):
-            parser.error("give --output: a run of another length is not what this folder keeps.")
-        options.output = Path(__file__).parent
+    if options.output is None and (options.rounds, options.seconds) != (ROUNDS, SECONDS):
+        parser.error("give --output: docs/ holds the results of a run of the default length.")
     until_interrupted(partial(_run, options))
 
 
@@ -47,11 +47,26 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
             print(f"round {number + 1} of {options.rounds} …", flush=True)
             bench.measure(_rotated(list(SERVERS), number), servers)
     results = {**machine(), "rounds": options.rounds, "servers": servers}
-    options.output.mkdir(exist_ok=True)
-    (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (options.output / "results.svg").write_text(plot(results))
-    (options.output / "results.md").write_text(report(results))
+    if options.output is None:
+        capacity.RESULTS.write_text(_as_json(results))
+        update_pages(PAGES, results)
+    else:
+        options.output.mkdir(exist_ok=True)
+        (options.output / "results.json").write_text(_as_json(results))
+        (options.output / "results.svg").write_text(plot(results))
+        (options.output / "results.md").write_text(report(results))
     print(report(results))
+
+
+def update_pages(docs: Path, results: Results) -> None:
+    """Put the results into the pages that show them or are calculated from them."""
+    (docs / "performance.svg").write_text(plot(results))
+    write_tables(docs / "performance.md", "make bench", report(results))
+    write_tables(docs / "capacity.md", capacity.COMMAND, capacity.printed(results))
+
+
+def _as_json(results: Results) -> str:
+    return json.dumps(results, indent=1) + "\n"
 
 
 def _rotated(names: list[str], by: int) -> list[str]:

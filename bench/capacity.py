@@ -9,11 +9,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bench.pages import PAGES, write_tables
+
+COMMAND = "python -m bench.capacity"
+RESULTS = Path(__file__).with_name("results.json")
 MONTH = 730 * 3600  # seconds
 READ = "2026-11-23"  # when copies of these pages were read; a copy can be older
 CLOUD, DOCS = "https://cloud.google.com/", "https://docs.cloud.google.com/"
 CHECK = f"**not verified**, list price as remembered: check {CLOUD}"
 ASSUMED = "an assumption, not measured"
+RATES = [10, 1_000, 10_000]  # requests a second
 CASES = {"IAM": "delayed", "key": "small", "304": "unchanged"}  # what was measured of each answer
 
 FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run's regions of tier 1
@@ -37,8 +42,8 @@ FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run'
     "concurrency": (80, "requests at a time, an instance", "deploy.sh"),
     "cpus": (1, "vCPUs, an instance", "deploy.sh"),
     "gib": (0.5, "GiB, an instance", "deploy.sh"),
-    "reads": (2, "documents a request, also for a 304", "README.md"),
-    "log_bytes": (300, "bytes, the function's line", "README.md"),
+    "reads": (2, "documents a request, also for a 304", "docs/deploy.md"),
+    "log_bytes": (300, "bytes, the function's line", "docs/deploy.md"),
     "run_log_bytes": (1_000, "bytes, the line that Cloud Run adds", ASSUMED),
     "answer_bytes": (2_300, "bytes, a 200; a 304 has no body", ASSUMED),
     "unchanged": (0, "of the requests, answered 304", ASSUMED),
@@ -138,18 +143,31 @@ def report(results: Mapping[str, Any], f: Mapping[str, float], rates: Iterable[f
     )
 
 
-def main() -> None:
-    """Print the tables, and the figures behind them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path(__file__).with_name("results.json"))
-    parser.add_argument("--rates", type=float, nargs="+", default=[10, 1_000, 10_000])
-    parser.add_argument("--set", type=figure, action="append", default=[], metavar="NAME=VALUE")
-    given = parser.parse_args()
-    f = {name: value for name, (value, *_) in FIGURES.items()} | dict(given.set)
-    print(report(json.loads(given.results.read_text("utf-8")), f, given.rates))
+def printed(
+    results: Mapping[str, Any],
+    changed: Mapping[str, float] | None = None,
+    rates: Iterable[float] = RATES,
+) -> str:
+    """Return the tables, and the figures behind them with their sources."""
+    f = {name: value for name, (value, *_) in FIGURES.items()} | dict(changed or {})
     # Decimals, since a float would print as 2.4e-05.
     rows = [(f"`{name}`", f"{Decimal(str(f[name])):,f}", *FIGURES[name][1:]) for name in FIGURES]
-    print(f"Pages read on {READ}:\n\n" + table(("figure", "value", "unit", "source"), rows))
+    figures = table(("figure", "value", "unit", "source"), rows)
+    return f"{report(results, f, rates)}\nPages read on {READ}:\n\n{figures}"
+
+
+def main() -> None:
+    """Print the tables; with --write also put them into docs/capacity.md."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    parser.add_argument("--set", type=figure, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--write", action="store_true", help="update docs/capacity.md")
+    given = parser.parse_args()
+    text = printed(json.loads(given.results.read_text("utf-8")), dict(given.set), given.rates)
+    print(text)
+    if given.write:
+        write_tables(PAGES / "capacity.md", COMMAND, text)
 
 
 if __name__ == "__main__":

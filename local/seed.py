@@ -1,6 +1,5 @@
 """The sample calls and an API key for each org, written into a Firestore emulator."""
 
-import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from google.cloud import firestore
+
+from call_api.api_keys import COLLECTION, key_hash
 
 SAMPLES = Path(__file__).parent / "samples"
 PROJECT = "demo-call-api"  # "demo-" tells Google's tools that no real project is meant
@@ -31,7 +32,7 @@ def seed(client: firestore.Client) -> dict[str, str]:
         batch.set(client.document("calls", str(call_id)), _as_stored(fields))
     for org_id, key in keys.items():
         record = {"org_id": org_id, "created_at": datetime.now(UTC), "name": "local stack"}
-        batch.set(client.document("api_keys", hashlib.sha256(key.encode()).hexdigest()), record)
+        batch.set(client.document(COLLECTION, key_hash(key)), record)
     batch.commit()
     return keys
 

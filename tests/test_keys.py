@@ -22,7 +22,8 @@ import grpc
 import pytest
 from google.cloud import firestore
 
-from call_api.keys import PREFIX, is_well_formed, main, new_key
+from call_api.api_keys import PREFIX, is_well_formed, new_key
+from ops.keys import main
 from tests.conftest import PROJECT, PutKey
 from tests.serving import ROOT, Service, measuring
 
@@ -48,7 +49,7 @@ Tool = Callable[..., Outcome]
 def tool(
     emulator_host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Tool:
-    """Run `python -m call_api.keys` in this process."""
+    """Run `python -m ops.keys` in this process."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
     monkeypatch.delenv("FIRESTORE_DATABASE", raising=False)
@@ -511,19 +512,19 @@ def test_every_command_explains_itself(
 
     assert (done.status, done.stderr) == (0, "")
     words = " ".join(done.stdout.split()).replace(f" options: {HELP}", "")
-    assert words.startswith(" ".join(["usage: python -m call_api.keys", *argv, "[-h]"]))
+    assert words.startswith(" ".join(["usage: python -m ops.keys", *argv, "[-h]"]))
     assert usage in words
     assert words.endswith(explained)
 
 
 def test_the_tool_explains_itself_by_an_example(tool: Tool) -> None:
-    assert "\nKEY=$(python -m call_api.keys issue --org org_acme" in tool("--help").stdout
+    assert "\nKEY=$(python -m ops.keys issue --org org_acme" in tool("--help").stdout
 
 
 def test_the_function_does_not_import_the_tool() -> None:
     sources = [ROOT / "main.py", *(ROOT / "call_api").glob("*.py")]
 
-    assert not any("call_api.keys import" in source.read_text() for source in sources)
+    assert not any("ops.keys import" in source.read_text() for source in sources)
     assert not any("import call_api" in source.read_text() for source in sources)
 
 
@@ -533,7 +534,7 @@ def test_it_runs_as_a_program(emulator_host: str) -> None:
 
     def run(*argv: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "call_api.keys", *argv, "--project", PROJECT],
+            [sys.executable, "-m", "ops.keys", *argv, "--project", PROJECT],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -556,19 +557,19 @@ def test_it_runs_as_a_program(emulator_host: str) -> None:
 RUN_MAIN = """
 import sys
 from datetime import UTC, datetime
-from call_api import keys
+from ops import keys
 keys.main(sys.argv[1:], datetime.now(UTC))
 """
 
 
 def test_an_interrupt_is_said_in_a_word() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
         environment = {
             "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}",
             "GOOGLE_CLOUD_PROJECT": PROJECT,
         }
         process = subprocess.Popen(
-            # Not with -m: mutmut finds what it changes by the module's name, which would be __main__.
             [sys.executable, "-c", RUN_MAIN, "list", "--org", "org_acme"],
             cwd=ROOT,
             env=os.environ | measuring() | environment,

@@ -90,7 +90,6 @@ def test_only_adapters_know_google() -> None:
         "firestore_connection",
         "firestore_values",
         "iam_signer",
-        "keys",
         "signed_urls",
         "signer_key",
     }

@@ -25,10 +25,11 @@ from google.cloud import firestore
 from starlette.testclient import TestClient
 
 from bench import node
-from bench.__main__ import main
+from bench.__main__ import main, update_pages
 from bench.delay_line import ClientsEnd, RpcCounter
 from bench.load import Figures, LoadError, Request, load, percentile
 from bench.measure import CLIENTS, HOUR, SMALL, store_hour
+from bench.pages import PAGES, with_tables
 from bench.plot import plot
 from bench.report import report
 from bench.results import TARGETS, Results, figures
@@ -116,7 +117,7 @@ def test_a_run_prints_and_writes_its_tables(run: tuple[Path, str], results: Resu
     assert printed.endswith(f"{written}\n")
     assert written == report(results)
     assert [name for name in SERVERS if f" {name} " not in written] == []
-    assert len(re.findall(r"\| (?:held|NOT HELD) +\|", written)) == len(TARGETS)
+    assert len(re.findall(r"\| (?:held|missed) +\|", written)) == len(TARGETS)
 
 
 def test_a_run_draws_every_server(run: tuple[Path, str], results: Results) -> None:
@@ -125,6 +126,25 @@ def test_a_run_draws_every_server(run: tuple[Path, str], results: Results) -> No
 
     assert drawn == plot(results)
     assert {name: texts.count(name) for name in SERVERS} == dict.fromkeys(SERVERS, 6)
+
+
+def test_a_full_run_updates_the_pages(results: Results, tmp_path: Path) -> None:
+    for name in ("performance.md", "capacity.md"):
+        (tmp_path / name).write_text((PAGES / name).read_text("utf-8"), "utf-8")
+    update_pages(tmp_path, results)
+
+    performance = (tmp_path / "performance.md").read_text("utf-8")
+    assert report(results) in performance
+    assert performance.startswith("# Performance\n")
+    assert f"CPU of a request on {results['date']}," in (tmp_path / "capacity.md").read_text(
+        "utf-8"
+    )
+    assert (tmp_path / "performance.svg").read_text("utf-8") == plot(results)
+
+
+def test_a_page_without_a_place_for_tables_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for the tables of make bench"):
+        with_tables("# Performance\n", "make bench", "| |")
 
 
 def test_a_short_run_does_not_replace_what_is_kept(
@@ -383,7 +403,8 @@ def test_a_target_is_held_by_the_median_of_the_rounds(
     assert TARGETS[target].held(made) is held
     (line,) = re.findall(rf"\| {re.escape(target)} .*", report(made))
     assert f" {measured:.2f} (" in line
-    assert line.rstrip(" |").endswith("| held" if held else "NOT HELD")
+    assert line.rstrip(" |").endswith("| held" if held else "| missed")
+    assert (f"\n- {target}: {measured:.2f} (target " in report(made)) is not held
 
 
 def test_rounds_are_compared_in_pairs(results: Results) -> None:

@@ -45,6 +45,7 @@ MEMORY = 512 * MIB
 CLIENTS = 79  # and one of another org
 LONGEST_SECONDS = 10.0
 OTHER_P99_SECONDS = 0.5
+OTHER_P99_AT_WORST_SECONDS = 1.0  # where each client asks for a large call of its own
 
 
 class Running(NamedTuple):
@@ -142,10 +143,8 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     assert large.statuses.keys() <= answers | {503}
     assert large.statuses.keys() & answers
     assert max(large.seconds + other.seconds) < LONGEST_SECONDS
-    if soak:
-        assert other.percentile(99) < OTHER_P99_SECONDS
-    else:
-        assert other.percentile(50) < OTHER_P99_SECONDS
+    at_worst = OTHER_P99_SECONDS if len(set(WHAT[what])) == 1 else OTHER_P99_AT_WORST_SECONDS
+    assert other.percentile(99 if soak else 50) < at_worst
 
 
 def test_clients_that_ask_and_leave_are_not_worked_for(running: Running) -> None:

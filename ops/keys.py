@@ -1,17 +1,15 @@
-"""The operator's tool: issues, lists and revokes API keys; no request comes this way.
+"""The operator's command line: issues, lists and revokes API keys.
 
-KEY=$(python -m call_api.keys issue --org org_acme --name CI --expires 90d)
-python -m call_api.keys list --org org_acme
-python -m call_api.keys revoke 5f0c93d81b7e
+KEY=$(python -m ops.keys issue --org org_acme --name CI --expires 90d)
+python -m ops.keys list --org org_acme
+python -m ops.keys revoke 5f0c93d81b7e
 """
 
 import argparse
 import json
 import os
 import re
-import secrets
 import sys
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,9 +21,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from call_api.api_keys import COLLECTION, key_hash
+from call_api.api_keys import COLLECTION, is_well_formed, key_hash, new_key
 
-PREFIX = "callkey_"  # by which secret scanners know a key that has leaked
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
 # Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.
 _ONCE: dict[str, Any] = {"retry": Retry(if_exception_type()), "timeout": 10.0}
@@ -38,18 +35,6 @@ class _Answer(NamedTuple):
     plain: str  # for standard output, for people
     parsed: object  # the same for programs
     on_failed_output: Callable[[], str]  # cleans up, and returns a clause that says what is left
-
-
-def new_key() -> str:
-    """Return 256 random bits as a key, with a checksum that tells when it is mistyped."""
-    secret = secrets.token_hex(32)
-    return f"{PREFIX}{secret}{zlib.crc32(secret.encode()):08x}"
-
-
-def is_well_formed(key: str) -> bool:
-    """Tell, without a read, what may be one of `new_key`'s keys from a mistyped one."""
-    match = re.fullmatch(f"{PREFIX}([0-9a-f]{{64}})([0-9a-f]{{8}})", key)
-    return match is not None and zlib.crc32(match[1].encode()) == int(match[2], 16)
 
 
 def main(argv: Sequence[str], now: datetime) -> None:
@@ -160,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     line = _like(r"\S|\S.*\S", "one line of text")
     days = _like("[1-9][0-9]{0,3}d", "days, such as 90d")
     digits = _like("[0-9a-f]{8,64}", "the first 8 digits of its hash, or more")
-    parser = argparse.ArgumentParser("python -m call_api.keys", description=__doc__)
+    parser = argparse.ArgumentParser("python -m ops.keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     issue = commands.add_parser("issue", help="make a key and print it, this once")
