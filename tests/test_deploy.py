@@ -60,7 +60,7 @@ GATEWAY_GRANT = ("run", "get-call-private", GATEWAY, "roles/run.invoker")
 CHANGES = re.compile(r" (create|update|update-traffic|enable|deploy|add-iam\S+) |rules |spec ")
 # What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
 TOOLS = ("awk", "basename", "bash", "cat", "dirname", "env", "git", "grep", "make", "mkdir", "mv")
-MORE_TOOLS = ("readlink", "rm", "sed", "sleep", "sort", "wc")
+MORE_TOOLS = ("readlink", "rm", "sed", "sleep", "sort", "tr", "wc")
 
 
 @dataclass(frozen=True)

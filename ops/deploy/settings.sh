@@ -95,6 +95,9 @@ require_function_settings() {
     fail "RECORDINGS_BUCKET is malformed: a bucket's name is not an IP address."
   fi
   require_form FIRESTORE_DATABASE '^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$' "a database's ID"
+  # Upper and lower case are the same to the function. Bash 3.2 cannot convert them itself.
+  require_form LOG_LEVEL '^[A-Za-z]+$' "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+  LOG_LEVEL="$(LC_ALL=C tr '[:lower:]' '[:upper:]' <<<"${LOG_LEVEL}")"
   require_form LOG_LEVEL '^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$' \
     "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
   require_form FIRESTORE_RULES '^(keep|replace)?$' "keep or replace"

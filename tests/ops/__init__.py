@@ -1,0 +1,1 @@
+"""What operates the function: its deployment and its tools."""
