@@ -29,7 +29,7 @@ class Problem(Exception):
 
 
 class Unauthenticated(Problem):
-    """A key was presented, and it is not (or no longer) one of ours."""
+    """A key was presented that is unknown, expired, revoked or malformed."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "unauthenticated"
@@ -44,7 +44,7 @@ class CredentialsMissing(Unauthenticated):
 
 
 class KeyRecordInvalid(Unauthenticated):
-    """The key's record cannot be understood: refused like any other, but the fault is ours."""
+    """The key's record is malformed: refused like any other key, but a server-side fault."""
 
     severity = "ERROR"
 
@@ -58,7 +58,7 @@ class Forbidden(Problem):
 
 
 class OwnerMissing(Forbidden):
-    """The call's document names no owner: nobody may see it, and the fault is ours."""
+    """The call's document names no owner: a server-side fault, and no org may see the call."""
 
     severity = "ERROR"
 

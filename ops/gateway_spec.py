@@ -2,7 +2,7 @@
 
 `python -m ops.gateway_spec --address=https://…` writes it to stdout. OpenAPI 2.0, since every
 release of API Gateway reads it; it has no words for the schemas of openapi.yaml (3.1), and the
-gateway checks no answer, so it is told paths, methods, parameters and statuses alone.
+gateway checks no answer, so it gets paths, methods, parameters and statuses alone.
 """
 
 import argparse
