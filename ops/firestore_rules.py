@@ -1,9 +1,8 @@
-"""Uploads firestore.rules; gcloud has no command for it, so this asks the REST API itself.
+"""Uploads firestore.rules through the REST API, as gcloud has no command for it.
 
-`gcloud auth print-access-token | python -m ops.firestore_rules --project=…` needs nothing but
-Python. Rules that deny every client are what a database without rules does anyway; where other
-rules are in force, nothing is changed without `--replace`, since another program may live by them.
-`FIREBASERULES_ENDPOINT` names another server than Google's.
+`gcloud auth print-access-token | python -m ops.firestore_rules --project=…` needs the standard
+library only. If the database has other rules, nothing changes without `--replace`: another program
+may depend on them. `FIREBASERULES_ENDPOINT` replaces Google's server.
 """
 
 import argparse
@@ -32,13 +31,13 @@ class RulesApi:
         self._headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
-            "X-Goog-User-Project": project,  # whose quota it is; gcloud's own has this API off
+            "X-Goog-User-Project": project,  # its quota is used; in gcloud's own, the API is off
         }
 
     def request(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
-        """Return the answer, or None where there is no such thing."""
+        """Return the answer, or None if there is no such resource."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310  (the endpoint is ours to choose)
+        request = urllib.request.Request(  # noqa: S310  (not a client's URL)
             self._base + path, data, self._headers, method=method
         )
         try:
@@ -56,10 +55,10 @@ class RulesApi:
 
 
 def upload(api: RulesApi, project: str, database: str, rules: str, *, replace: bool) -> bool:
-    """Put the rules in force for the database; tell whether they had to be uploaded.
+    """Release the rules for the database. Return whether they had to be uploaded.
 
     Raises:
-        Refused: other rules are in force, or the API will not take these.
+        Refused: the database has other rules, or the API refuses these.
     """
     service = "cloud.firestore" if database == "(default)" else f"cloud.firestore/{database}"
     name = f"projects/{project}/releases/{service}"

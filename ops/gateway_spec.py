@@ -1,8 +1,8 @@
 """The gateway's OpenAPI 2.0 spec, made from openapi.yaml so that the two cannot drift.
 
-`python -m ops.gateway_spec --address=https://…` writes it to stdout. OpenAPI 2.0, since every
-release of API Gateway reads it; it has no words for the schemas of openapi.yaml (3.1), and the
-gateway checks no answer, so it gets paths, methods, parameters and statuses alone.
+`python -m ops.gateway_spec --address=https://…` writes it to stdout. Every release of API Gateway
+reads OpenAPI 2.0. That version cannot express the schemas of openapi.yaml (3.1), and the gateway
+checks no replies, so the spec has only paths, methods, parameters and statuses.
 """
 
 import argparse
@@ -18,8 +18,8 @@ OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
 METHODS = ("get", "head", "options")
 DEADLINE_SECONDS = 15.0  # the function ends every request within 10, so its own 504 comes first
 
-# Rendered without its type: API Gateway does not check parameters, and a wrong ID is the
-# function's to answer (404), not the gateway's.
+# Without the type of openapi.yaml: API Gateway does not check parameters, and the function answers a
+# wrong ID with 404.
 _PARAMETER_KEYS = ("name", "in", "required", "description")
 
 
@@ -45,7 +45,7 @@ def gateway_spec(
         "produces": ["application/json", "application/problem+json"],
         "x-google-backend": {
             "address": address,
-            # The other way of translating would let a client's `?call_id=99` stand in for the path.
+            # With CONSTANT_ADDRESS, a client's `?call_id=99` could replace the call ID of the path.
             "path_translation": "APPEND_PATH_TO_ADDRESS",
             "jwt_audience": audience or address,
             "deadline": DEADLINE_SECONDS,

@@ -32,8 +32,9 @@
 
 # require_set VARIABLE DESCRIPTION
 require_set() {
-  if [[ -z "${!1:-}" ]]; then
-    fail "$1 is required: $2."
+  local name="$1" what="$2"
+  if [[ -z "${!name:-}" ]]; then
+    fail "${name} is required: ${what}."
   fi
 }
 
@@ -42,9 +43,9 @@ require_set() {
 # No form allows a comma, so no value can add a variable to --set-env-vars. In the C locale, [a-z] is
 # ASCII; in others it can match accented letters.
 require_form() {
-  local LC_ALL=C
-  if [[ ! "${!1}" =~ $2 ]]; then
-    fail "$1 is malformed: $3."
+  local LC_ALL=C name="$1" form="$2" what="$3"
+  if [[ ! "${!name}" =~ ${form} ]]; then
+    fail "${name} is malformed: ${what}."
   fi
 }
 
