@@ -168,8 +168,9 @@ async def _answer(
     async for part in connection.batch_get(request, metadata=metadata, timeout=READ_SECONDS + 1):
         if part.missing:
             found[part.missing.removeprefix(prefix)] = None
-        elif part.found.name:
-            found[part.found.name.removeprefix(prefix)] = FirestoreDocument(part.found)
+        elif part.found:
+            document = FirestoreDocument(part.found)
+            found[document.name.removeprefix(prefix)] = document
     if found.keys() < set(paths):
         raise _IncompleteAnswerError
     return found

@@ -1,12 +1,14 @@
 """Firestore documents as they arrive: split into raw fields first, decoded field by field later.
 
-An answer is parsed only as deep as its documents' fields, whose values stay bytes. That takes less
-than 0.1 ms for any document, so its owner can be read before, and whether or not, the rest is
-decoded. Decoding follows a shape: it looks only for the fields that are published, and leaves
-everything else untouched, however much and however deeply nested it is.
+An answer is parsed only as deep as its documents, which stay bytes, and a large document only as
+deep as its fields, whose values stay bytes. That takes less than 0.1 ms for any document, so its
+owner can be read before, and whether or not, the rest is decoded. Decoding follows a shape: it looks
+only for the fields that are published, and leaves everything else untouched, however much and
+however deeply nested it is.
 """
 
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
@@ -17,6 +19,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from call_api.admission import LARGE_BYTES
 from call_api.calls import StoredDocument
 from call_api.errors import StoredCallInvalid
 from call_api.schema import MAX_ITEMS, Shape
@@ -25,18 +28,18 @@ ITEMS_PER_STEP = 100  # some 0.4 ms for turns
 # One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call
 # of as many short turns as fit takes 1.6 MiB here, and one of a million nulls takes 3.8.
 MAX_DOCUMENT_BYTES = 2 * 2**20
-_Value = types.Value.pb()
+_Value, _Document = types.Value.pb(), types.Document.pb()
 
 
-def _raw_response_type() -> Any:
-    """Return BatchGetDocumentsResponse as far as it is used, with the fields' values as bytes.
+def _raw_types() -> Any:
+    """Return BatchGetDocumentsResponse and Document as far as they are used, with bytes inside.
 
     Wire-compatible with google/firestore/v1/firestore.proto and document.proto, since a message
     inside another one is bytes on the wire.
     """
     file = FileDescriptorProto(name="call_api/raw.proto", package="raw", syntax="proto3")
     messages: dict[str, dict[str, tuple[int, Any]]] = {
-        "Response": {"found": (1, "Document"), "missing": (2, Kind.TYPE_STRING)},
+        "Response": {"found": (1, Kind.TYPE_BYTES), "missing": (2, Kind.TYPE_STRING)},
         "Document": {
             "name": (1, Kind.TYPE_STRING),
             "fields": (2, "Document.FieldsEntry"),
@@ -56,7 +59,7 @@ def _raw_response_type() -> Any:
     _add_field(entry, "value", 2, Kind.TYPE_BYTES)
     pool = DescriptorPool()
     pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName("raw.Response"))
+    return tuple(GetMessageClass(pool.FindMessageTypeByName(f"raw.{n}")) for n in messages)
 
 
 def _add_field(message: DescriptorProto, name: str, number: int, kind: Any) -> None:
@@ -67,16 +70,18 @@ def _add_field(message: DescriptorProto, name: str, number: int, kind: Any) -> N
         field.type = kind
 
 
-RawResponse = _raw_response_type()
+RawResponse, _RawDocument, _ = _raw_types()
 
 
 class FirestoreDocument:
     """A document whose fields are decoded on demand; it is a `calls.StoredDocument`."""
 
-    def __init__(self, raw: Any) -> None:
-        self._fields = raw.fields
-        self.size: int = raw.ByteSize()
-        self.updated_ns = raw.update_time.seconds * 10**9 + raw.update_time.nanos
+    def __init__(self, raw: bytes) -> None:
+        document = _parsed_document(raw)
+        self.name: str = document.name
+        self.size = len(raw)
+        self.updated_ns: int = document.update_time.seconds * 10**9 + document.update_time.nanos
+        self._fields = document.fields
 
     def value(self, name: str) -> object:
         """Return a field that holds a scalar, or None if there is no such field."""
@@ -111,7 +116,18 @@ class OversizedDocument:
         raise StoredCallInvalid("call document: larger than 2 MiB")
 
 
-def _parsed(raw: bytes) -> Any:
+def _parsed_document(raw: bytes) -> Any:
+    """Return a small document parsed whole, which is faster, and any other down to its fields."""
+    if len(raw) < LARGE_BYTES:
+        with suppress(DecodeError):  # nested deeper than protobuf goes
+            return _Document.FromString(raw)
+    return _RawDocument.FromString(raw)
+
+
+def _parsed(raw: Any) -> Any:
+    """Return a field's value, which is bytes if only the fields have been parsed."""
+    if not isinstance(raw, bytes):
+        return raw
     try:
         return _Value.FromString(raw)
     except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
