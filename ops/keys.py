@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -51,8 +51,11 @@ def main(argv: Sequence[str], now: datetime) -> None:
         sys.exit(f"Firestore refuses: is roles/datastore.user granted in {given.project}?")
     except (GoogleAPICallError, GoogleAuthError) as error:
         sys.exit(" ".join(f"Firestore cannot be used: {error}".split()))
-    with suppress(OSError, ValueError, AttributeError):  # the last: it is None where it is closed
+    try:
         sys.stderr.write(f"{answer.sentence}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):  # the last: it is None where it is closed
+        sys.stderr = None  # else the interpreter flushes it again at exit, and ends with status 120
 
 
 def _deliver(text: str, on_failure: Callable[[], str]) -> None:

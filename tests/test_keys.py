@@ -628,6 +628,7 @@ def test_a_key_that_cannot_be_shown_is_deleted_again(
     assert tool("list", "--org", "org_unseen", "--json").json() == []
 
 
+@pytest.mark.google_emulator  # it has ranges of __name__
 def test_a_key_that_can_be_neither_shown_nor_deleted_is_named(
     tool: Tool, emulator_host: str
 ) -> None:
@@ -693,6 +694,7 @@ def test_a_name_that_the_terminal_cannot_show_is_one_sentence(
     )
 
 
+@pytest.mark.google_emulator  # it has ranges of __name__
 def test_a_revocation_that_cannot_be_shown_is_one_sentence_and_holds(
     service: Service, issued: str, emulator_host: str
 ) -> None:
@@ -704,6 +706,7 @@ def test_a_revocation_that_cannot_be_shown_is_one_sentence_and_holds(
     assert service.request(key=issued).status == 401
 
 
+@pytest.mark.google_emulator  # it has ranges of __name__
 def test_a_revocation_needs_no_standard_output(issued: str, emulator_host: str) -> None:
     assert run_without_output(">&-", emulator_host, "revoke", digits(issued)).status == 0
 
