@@ -69,7 +69,6 @@ class FirestoreCalls:
     """Keys and calls in a Firestore database, or in its emulator."""
 
     def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
-        self._tokens = tokens
         self._connector = FirestoreConnector(settings, tokens)
         self._circuit = CircuitBreaker(self._probe, lambda: asyncio.get_running_loop().time())
 

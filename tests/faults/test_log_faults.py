@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 @pytest.fixture
 def kinds(keys: dict[str, str]) -> list[Kind]:
-    """Make requests of two orgs and of nobody; most need no read, so a thousand take seconds."""
+    """Make requests of two orgs and without a key; most need no read, so a thousand take seconds."""
     acme, globex = keys["org_acme"], keys["org_globex"]
     return [
         Kind("/v2/calls/77", acme, 200),
