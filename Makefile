@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8080
+SITE_PORT ?= 8081
 VENV := .venv
 BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
@@ -20,8 +21,8 @@ help: ## list the targets
 
 install: $(VENV)/installed-run ## install what the function and the operator's commands need into .venv
 
-run: $(VENV)/installed-run ## serve the function on PORT (8080) against a Firestore emulator
-	@PORT=$(PORT) exec $(BIN)/python -m local
+run: $(VENV)/installed-run ## serve the function on PORT (8080) and the call page on SITE_PORT (8081)
+	@PORT=$(PORT) SITE_PORT=$(SITE_PORT) exec $(BIN)/python -m local
 
 emulators: $(VENV)/installed-run ## serve the function in the Firebase Emulator Suite, behind its hosting
 	@exec $(BIN)/python -m local.emulators

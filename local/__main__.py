@@ -10,9 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from local.emulator import firestore_emulator
-from local.install import LocalStackError
+from local.install import LocalStackError, say
 from local.process import child
-from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
+from local.site import site_files, site_server, swagger_ui
+from local.stack import (
+    ROOT,
+    app_served,
+    check_free,
+    greeting,
+    recordings,
+    seeded,
+    until_interrupted,
+)
 
 START_SECONDS = 30
 LOOK_SECONDS = 0.5  # between two looks at the sources
@@ -24,9 +33,17 @@ def main() -> None:
 
 
 def _run(folder: Path) -> None:
-    port = _free_port(os.environ.get("PORT") or "8080")
+    port = _free_port("PORT", "8080")
+    site_port = _free_port("SITE_PORT", "8081")
+    if port == site_port:
+        raise LocalStackError(f"PORT and SITE_PORT are both {port}: give one of them another")
     with firestore_emulator() as emulator_host, recordings(folder) as settings:
         keys = seeded(emulator_host)
+        reference = _reference()
+        function = f"http://localhost:{port}"
+        site = site_server(
+            f"http://127.0.0.1:{port}", settings["STORAGE_EMULATOR_HOST"], site_files(reference)
+        )
         # Nothing else of this environment, and no home but this folder: a developer's credentials
         # must not leak into the function, which would then reach for the real project.
         environment = {
@@ -38,7 +55,19 @@ def _run(folder: Path) -> None:
             "FIRESTORE_EMULATOR_HOST": emulator_host,
             **settings,
         }
-        _serve(port, environment, greeting(f"http://localhost:{port}", keys))
+        with app_served(site, site_port):
+            addresses = function, f"http://localhost:{site_port}"
+            said = greeting(*addresses, keys, has_reference=reference is not None)
+            _serve(port, environment, said)
+
+
+def _reference() -> Path | None:
+    """Return the folder of Swagger UI; without it, everything else is served."""
+    try:
+        return swagger_ui()
+    except LocalStackError as error:
+        say(f"There is no API reference: {error}")
+        return None
 
 
 def _serve(port: int, environment: Mapping[str, str], greeting: str) -> None:
@@ -91,14 +120,16 @@ def _up(function: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _free_port(text: str) -> int:
-    """Return the port, if it is one and nothing listens there."""
+def _free_port(name: str, default: str) -> int:
+    """Return the port that a variable sets, if it is one and nothing listens there."""
+    text = os.environ.get(name) or default
     port = int(text) if text.isascii() and text.isdecimal() else 0
     if port not in range(1, 2**16):
         raise LocalStackError(
-            f"PORT is a number from 1 to 65535, not {text!r}: run PORT=8081 make run"
+            f"{name} is a number from 1 to 65535, not {text!r}: run {name}=8082 make run"
         )
-    check_free(port, f"run PORT={max(port + 1, 8081)} make run")  # below 1024 are privileged ones
+    # Below 1024 are privileged ones, and the defaults are next to each other.
+    check_free(port, f"run {name}={max(port + 1, 8082)} make run")
     return port
 
 

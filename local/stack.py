@@ -20,6 +20,7 @@ from local.install import SCRATCH, LocalStackError
 from local.recordings import recordings_server
 from local.seed import PROJECT, SAMPLES, sample_calls, seed
 from local.signer import new_signer
+from local.sounds import write_recording
 
 ROOT = Path(__file__).parent.parent
 BUCKET = "thinnestai-recordings"
@@ -40,16 +41,26 @@ def until_interrupted(run: Callable[[Path], None]) -> None:
         pass
 
 
+def utc_now() -> datetime:
+    """Return the time of this machine."""
+    return datetime.now(UTC)
+
+
 @contextmanager
-def recordings(folder: Path) -> Iterator[dict[str, str]]:
+def recordings(
+    folder: Path, now: Callable[[], datetime] = utc_now
+) -> Iterator[dict[str, str]]:
     """Serve the sample recordings, and yield the settings of a function whose links open them."""
     signer, public_key = new_signer(SIGNER)
     key_file = folder / "signer.json"
     key_file.touch(mode=0o600)
     key_file.write_text(json.dumps(signer))
-    names = (fields.get("recording_object") for fields in sample_calls().values())
-    objects = {f"/{BUCKET}/{name}": SAMPLES / "tone.wav" for name in names if name}
-    app = recordings_server(objects, {SIGNER: public_key}, lambda: datetime.now(UTC))
+    objects = {}
+    for call_id, call in sample_calls().items():
+        if name := call.get("recording_object"):
+            objects[f"/{BUCKET}/{name}"] = folder / f"call-{call_id}.wav"
+            write_recording(call, objects[f"/{BUCKET}/{name}"])
+    app = recordings_server(objects, {SIGNER: public_key}, now)
     with app_served(app) as url:
         yield {
             "RECORDINGS_BUCKET": BUCKET,
@@ -81,12 +92,17 @@ def check_free(port: int, remedy: str) -> None:
         ) from None
 
 
-def greeting(base: str, keys: Mapping[str, str], more: str = "") -> str:
-    """Return what to say to who has started a stack: its keys, its calls and a line to paste."""
+def greeting(
+    base: str, site: str, keys: Mapping[str, str], *, has_reference: bool = True, more: str = ""
+) -> str:
+    """Return what to say to who has started a stack: addresses, keys, calls and a line to paste."""
+    reference = f"The API reference is {site}/reference/\n" if has_reference else ""
     bearers = "".join(f"  {org_id:<12}{key}\n" for org_id, key in keys.items())
     calls = "".join(f"  {line}\n" for line in (SAMPLES / "contents.txt").read_text().splitlines())
     return f"""
-The function answers at {base}/v2/calls/{{id}}
+The call page is {site}/?call=77
+  It asks for an API key: {keys["org_acme"]}
+{reference}The function answers at {base}/v2/calls/{{id}}
 
 API keys
 {bearers}
@@ -100,11 +116,11 @@ Try
 
 
 @contextmanager
-def app_served(app: Starlette) -> Iterator[str]:
-    """Serve the app on a free port, in a thread, and yield its base URL."""
+def app_served(app: Starlette, port: int = 0) -> Iterator[str]:
+    """Serve the app in a thread, on a free port if none is given, and yield its base URL."""
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:

@@ -1,0 +1,133 @@
+"""The site: the call page and the API reference, as hosting serves them.
+
+`firebase.json` is the only source of the headers. `make run` serves the files from where they are, so
+that a change shows when the page is loaded again. Hosting serves one folder, into which they are copied.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from http import HTTPMethod
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from yarl import URL
+
+from local.install import HERE, SCRATCH, installed_by_npm
+from local.runtimes import npm
+
+ROOT = HERE.parent
+SITE = ROOT / "site"
+CONFIGURATION = ROOT / "firebase.json"
+STAGED = SCRATCH / "site"  # hosting's folder, by firebase.json
+SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
+RECORDINGS = "media-src https://storage.googleapis.com"
+REWRITE_SECONDS = 60  # hosting waits no longer for a function
+# Headers that belong to one connection, so that a proxy makes its own.
+PER_CONNECTION = {b"connection", b"host", b"keep-alive", b"transfer-encoding", b"upgrade"}
+
+
+def swagger_ui() -> Path:
+    """Return the folder of Swagger UI, installed where missing.
+
+    Raises:
+        LocalStackError: it cannot be installed.
+    """
+    folder = installed_by_npm("Swagger UI", HERE / "swagger-ui", SCRATCH / "swagger-ui", npm)
+    return folder / "node_modules" / "swagger-ui-dist"
+
+
+def site_files(swagger_ui: Path | None) -> dict[str, Path]:
+    """Return the file at each path; without Swagger UI there is no reference."""
+    found = {f"/{file.relative_to(SITE)}": file for file in SITE.rglob("*") if file.is_file()}
+    if swagger_ui is None:
+        return {path: file for path, file in found.items() if not path.startswith("/reference/")}
+    found["/reference/openapi.yaml"] = ROOT / "openapi.yaml"
+    return found | {f"/reference/{name}": swagger_ui / name for name in SWAGGER_UI}
+
+
+def stage(files: Mapping[str, Path]) -> None:
+    """Copy the site into hosting's folder."""
+    shutil.rmtree(STAGED, ignore_errors=True)
+    for path, file in files.items():
+        copy = STAGED / path.removeprefix("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
+def configuration(recordings: str) -> dict[str, Any]:
+    """Return firebase.json, where the page may also play recordings from this origin.
+
+    The deployed page plays those of Cloud Storage alone. This is the only difference.
+    """
+    text = CONFIGURATION.read_text("utf-8").replace(RECORDINGS, f"{RECORDINGS} {recordings}")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def headers_for(path: str, configuration: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that hosting adds to the file at a path."""
+    return {
+        header["key"]: header["value"]
+        for rule in configuration["hosting"]["headers"]
+        if re.search(rule["regex"], path)
+        for header in rule["headers"]
+    }
+
+
+def site_server(function: str, recordings: str, files: Mapping[str, Path]) -> Starlette:
+    """Return a server of the site that forwards requests for calls to the function, as hosting does."""
+
+    async def forward(request: Request) -> Response:
+        return await _forwarded(request, function)
+
+    async def serve(request: Request) -> Response:
+        path = request.url.path
+        file = files.get(f"{path}index.html" if path.endswith("/") else path)
+        if file is None:
+            return PlainTextResponse("Not Found", 404)
+        return FileResponse(file, headers=headers_for(path, configuration(recordings)))
+
+    return Starlette(
+        routes=[
+            Route("/v2/calls/{rest:path}", forward, methods=list(HTTPMethod)),
+            Route("/{path:path}", serve),
+        ]
+    )
+
+
+async def _forwarded(request: Request, function: str) -> Response:
+    """Ask the function for the same, and answer the same."""
+    target = f"{function}{request.scope['raw_path'].decode('ascii')}?{request.url.query}"
+    timeout = aiohttp.ClientTimeout(REWRITE_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+            session.request(
+                request.method,
+                URL(target, encoded=True),
+                headers=[
+                    (name.decode("latin-1"), value.decode("latin-1"))
+                    for name, value in request.headers.raw
+                    if name not in PER_CONNECTION
+                ],
+                skip_auto_headers=["Accept", "Accept-Encoding", "Content-Type", "User-Agent"],
+                data=await request.body(),
+                allow_redirects=False,
+            ) as answer,
+        ):
+            response = Response(await answer.read(), answer.status)
+            response.raw_headers = [
+                (name.lower(), value)
+                for name, value in answer.raw_headers
+                if name.lower() not in PER_CONNECTION
+            ]
+            return response
+    except (aiohttp.ClientError, TimeoutError):
+        return PlainTextResponse("The function does not answer", 502)

@@ -1,0 +1,317 @@
+// The call page: one call at a time, opened by its address or by the form.
+//
+// A call that is active or pending is asked for again until it ends. What can pass, an outage or a
+// lost network, is waited for; every other refusal ends the opening.
+
+import { getCall, Problem } from "./api.js";
+import { byId, element } from "./dom.js";
+import { cost, details, isOpen, models, quality, summary } from "./facts.js";
+import { duration, moment, words } from "./format.js";
+import { Player } from "./player.js";
+import { Timeline } from "./timeline.js";
+import { markdown, Transcript } from "./transcript.js";
+import { timed, turnAt } from "./turns.js";
+
+const POLL_SECONDS = 5;
+const SEEK_SECONDS = 5;
+const KEY = "api-key"; // in sessionStorage, which ends with the tab
+
+const player = new Player(byId("recording"), {
+  changed: moved,
+  renew: newLink,
+  failed: () => notice("The recording cannot be played."),
+});
+const transcript = new Transcript(byId("turns"), (seconds) => player.play(seconds));
+const timeline = new Timeline(byId("timeline"), (seconds) => player.seek(seconds));
+
+/** The call that is open: `{id, key, abort, call, text, etag, turns, length}`. */
+let opened = null;
+
+// Opening
+
+async function open(id, key) {
+  close();
+  const opening = { id, key, abort: new AbortController() };
+  opened = opening;
+  byId("welcome").hidden = true;
+  notice("Opening the call …");
+  document.title = `Call ${id}`;
+  try {
+    show(opening, await ask(opening, null));
+    notice("");
+    player.seek(momentOfAddress());
+    transcript.scroll();
+    while (isOpen(opening.call.status)) {
+      await wait(POLL_SECONDS, opening.abort.signal);
+      const answer = await ask(opening, opening.etag);
+      if (answer) {
+        show(opening, answer);
+      }
+    }
+  } catch (error) {
+    ended(error);
+  }
+}
+
+/** Asks until there is an answer; says what is in the way meanwhile. */
+async function ask({ id, key, abort: { signal } }, etag) {
+  for (;;) {
+    try {
+      const answer = await getCall(id, key, { etag, signal });
+      problem(null);
+      return answer;
+    } catch (error) {
+      if (!(error instanceof Problem)) {
+        throw error;
+      }
+      notice("");
+      problem(error);
+      if (error.retrySeconds === null) {
+        throw error;
+      }
+      await wait(error.retrySeconds, signal);
+    }
+  }
+}
+
+function ended(error) {
+  if (!(error instanceof Problem || error.name === "AbortError")) {
+    throw error;
+  }
+}
+
+function close() {
+  opened?.abort.abort();
+  opened = null;
+  player.clear();
+  problem(null);
+  notice("");
+  byId("call").hidden = true;
+  transcript.show([], false);
+  document.title = "Calls";
+}
+
+async function newLink() {
+  const opening = opened;
+  try {
+    show(opening, await ask(opening, null));
+    return opening.call.recording_url;
+  } catch (error) {
+    ended(error);
+    return null;
+  }
+}
+
+function wait(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    });
+  });
+}
+
+// Showing
+
+function show(opening, { call, text, etag }) {
+  const { id } = opening;
+  const last = call.transcript.at(-1)?.timestamp ?? 0;
+  const length = call.recording_duration ?? call.duration_seconds ?? (Number(last) + POLL_SECONDS || 0);
+  const turns = timed(call.transcript, length);
+  Object.assign(opening, { call, text, etag, turns, length });
+
+  const name = call.agent_name ?? "Unnamed agent";
+  document.title = `Call ${id} · ${name}`;
+  byId("title").replaceChildren(`Call ${id} `, element("span", { class: "agent", dir: "auto" }, name));
+  byId("subtitle").replaceChildren(subtitle(call));
+  byId("status").replaceChildren(words(call.status));
+  byId("status").className = `chip ${call.status}`;
+  byId("live").hidden = !isOpen(call.status);
+
+  fill("summary", summary(call));
+  fill("cost", cost(call));
+  fill("models", models(call));
+  fill("quality", quality(call));
+  fill("details", details(id, call));
+
+  player.load(call.recording_url, length);
+  byId("recording").hidden = byId("speed").disabled = !player.playable;
+  byId("follow").disabled = !player.playable;
+  byId("no-recording").replaceChildren(player.playable ? "" : noRecording(call));
+  byId("no-turns").replaceChildren(turns.length ? "" : noTurns(call));
+  transcript.show(turns, player.playable);
+  timeline.show(turns, length);
+  byId("call").hidden = false;
+  moved(player.position);
+}
+
+function subtitle({ type, started_at, duration_seconds }) {
+  return [
+    `${words(type)} call`,
+    started_at === null ? "not started" : moment(started_at),
+    ...(duration_seconds === null ? [] : [duration(duration_seconds)]),
+  ].join(" · ");
+}
+
+function noRecording({ status }) {
+  if (isOpen(status)) {
+    return "The recording follows when the call has ended.";
+  }
+  return status === "deleted"
+    ? "This call is deleted: its recording is no longer available."
+    : "This call was not recorded.";
+}
+
+function noTurns({ status }) {
+  return isOpen(status) ? "Nothing has been said yet." : "Nothing was said in this call.";
+}
+
+function fill(section, children) {
+  byId(section).querySelector(".body").replaceChildren(...children);
+}
+
+function moved(seconds) {
+  if (opened?.turns) {
+    timeline.move(seconds);
+    transcript.mark(turnAt(opened.turns, seconds), byId("follow").checked);
+  }
+}
+
+function problem(shown) {
+  byId("problem").replaceChildren(
+    ...(shown
+      ? [
+          element("strong", {}, shown.message),
+          element("p", {}, shown.next),
+          ...(shown.code || shown.requestId ? [origin(shown)] : []),
+        ]
+      : []),
+  );
+}
+
+function origin({ code, requestId }) {
+  return element("p", { class: "origin" }, "Code ", element("code", {}, code || "none"), " · Request ID ", element("code", {}, requestId || "none"));
+}
+
+function notice(sentence) {
+  byId("notice").replaceChildren(sentence);
+}
+
+// The address: /?call=77#t=83
+
+function idOfAddress() {
+  return new URLSearchParams(location.search).get("call") ?? "";
+}
+
+function momentOfAddress() {
+  const found = /^#t=(\d+(?:\.\d+)?)$/.exec(location.hash);
+  return found ? Number(found[1]) : 0;
+}
+
+function openAddress() {
+  const [id, key] = [idOfAddress(), sessionStorage.getItem(KEY) ?? ""];
+  byId("call-id").value = id;
+  byId("key").value = key;
+  if (id && key) {
+    open(id, key);
+  } else {
+    close();
+    byId("welcome").hidden = false;
+    (key ? byId("call-id") : byId("key")).focus();
+  }
+}
+
+addEventListener("popstate", () => {
+  if (opened?.id !== idOfAddress()) {
+    openAddress();
+  } else if (momentOfAddress()) {
+    player.seek(momentOfAddress());
+  }
+});
+
+document.forms[0].addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [id, key] = [byId("call-id").value.trim(), byId("key").value.trim()];
+  sessionStorage.setItem(KEY, key);
+  if (id !== idOfAddress()) {
+    history.pushState(null, "", `/?call=${encodeURIComponent(id)}`);
+  }
+  open(id, key);
+});
+
+byId("forget").addEventListener("click", () => {
+  sessionStorage.removeItem(KEY);
+  openAddress();
+  notice("The key is forgotten.");
+});
+
+// Playing
+
+byId("speed").addEventListener("change", ({ target }) => (player.speed = Number(target.value)));
+
+byId("follow").addEventListener("change", ({ target }) => target.checked && transcript.scroll());
+
+// Whoever scrolls wants to read elsewhere.
+for (const scrolled of ["wheel", "touchmove"]) {
+  addEventListener(scrolled, () => (byId("follow").checked = false), { passive: true });
+}
+
+const KEYS = {
+  " ": () => player.toggle(),
+  ArrowLeft: () => player.seek(player.position - SEEK_SECONDS),
+  ArrowRight: () => player.seek(player.position + SEEK_SECONDS),
+  "[": () => moveByTurns(-1),
+  "]": () => moveByTurns(1),
+};
+
+function moveByTurns(step) {
+  const turns = opened.turns;
+  const target = turns[Math.max(turnAt(turns, player.position) + step, 0)];
+  if (target) {
+    player.seek(target.start);
+  }
+}
+
+// Before the audio element sees them: its own steps differ.
+addEventListener(
+  "keydown",
+  (event) => {
+    const { key, target, ctrlKey, altKey, metaKey } = event;
+    const typing = target.matches("input:not([type=checkbox]), select, textarea");
+    const pressing = key === " " && target.matches("button, a, input, summary");
+    if (opened?.turns && key in KEYS && !(typing || pressing || ctrlKey || altKey || metaKey)) {
+      event.preventDefault();
+      KEYS[key]();
+    }
+  },
+  { capture: true },
+);
+
+// Taking away
+
+byId("copy-link").addEventListener("click", () => {
+  const seconds = Math.floor(player.position);
+  copy(`${location.origin}/?call=${opened.id}#t=${seconds}`, "The link is copied.");
+});
+
+byId("copy-transcript").addEventListener("click", () =>
+  copy(markdown(opened.id, opened.turns), "The transcript is copied."),
+);
+
+byId("download").addEventListener("click", () => {
+  const link = URL.createObjectURL(new Blob([opened.text], { type: "application/json" }));
+  element("a", { href: link, download: `call-${opened.id}.json` }).click();
+  URL.revokeObjectURL(link);
+});
+
+async function copy(text, done) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notice(done);
+  } catch {
+    notice("The browser does not let this page copy.");
+  }
+}
+
+openAddress();

@@ -1,0 +1,137 @@
+// The recording: position, speed, and a link that is replaced when it has expired.
+//
+// The position is kept here, not in the audio element: it holds where there is no recording, before
+// the recording has loaded, and while its link is replaced.
+
+export class Player {
+  #audio;
+  #changed;
+  #renew;
+  #failed;
+  #position = 0;
+  #length = 0;
+  #renewed = false; // and not heard since, so that a recording that is broken is not asked for again
+  #frame = 0;
+
+  /**
+   * `changed` is called when the position changes; `renew` returns a promise of a new link; `failed`
+   * is called when a new link does not play either.
+   */
+  constructor(audio, { changed, renew, failed }) {
+    this.#audio = audio;
+    this.#changed = changed;
+    this.#renew = renew;
+    this.#failed = failed;
+    audio.addEventListener("loadedmetadata", () => this.#restore());
+    audio.addEventListener("canplay", () => (this.#renewed = false));
+    audio.addEventListener("seeking", () => this.#moved());
+    audio.addEventListener("timeupdate", () => this.#moved());
+    audio.addEventListener("play", () => this.#track());
+    audio.addEventListener("error", () => this.#replace());
+  }
+
+  get position() {
+    return this.#position;
+  }
+
+  get playable() {
+    return this.#audio.hasAttribute("src");
+  }
+
+  /** Takes a call's recording, or null. A new link to the recording that plays changes nothing. */
+  load(link, length) {
+    this.#length = length;
+    if (link === null) {
+      this.#audio.removeAttribute("src");
+      this.#audio.load();
+    } else if (!this.playable || object(link) !== object(this.#audio.src)) {
+      this.#renewed = false;
+      this.#audio.src = link;
+    }
+  }
+
+  /** Forgets the position along with the recording. */
+  clear() {
+    this.#position = 0;
+    this.#audio.pause();
+    this.load(null, 0);
+  }
+
+  seek(seconds) {
+    this.#position = Math.min(Math.max(seconds, 0), this.#length);
+    if (this.#audio.readyState > 0) {
+      this.#audio.currentTime = this.#position;
+    }
+    this.#changed(this.#position);
+  }
+
+  play(seconds) {
+    this.seek(seconds);
+    this.#start();
+  }
+
+  toggle() {
+    if (!this.playable) {
+      return;
+    }
+    if (this.#audio.paused) {
+      this.#start();
+    } else {
+      this.#audio.pause();
+    }
+  }
+
+  set speed(rate) {
+    this.#audio.defaultPlaybackRate = rate; // what a new link starts with
+    this.#audio.playbackRate = rate;
+  }
+
+  #start() {
+    this.#audio.play().catch(() => {}); // a failure comes as an error event
+  }
+
+  #restore() {
+    this.#audio.currentTime = this.#position;
+  }
+
+  #moved() {
+    if (this.#audio.readyState > 0) {
+      this.#position = this.#audio.currentTime;
+      this.#changed(this.#position);
+    }
+  }
+
+  /** Follows the position smoothly: timeupdate comes four times a second. */
+  #track() {
+    cancelAnimationFrame(this.#frame);
+    if (!this.#audio.paused) {
+      this.#moved();
+      this.#frame = requestAnimationFrame(() => this.#track());
+    }
+  }
+
+  async #replace() {
+    if (!this.playable) {
+      return;
+    }
+    if (this.#renewed) {
+      this.#failed();
+      return;
+    }
+    this.#renewed = true;
+    const playing = !this.#audio.paused;
+    const link = await this.#renew();
+    if (link !== null) {
+      this.#audio.src = link;
+      if (playing) {
+        this.#start();
+      }
+    }
+  }
+}
+
+/** What a link opens, without its signature. */
+function object(link) {
+  const { origin, pathname } = new URL(link);
+  return origin + pathname;
+}
