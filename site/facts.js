@@ -19,7 +19,7 @@ export function summary({ analysis, status }) {
   const parts = made
     ? [
         made.overview === null ? absent("No overview was made.") : said("p", made.overview, { class: "overview" }),
-        facts([
+        facts(status, [
           ["Outcome", made.outcome === null ? null : said("span", words(made.outcome))],
           ["Key topics", list(made.key_topics)],
           ["Action items", list(made.action_items)],
@@ -61,9 +61,9 @@ export function cost({ cost: amounts, status }) {
   ];
 }
 
-export function models({ model, transcriber, voice }) {
+export function models({ model, transcriber, voice, status }) {
   return [
-    facts([
+    facts(status, [
       ["Language model", pair(model?.provider, model?.model_id)],
       ["Transcriber", pair(transcriber?.provider, transcriber?.model)],
       ["Voice", pair(voice?.provider, voice?.model)],
@@ -72,7 +72,7 @@ export function models({ model, transcriber, voice }) {
   ];
 }
 
-export function quality({ latency_ms, interruptions, analysis }) {
+export function quality({ latency_ms, interruptions, analysis, status }) {
   const score = analysis?.score ?? null;
   const rating = score?.score ?? null;
   const gaps = analysis ? list(analysis.knowledge_gaps) : null;
@@ -92,7 +92,7 @@ export function quality({ latency_ms, interruptions, analysis }) {
   return [
     ...shown,
     ...reason,
-    facts([
+    facts(status, [
       ...(rating === null ? [["Score", null]] : []),
       ["Sentiment", analysis?.sentiment ? words(analysis.sentiment) : null],
       ["Latency", latency_ms === null ? null : `${latency_ms} ms`],
@@ -108,7 +108,7 @@ export function details(id, call) {
     ["Caller", text(call.caller_phone)],
   ];
   return [
-    facts([
+    facts(call.status, [
       ["Call ID", id],
       ["Type", words(call.type)],
       ["Direction", call.call_direction === null ? null : said("span", words(call.call_direction))],
@@ -129,7 +129,7 @@ export function details(id, call) {
 export const isOpen = (status) => status === "active" || status === "pending";
 
 const absent = (sentence) => element("p", { class: "absent" }, sentence);
-const unknown = () => element("span", { class: "muted" }, "not known");
+const unknown = (missing = "not known") => element("span", { class: "muted" }, missing);
 const text = (value) => (value == null ? null : said("span", value));
 const time = (value) => (value === null ? null : element("time", { datetime: value }, moment(value)));
 
@@ -146,9 +146,10 @@ function chips(names) {
   return element("ul", { class: "chips", role: "list", "aria-label": "Tags" }, ...names.map((name) => said("li", name, { class: "chip" })));
 }
 
-function facts(rows) {
+function facts(status, rows) {
+  const missing = isOpen(status) ? "not yet" : "not known";
   const shown = rows.map(([name, value]) =>
-    element("div", {}, element("dt", {}, name), element("dd", {}, value ?? unknown())),
+    element("div", {}, element("dt", {}, name), element("dd", {}, value ?? unknown(missing))),
   );
   return element("dl", {}, ...shown);
 }

@@ -17,7 +17,7 @@ const SEEK_SECONDS = 5;
 const KEY = "api-key"; // in sessionStorage, which ends with the tab
 
 const player = new Player(byId("recording"), {
-  changed: moved,
+  changed: follow,
   renew: newLink,
   failed: () => notice("The recording cannot be played."),
 });
@@ -40,7 +40,6 @@ async function open(id, key) {
     show(opening, await ask(opening, null));
     notice("");
     player.seek(momentOfAddress());
-    transcript.scroll();
     while (isOpen(opening.call.status)) {
       await wait(POLL_SECONDS, opening.abort.signal);
       const answer = await ask(opening, opening.etag);
@@ -136,14 +135,16 @@ function show(opening, { call, text, etag }) {
   fill("details", details(id, call));
 
   player.load(call.recording_url, length);
-  byId("recording").hidden = byId("speed").disabled = !player.playable;
-  byId("follow").disabled = !player.playable;
+  for (const id of ["recording", "playback", "keys"]) {
+    byId(id).hidden = !player.playable;
+  }
   byId("no-recording").replaceChildren(player.playable ? "" : noRecording(call));
+  byId("timeline").hidden = byId("legend").hidden = turns.length === 0;
   byId("no-turns").replaceChildren(turns.length ? "" : noTurns(call));
   transcript.show(turns, player.playable);
-  timeline.show(turns, length);
+  timeline.show(turns, length, player.playable);
   byId("call").hidden = false;
-  moved(player.position);
+  follow(player.position, false);
 }
 
 function subtitle({ type, started_at, duration_seconds }) {
@@ -171,10 +172,11 @@ function fill(section, children) {
   byId(section).querySelector(".body").replaceChildren(...children);
 }
 
-function moved(seconds) {
+/** Shows where in the call we are. */
+function follow(seconds, scroll = byId("follow").checked) {
   if (opened?.turns) {
     timeline.move(seconds);
-    transcript.mark(turnAt(opened.turns, seconds), byId("follow").checked);
+    transcript.mark(player.playable ? turnAt(opened.turns, seconds) : -1, scroll);
   }
 }
 

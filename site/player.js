@@ -1,7 +1,7 @@
 // The recording: position, speed, and a link that is replaced when it has expired.
 //
-// The position is kept here, not in the audio element: it holds where there is no recording, before
-// the recording has loaded, and while its link is replaced.
+// The position is kept here, not in the audio element: it holds before the recording has loaded, and
+// while its link is replaced.
 
 export class Player {
   #audio;
@@ -58,6 +58,9 @@ export class Player {
   }
 
   seek(seconds) {
+    if (!this.playable) {
+      return;
+    }
     this.#position = Math.min(Math.max(seconds, 0), this.#length);
     if (this.#audio.readyState > 0) {
       this.#audio.currentTime = this.#position;

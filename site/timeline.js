@@ -1,4 +1,4 @@
-// Who speaks when, in two lanes, as a slider that seeks.
+// Who speaks when, in two lanes: a slider that seeks, or an image where there is no recording.
 
 import { clock } from "./format.js";
 
@@ -17,7 +17,7 @@ export class Timeline {
       seek(Math.min(Math.max((clientX - left) / width, 0), 1) * this.#length);
     };
     root.addEventListener("pointerdown", (event) => {
-      if (event.button === 0) {
+      if (event.button === 0 && root.role === "slider") {
         root.setPointerCapture(event.pointerId);
         chosen(event);
       }
@@ -27,18 +27,12 @@ export class Timeline {
         chosen(event);
       }
     });
-    for (const [attribute, value] of Object.entries({
-      role: "slider",
-      tabindex: "0",
-      "aria-label": "Timeline",
-      "aria-valuemin": "0",
-    })) {
-      root.setAttribute(attribute, value);
-    }
   }
 
   /** Draws the turns of a call of this length. A path a speaker: thousands of turns cost no more. */
-  show(turns, length) {
+  show(turns, length, seekable) {
+    this.#root.role = seekable ? "slider" : "img";
+    this.#root.tabIndex = seekable ? 0 : -1;
     this.#length = Math.max(length, 1);
     for (const [role, lane] of Object.entries(LANES)) {
       const drawn = turns
@@ -46,17 +40,21 @@ export class Timeline {
         .map(({ start, end }) => this.#bar(start, end, lane));
       this.#root.querySelector(`path.${role}`).setAttribute("d", drawn.join(""));
     }
-    this.#root.setAttribute("aria-valuemax", Math.floor(this.#length));
+    this.#root.ariaValueMax = seekable ? Math.floor(this.#length) : null;
   }
 
-  /** Moves the playhead. */
+  /** Moves the playhead, where there is a recording. */
   move(seconds) {
+    if (this.#root.role !== "slider") {
+      this.#root.ariaValueNow = this.#root.ariaValueText = null;
+      return;
+    }
     const now = Math.min(seconds, this.#length);
     const line = this.#root.querySelector("line");
     line.setAttribute("x1", now / this.#length);
     line.setAttribute("x2", now / this.#length);
-    this.#root.setAttribute("aria-valuenow", Math.floor(now));
-    this.#root.setAttribute("aria-valuetext", `${clock(now)} of ${clock(this.#length)}`);
+    this.#root.ariaValueNow = Math.floor(now);
+    this.#root.ariaValueText = `${clock(now)} of ${clock(this.#length)}`;
   }
 
   #bar(start, end, lane) {
