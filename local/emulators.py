@@ -17,8 +17,11 @@ from local.install import LocalStackError
 from local.process import child
 from local.runtimes import java, node
 from local.seed import PROJECT
+from local.site import CONFIGURATION, configuration, site_files, stage, swagger_ui
 from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
 
+# Beside firebase.json, since the CLI takes the folder of its configuration for the project's.
+EMULATED = ROOT / ".firebase-emulators.json"
 EMULATORS = ("functions", "firestore", "hosting")
 START_SECONDS = 120  # two virtual machines and the function, on a small machine
 REQUEST_SECONDS = 30  # a function that cannot be loaded leaves a request without an answer
@@ -35,6 +38,7 @@ def _run(folder: Path) -> None:
     _link_venv()
     cli = firebase_cli()
     jar, _ = google_jar()
+    stage(site_files(swagger_ui()))
     with recordings(folder) as settings, _suite(folder, cli, jar, settings) as suite:
         stopped = "The Firebase emulators {}; what they said is above."
         if not _loaded(suite, ports["functions"]):
@@ -46,7 +50,8 @@ def _run(folder: Path) -> None:
             raise LocalStackError("The function did not start; what it said is above.")
         direct = f"http://localhost:{ports['functions']}/{PROJECT}/us-central1/get-call"
         more = f"Without hosting it is {direct}/v2/calls/{{id}}\n"
-        print(greeting(f"http://localhost:{ports['hosting']}", keys, more), flush=True)
+        address = f"http://localhost:{ports['hosting']}"
+        print(greeting(address, address, keys, more=more), flush=True)
         suite.wait()
         raise LocalStackError(stopped.format("stopped"))
 
@@ -72,7 +77,8 @@ def _suite(
         **settings,
     }
     command = [cli, "emulators:start", "--project", PROJECT, "--only", ",".join(EMULATORS)]
-    config = ["--config", str(ROOT / "firebase.json")]
+    config = ["--config", str(EMULATED)]
+    EMULATED.write_text(json.dumps(configuration(settings["STORAGE_EMULATOR_HOST"])), "utf-8")
     try:
         with child(
             [*command, *config],
@@ -90,11 +96,12 @@ def _suite(
         ):
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
+        EMULATED.unlink()
 
 
 def _ports() -> dict[str, int]:
     """Return the port of each emulator, if nothing listens there."""
-    configured = json.loads((ROOT / "firebase.json").read_text())["emulators"]
+    configured = json.loads(CONFIGURATION.read_text())["emulators"]
     ports = {name: int(configured[name]["port"]) for name in EMULATORS}
     for name, port in ports.items():
         check_free(port, f"give the {name} emulator another port in firebase.json")

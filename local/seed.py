@@ -18,7 +18,10 @@ ORGS = ("org_acme", "org_globex")
 def sample_calls() -> dict[int, dict[str, Any]]:
     """Return the stored documents by call ID, their timestamps as the text of the files."""
     files = SAMPLES.glob("*/*.json")
-    return {int(file.stem): json.loads(file.read_text("utf-8")) for file in sorted(files, key=lambda file: file.stem)}
+    return {
+        int(file.stem): json.loads(file.read_text("utf-8"))
+        for file in sorted(files, key=lambda file: file.stem)
+    }
 
 
 def seed(client: firestore.Client) -> dict[str, str]:

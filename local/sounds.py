@@ -40,7 +40,6 @@ def _syllable(pitch: int) -> bytes:
     """Return a burst of a tone that swells and fades."""
     length = round(SYLLABLE_SECONDS * RATE)
     return bytes(
-        128
-        + round(70 * math.sin(math.pi * i / length) * math.sin(2 * math.pi * pitch * i / RATE))
+        128 + round(70 * math.sin(math.pi * i / length) * math.sin(2 * math.pi * pitch * i / RATE))
         for i in range(length)
     )

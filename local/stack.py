@@ -47,9 +47,7 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def recordings(
-    folder: Path, now: Callable[[], datetime] = utc_now
-) -> Iterator[dict[str, str]]:
+def recordings(folder: Path, now: Callable[[], datetime] = utc_now) -> Iterator[dict[str, str]]:
     """Serve the sample recordings, and yield the settings of a function whose links open them."""
     signer, public_key = new_signer(SIGNER)
     key_file = folder / "signer.json"
