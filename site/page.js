@@ -86,7 +86,11 @@ function close() {
   problem(null);
   notice("");
   byId("call").hidden = true;
+  for (const part of byId("call").querySelectorAll("#title, #subtitle, .body")) {
+    part.replaceChildren();
+  }
   transcript.show([], false);
+  timeline.show([], 0, false);
   document.title = "Calls";
 }
 

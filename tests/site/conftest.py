@@ -1,0 +1,177 @@
+"""A browser, and the site served as `make run` does: nothing of the API is mocked."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from local.site import site_files, site_server, swagger_ui
+from local.stack import app_served, recordings, utc_now
+from tests.conftest import PROJECT
+from tests.faults.link import Link, link_to
+from tests.serving import ROOT, served
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SCREENSHOTS = ROOT / ".local" / "site-screenshots"
+WIDE = {"width": 1440, "height": 900}
+NARROW = {"width": 320, "height": 640}
+LINK_LIFE = timedelta(hours=1)
+PATIENCE_MS = 15_000  # for what takes an instant on an idle machine
+WATCH = """
+window.violations = [];
+addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  violations.push(`${violatedDirective} ${blockedURI}`));
+"""
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@dataclass
+class Clock:
+    """The clock of the recordings server; `expire_next` makes the next link too old."""
+
+    expire_next: bool = False
+
+    def __call__(self) -> datetime:
+        late = LINK_LIFE if self.expire_next else timedelta(0)
+        self.expire_next = False
+        return utc_now() + late
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The served site, with the origin of its recordings, their clock, and the way to Firestore."""
+
+    url: str
+    recordings: str
+    clock: Clock
+    firestore: Link
+    key: str
+    other_key: str
+
+
+@dataclass
+class Tab:
+    """A page, all that it has asked for, and all that it must not do."""
+
+    page: Page
+    stack: Stack
+    refusals: tuple[int, ...]
+    requests: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.add_init_script(WATCH)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("console", self._note)
+
+    def open(self, call_id: object, *, moment: str = "", key: str | None = None) -> Page:
+        """Open a call by its address and the form, as somebody with a link does."""
+        page = self.page
+        page.goto(f"{self.stack.url}/?call={call_id}{moment}")
+        page.get_by_label("API key").fill(self.stack.key if key is None else key)
+        page.get_by_role("button", name="Open call").click()
+        return page
+
+    def shown(self, call_id: object, *, moment: str = "") -> Page:
+        """Open a call, and wait until it is shown."""
+        page = self.open(call_id, moment=moment)
+        expect(page.get_by_role("heading", level=1)).to_contain_text(f"Call {call_id}")
+        return page
+
+    def screenshot(self, name: str) -> None:
+        """Keep what the page looks like, for people."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    def check(self) -> None:
+        """Fail for an error, a violation of the policy, or a request to anybody else."""
+        assert self.page.evaluate("violations") == []
+        assert self.faults == []
+        hosts = {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, self.requests)}
+        assert hosts <= {self.stack.url, self.stack.recordings}
+
+    def _note(self, message: ConsoleMessage) -> None:
+        expected = [f"the server responded with a status of {status}" for status in self.refusals]
+        if message.type in {"error", "warning"} and not any(
+            text in message.text for text in expected
+        ):
+            self.faults.append(message.text)
+
+
+OpenTab = Callable[..., Tab]
+
+
+@pytest.fixture(scope="session")
+def stack(
+    emulator_host: str, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    clock = Clock()
+    with (
+        link_to(int(emulator_host.rpartition(":")[2])) as firestore,
+        recordings(tmp_path_factory.mktemp("recordings"), clock) as settings,
+        served(
+            settings
+            | {
+                "GOOGLE_CLOUD_PROJECT": PROJECT,
+                "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{firestore.port}",
+            }
+        ) as function,
+    ):
+        origin = settings["STORAGE_EMULATOR_HOST"]
+        site = site_server(f"http://127.0.0.1:{function.port}", origin, site_files(swagger_ui()))
+        with app_served(site) as url:
+            yield Stack(url, origin, clock, firestore, keys["org_acme"], keys["org_globex"])
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    named = os.environ.get("CHROMIUM")
+    program = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.exit("There is no Chromium: install it, or name one in CHROMIUM", returncode=1)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
+    """Open tabs of their own storage; at the end, none of them must have misbehaved.
+
+    `refusals` are the statuses that a test expects: the browser reports each as an error.
+    """
+    tabs: list[Tab] = []
+
+    def open_tab(*, refusals: tuple[int, ...] = (), **options: Any) -> Tab:
+        context = browser.new_context(**{"viewport": WIDE, **options})
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.url)
+        tabs.append(Tab(context.new_page(), stack, refusals))
+        return tabs[-1]
+
+    yield open_tab
+    for tab in tabs:
+        tab.check()
+        tab.page.context.close()
+
+
+@pytest.fixture
+def tab(open_tab: OpenTab) -> Tab:
+    return open_tab()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def screenshots() -> Path:
+    """Start each run without the screenshots of the last one."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    return SCREENSHOTS
