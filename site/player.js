@@ -2,6 +2,11 @@
 //
 // The position is kept here, not in the audio element: it holds before the recording has loaded, and
 // while its link is replaced.
+//
+// A link is replaced when it is old and the browser waits for data, or when the recording fails. The
+// failure alone would come late: browsers ask again for half a minute before they report it.
+
+const OLD_MS = 55 * 60 * 1000; // a link lasts an hour
 
 export class Player {
   #audio;
@@ -10,6 +15,7 @@ export class Player {
   #failed;
   #position = 0;
   #length = 0;
+  #linked = 0; // when the link came, by the clock, which goes on while the machine sleeps
   #renewed = false; // and not heard since, so that a recording that is broken is not asked for again
   #frame = 0;
 
@@ -27,7 +33,8 @@ export class Player {
     audio.addEventListener("seeking", () => this.#moved());
     audio.addEventListener("timeupdate", () => this.#moved());
     audio.addEventListener("play", () => this.#track());
-    audio.addEventListener("error", () => this.#replace());
+    audio.addEventListener("waiting", () => this.#waiting());
+    audio.addEventListener("error", () => this.#broken());
   }
 
   get position() {
@@ -46,7 +53,7 @@ export class Player {
       this.#audio.load();
     } else if (!this.playable || object(link) !== object(this.#audio.src)) {
       this.#renewed = false;
-      this.#audio.src = link;
+      this.#use(link);
     }
   }
 
@@ -113,19 +120,29 @@ export class Player {
     }
   }
 
+  #use(link) {
+    this.#linked = Date.now();
+    this.#audio.src = link;
+  }
+
+  #waiting() {
+    if (!this.#renewed && Date.now() - this.#linked > OLD_MS) {
+      this.#replace();
+    }
+  }
+
+  #broken() {
+    if (this.playable) {
+      this.#renewed ? this.#failed() : this.#replace();
+    }
+  }
+
   async #replace() {
-    if (!this.playable) {
-      return;
-    }
-    if (this.#renewed) {
-      this.#failed();
-      return;
-    }
     this.#renewed = true;
     const playing = !this.#audio.paused;
     const link = await this.#renew();
     if (link !== null) {
-      this.#audio.src = link;
+      this.#use(link);
       if (playing) {
         this.#start();
       }

@@ -35,14 +35,12 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @dataclass
 class Clock:
-    """The clock of the recordings server; `expire_next` makes the next link too old."""
+    """The clock of the recordings server, to which every link is expired where `late`."""
 
-    expire_next: bool = False
+    late: bool = False
 
     def __call__(self) -> datetime:
-        late = LINK_LIFE if self.expire_next else timedelta(0)
-        self.expire_next = False
-        return utc_now() + late
+        return utc_now() + (LINK_LIFE if self.late else timedelta(0))
 
 
 @dataclass(frozen=True)

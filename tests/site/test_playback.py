@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from local.seed import sample_calls
 from tests.conftest import PutCall
-from tests.site.conftest import PATIENCE_MS, OpenTab, Tab
+from tests.site.conftest import LINK_LIFE, PATIENCE_MS, OpenTab, Tab
 
 LONG_STARTS = [float(turn["timestamp"]) for turn in sample_calls()[86]["transcript"]]
 STARTS = [float(turn["timestamp"]) for turn in sample_calls()[88]["transcript"]]
@@ -211,7 +212,10 @@ def test_an_expired_link_is_replaced_without_losing_the_position(open_tab: OpenT
     before = recording(page, "src")
     page.get_by_role("combobox", name="Playback speed").select_option("1.5×")
     turn = page.get_by_role("list", name="Transcript").get_by_role("listitem").nth(700)
-    tab.stack.clock.expire_next = True
+    clock = tab.stack.clock
+    page.clock.set_fixed_time(datetime.now(UTC) + LINK_LIFE)
+    clock.late = True  # until the page asks for the call again
+    page.on("request", lambda request: setattr(clock, "late", clock.late and "/v2/" not in request.url))
     turn.get_by_role("button").click()
     until(page, f"src !== '{before}'")
     at(page, LONG_STARTS[700] + 1)
@@ -219,6 +223,15 @@ def test_an_expired_link_is_replaced_without_losing_the_position(open_tab: OpenT
     assert not recording(page, "paused")
     assert recording(page, "playbackRate") == 1.5
     assert recording(page, "error") is None
+
+
+def test_a_recording_that_is_gone_is_said_and_not_asked_for_again_and_again(
+    open_tab: OpenTab, put_call: PutCall
+) -> None:
+    tab = open_tab(refusals=(404,))
+    page = tab.shown(put_call({"recording_object": "gone.wav"}))
+    expect(page.get_by_role("status")).to_have_text("The recording cannot be played.")
+    assert len([url for url in tab.requests if "/v2/" in url]) == 2
 
 
 def test_the_page_does_not_move_when_the_recording_loads(tab: Tab) -> None:
