@@ -1,0 +1,114 @@
+"""Documents that want to be more than text, or that are as large as a document can be."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import PutCall
+from tests.site.conftest import Tab
+
+MARKUP = [
+    '<img src="x" onerror="window.pwned = 1">',
+    "<script>window.pwned = 1</script>",
+    '<a href="javascript:window.pwned = 1">click</a>',
+    "javascript:window.pwned=1",
+    "https://example.com/ [link](https://example.com/)",
+    "</li></ol><h1>Call 1</h1>",
+    '"><svg onload=window.pwned=1>',
+    "{{constructor.constructor('window.pwned = 1')()}}",
+    "&lt;b&gt;",
+]
+OVERRIDE = "\u202egpj.exe \u2067right\u2066left"
+INVISIBLE = "\u200b\u200d\u2060\ufeff\u00ad\u2800"
+MIB = 2**20
+
+
+def said(*texts: str) -> dict[str, Any]:
+    turns = [{"role": "user", "content": text, "timestamp": str(i)} for i, text in enumerate(texts)]
+    return {"transcript": turns}
+
+
+def texts(page: Page) -> list[str]:
+    return page.locator("#turns p").evaluate_all("all => all.map(each => each.textContent)")
+
+
+def test_markup_in_a_transcript_is_text(tab: Tab, put_call: PutCall) -> None:
+    page = tab.shown(put_call(said(*MARKUP)))
+    assert texts(page) == MARKUP
+    assert page.locator("#turns *:not(li, button, span, p)").count() == 0
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    assert page.evaluate("window.pwned") is None
+    tab.screenshot("markup")
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_markup_in_any_other_field_is_text(tab: Tab, put_call: PutCall, text: str) -> None:
+    changes = {
+        "agent_id": text,
+        "agent_name": text,
+        "ended_reason": text,
+        "call_direction": text,
+        "type": "inbound",
+        "phone_number": text,
+        "caller_phone": text,
+        "model": {"provider": text, "model_id": text},
+        "transcriber": {"provider": text, "model": text},
+        "voice": {"provider": text, "model": text, "voice_id": text},
+        "analysis": {
+            "summary": {
+                "overview": text,
+                "key_topics": [text],
+                "action_items": [text],
+                "outcome": text,
+            },
+            "sentiment": "neutral",
+            "score": {"score": 50, "reasoning": text},
+            "tags": [text],
+            "knowledge_gaps": [text],
+        },
+    }
+    page = tab.shown(put_call(changes))
+    assert page.locator("#call").evaluate("call => call.textContent").count(text[1:]) >= 18
+    assert page.locator("#call").locator("img, script, svg:not(.timeline svg)").count() == 0
+    links = page.locator("#call a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert all(link.startswith("#") for link in links)
+    assert page.evaluate("window.pwned") is None
+
+
+def test_overrides_of_direction_end_with_their_turn(tab: Tab, put_call: PutCall) -> None:
+    """A turn is isolated: what surrounds it, and what follows it, keeps its own direction."""
+    page = tab.shown(put_call(said(OVERRIDE, "After it.", "שלום")))
+    assert texts(page) == [OVERRIDE, "After it.", "שלום"]
+    turns = page.locator("#turns p")
+    for i, direction in enumerate(("ltr", "ltr", "rtl")):
+        expect(turns.nth(i)).to_have_css("unicode-bidi", "isolate")
+        expect(turns.nth(i)).to_have_css("direction", direction)
+    buttons = [page.locator("#turns button").nth(i).bounding_box() for i in range(3)]
+    assert len({box and box["x"] for box in buttons}) == 1
+    tab.screenshot("directions")
+
+
+def test_text_that_cannot_be_seen_is_said(tab: Tab, put_call: PutCall) -> None:
+    page = tab.shown(put_call(said(INVISIBLE, "", "a\u200bb")))
+    assert texts(page) == ["(no visible text)", "(no visible text)", "a\u200bb"]
+
+
+def test_9000_turns_are_shown_and_found(tab: Tab, put_call: PutCall) -> None:
+    turns = [
+        {"role": ("user", "assistant")[i % 2], "content": f"Turn {i}.", "timestamp": f"{i / 100}"}
+        for i in range(9_000)
+    ]
+    page = tab.shown(put_call({"transcript": turns}))
+    expect(page.locator("#turns li")).to_have_count(9_000)
+    assert page.evaluate("find('Turn 8999.')")
+    page.get_by_role("button", name="Play from 1:29").last.click()
+    expect(page.locator("#turns [aria-current=true]")).to_be_in_viewport()
+
+
+def test_a_document_of_one_mebibyte_is_shown(tab: Tab, put_call: PutCall) -> None:
+    text = "a" * (MIB - 5_000)
+    page = tab.shown(put_call(said(text)))
+    assert texts(page) == [text]
+    scrolled = page.evaluate("document.documentElement.scrollWidth")
+    assert scrolled <= 1440

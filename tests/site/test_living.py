@@ -1,0 +1,96 @@
+"""A call that goes on while its page is open, and an API that is away for a while."""
+
+import re
+import time
+from typing import Any
+
+from playwright.sync_api import Response, expect
+
+from tests.conftest import PutCall
+from tests.site.conftest import OpenTab, Stack, Tab
+
+SAID = [
+    {"role": "assistant", "content": "Hello, how can I help?", "timestamp": "0.0"},
+    {"role": "user", "content": "One moment, please.", "timestamp": "2.0"},
+    {"role": "assistant", "content": "Take your time.", "timestamp": "4.0"},
+]
+ACTIVE: dict[str, Any] = {
+    "status": "active",
+    "ended_at": None,
+    "duration_seconds": None,
+    "ended_reason": None,
+    "recording_object": None,
+    "recording_duration": None,
+    "cost": None,
+    "analysis": None,
+    "transcript": SAID[:2],
+}
+
+
+def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -> None:
+    call_id = put_call(ACTIVE)
+    statuses: list[int] = []
+
+    def note(response: Response) -> None:
+        if "/v2/calls/" in response.url:
+            statuses.append(response.status)
+
+    tab.page.on("response", note)
+    page = tab.shown(call_id)
+    turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
+    expect(page.get_by_text("Live: updates every 5 seconds")).to_be_visible()
+    expect(turns).to_have_count(2)
+    first = turns.first.element_handle()
+    tab.screenshot("live")
+    while 304 not in statuses:
+        page.wait_for_timeout(50)
+    put_call({"transcript": SAID}, at=call_id)
+    expect(turns).to_have_count(3)
+    expect(page.get_by_text("Ended", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Live: updates every 5 seconds")).to_be_hidden()
+    expect(page.get_by_label("Recording")).to_be_visible()
+    assert first.evaluate("turn => turn.isConnected")  # a selection in it survives
+    asked = len(statuses)
+    page.wait_for_timeout(6_000)
+    assert len(statuses) == asked
+
+
+def test_an_outage_is_said_waited_for_and_over(open_tab: OpenTab, stack: Stack) -> None:
+    tab = open_tab(refusals=(503, 504))
+    asked: list[float] = []
+    waits: list[float] = []
+
+    def note(response: Response) -> None:
+        if "/v2/calls/" in response.url:
+            asked.append(time.monotonic())
+            waits.append(float(response.headers.get("retry-after", 0)))
+
+    tab.page.on("response", note)
+    stack.firestore.refuse()
+    try:
+        page = tab.open(88)
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("Calls cannot be read right now")
+        expect(alert).to_contain_text("calls_unavailable")
+        expect(alert).to_contain_text(re.compile(r"Request ID [0-9a-f]{32}"))
+        expect(alert).to_contain_text(re.compile(r"The page tries again in \d+ s\."))
+        tab.screenshot("outage")
+        while len(asked) < 2:
+            page.wait_for_timeout(50)
+        assert asked[1] - asked[0] > waits[0] - 0.2
+        assert waits[0] >= 1
+    finally:
+        stack.firestore.heal()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Call 88")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_lost_network_is_said_and_waited_for(open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = tab.shown(80)
+    page.context.set_offline(True)
+    expect(page.get_by_role("alert")).to_contain_text("The API cannot be reached")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Call 80")
+    page.context.set_offline(False)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    tab.faults = [fault for fault in tab.faults if "ERR_INTERNET_DISCONNECTED" not in fault]

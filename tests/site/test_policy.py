@@ -1,0 +1,77 @@
+"""What the policy forbids is forbidden in a real browser."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.site.conftest import Tab
+
+SCRIPT = 'const s = document.createElement("script"); %s; document.body.append(s)'
+FORBIDDEN = {
+    "an inline script": (SCRIPT % 's.append("window.pwned = 1")', "script-src-elem"),
+    "a script from elsewhere": (SCRIPT % 's.src = "https://example.com/x.js"', "script-src-elem"),
+    "an inline style": (
+        'document.head.append(Object.assign(document.createElement("style"), { textContent: "p {}" }))',
+        "style-src-elem",
+    ),
+    "an attribute of style": (
+        'document.body.setAttribute("style", "color: red")',
+        "style-src-attr",
+    ),
+    "markup from a string": (
+        'try { document.body.innerHTML = "<p>" } catch {}',
+        "require-trusted-types-for",
+    ),
+    "a policy for such markup": (
+        'try { trustedTypes.createPolicy("default", {}) } catch {}',
+        "trusted-types",
+    ),
+    "an answer from elsewhere": ('fetch("https://example.com/").catch(() => {})', "connect-src"),
+    "a picture from elsewhere": ('new Image().src = "https://example.com/x.png"', "img-src"),
+    "a recording from elsewhere": ('new Audio("https://example.com/x.wav").load()', "media-src"),
+    "a frame": (
+        'document.body.append(Object.assign(document.createElement("iframe"), { src: "https://example.com/" }))',
+        "frame-src",
+    ),
+    "a form sent elsewhere": (
+        'const f = Object.assign(document.createElement("form"), { action: "https://example.com/" });'
+        " document.body.append(f); f.submit()",
+        "form-action",
+    ),
+    "another base": (
+        'document.head.append(Object.assign(document.createElement("base"), { href: "https://example.com/" }))',
+        "base-uri",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_it_is_blocked(tab: Tab, what: str) -> None:
+    script, directive = FORBIDDEN[what]
+    page = tab.shown(77)
+    assert page.evaluate("violations") == []
+    page.evaluate(f"() => {{ {script} }}")
+    page.wait_for_timeout(200)
+    blocked = page.evaluate("violations.splice(0)")
+    assert [each.split()[0].removesuffix("-elem") for each in blocked] == [
+        directive.removesuffix("-elem")
+    ]
+    assert page.evaluate("window.pwned") is None
+    tab.faults.clear()  # the browser reports each as an error
+    tab.requests.clear()  # it was blocked before it left
+
+
+def test_code_from_a_string_is_blocked(tab: Tab) -> None:
+    page = tab.shown(77)
+    page.evaluate("() => setTimeout('window.pwned = 1')")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.pwned") is None
+    assert page.evaluate("violations.splice(0)") != []
+    tab.faults.clear()
+
+
+def test_the_page_cannot_be_framed(tab: Tab) -> None:
+    page = tab.page
+    page.set_content(f'<iframe src="{tab.stack.url}/?call=77"></iframe>')
+    page.wait_for_timeout(1_000)
+    expect(page.frame_locator("iframe").get_by_label("API key")).to_have_count(0)
+    tab.faults.clear()
