@@ -188,8 +188,8 @@ function problem(shown) {
   byId("problem").replaceChildren(
     ...(shown
       ? [
-          element("strong", {}, shown.message),
-          element("p", {}, shown.next),
+          element(byId("call").hidden ? "h1" : "p", { class: "detail" }, shown.message),
+          element("p", { class: "next" }, shown.next),
           ...(shown.code || shown.requestId ? [origin(shown)] : []),
         ]
       : []),

@@ -83,7 +83,7 @@ def test_a_refusal_is_an_alert_with_what_to_do(open_tab: OpenTab, case: str) -> 
     expect(alert).to_contain_text(detail)
     expect(alert).to_contain_text(code)
     expect(alert).to_contain_text(re.compile(r"Request ID [0-9a-f]{32}"))
-    expect(alert.locator("p").first).to_have_text(re.compile(r"^[A-Z].+\.$"))
+    expect(alert.locator(".next")).to_have_text(re.compile(r"^[A-Z].+\.$"))
     expect(page.get_by_role("heading", level=2)).to_have_count(0)
     tab.screenshot(f"refused-{code}")
 
