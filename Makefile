@@ -14,7 +14,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-bare mutants lint types smoke audit lock clean
+.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-site test-bare mutants lint types smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -59,6 +59,10 @@ test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as s
 	@$(BIN)/python -m bench.node
 	$(BIN)/python -m pytest tests/bench $(PYTEST_ARGS)
 
+test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHROMIUM names another)
+	@$(BIN)/python -m local.emulator
+	$(BIN)/python -m pytest tests/site $(PYTEST_ARGS)
+
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap
 	@tests/bare
 
@@ -78,11 +82,13 @@ types: $(VENV)/installed ## check types with mypy, strict
 	$(BIN)/mypy
 
 # What npm installs (the Firebase CLI alone is 480 packages) sees samples alone, without credentials: only
-# what is critical there fails, or the audit would fail for weeks on what waits for its makers.
+# what is critical there fails, or the audit would fail for weeks on what waits for its makers. Swagger UI is
+# published with the site, so every vulnerability counts.
 audit: $(VENV)/installed ## look the locked packages up among the known vulnerabilities
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(LOCKS:%=--requirement %)
 	npm --prefix local/embedded audit --package-lock-only --audit-level=critical
 	npm --prefix local/firebase audit --package-lock-only --audit-level=critical
+	npm --prefix local/swagger-ui audit --package-lock-only --audit-level=low
 	npm --prefix bench/peers/node audit --package-lock-only --audit-level=critical
 
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases

@@ -15,7 +15,7 @@
 set -euo pipefail
 
 # In the order of the help.
-readonly COMMANDS=(function gateway alerts status rollback delete)
+readonly COMMANDS=(function gateway site alerts status rollback delete)
 
 # The directory of this file, also when it is called through a symbolic link. macOS before 12.3 has
 # no `readlink -f`.

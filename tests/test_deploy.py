@@ -24,10 +24,11 @@ from openapi_spec_validator import OpenAPIV2SpecValidator
 from call_api.errors import Problem, UpstreamTimeout
 from call_api.logs import RequestEntry
 from ops.gateway_spec import DEADLINE_SECONDS, gateway_spec
+from ops.hosting import hosting
 from tests.serving import ROOT
 
 DEPLOY_SCRIPTS = (ROOT / "deploy.sh", *sorted((ROOT / "ops" / "deploy").glob("*.sh")))
-COMMANDS = ("function", "gateway", "alerts", "status", "rollback", "delete")
+COMMANDS = ("function", "gateway", "site", "alerts", "status", "rollback", "delete")
 SETTINGS = {
     "PROJECT": "my-project",
     "REGION": "europe-west1",
@@ -98,6 +99,7 @@ class Cloud:
                 "HOME": str(self.home),
                 "STAND_IN": str(self.home),
                 "DEPLOY_PYTHON": str(tools / "python"),
+                "DEPLOY_FIREBASE": str(tools / "firebase"),
                 "REAL_PYTHON": sys.executable,
                 "RETRY_SECONDS": "0",
                 "GIT_CONFIG_GLOBAL": os.devnull,
@@ -155,7 +157,7 @@ def a_cloud(home: Path) -> Cloud:
         found = shutil.which(tool)
         assert found, tool
         (home / "bin" / tool).symlink_to(found)
-    for name in ("gcloud", "python"):
+    for name in ("firebase", "gcloud", "python"):
         (home / "bin" / name).symlink_to(ROOT / "tests" / "gcloud_stand_in")
     (home / "log").touch()
     (home / "resources").touch()
@@ -202,6 +204,7 @@ def test_the_real_gcloud_accepts_every_command_of_every_dry_run(tmp_path: Path) 
         line
         for command, environment in itertools.product(COMMANDS, (SETTINGS, EVERY_OPTION))
         for line in dry_run(command, **environment)
+        if not line.startswith("firebase ")
     }
     # The commands of a second run, which a dry run (of an empty project) does not print.
     lines |= {line for line in second_runs(tmp_path) if line.startswith("gcloud ")}
@@ -263,7 +266,7 @@ def test_a_dry_run_prints_gcloud_commands_and_runs_none(command: str, cloud: Clo
     assert result.out
     for line in result.out.splitlines():
         words = shlex.split(line)
-        assert words[0] == "gcloud"
+        assert words[0] in {"gcloud", "firebase"}
         assert "--project=my-project" in words
 
 
@@ -590,6 +593,7 @@ def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> No
     read = set(re.findall(r"\$\{([A-Z_]+):|  require_set ([A-Z_]+)", script))
     read = {name for names in read for name in names if name} - {
         "BASH_SOURCE",
+        "DEPLOY_FIREBASE",
         "DEPLOY_PYTHON",
         "RETRY_SECONDS",
     }
@@ -598,6 +602,51 @@ def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> No
 
     assert read
     assert read <= named
+
+
+# The site
+
+
+def test_the_site_is_deployed_after_its_files_are_prepared_and_nothing_else_is(cloud: Cloud) -> None:
+    cloud.succeed("function")
+    commands = cloud.succeed("site")
+
+    prepared = index_of(commands, "python -m ops.hosting ")
+    deployed = index_of(commands, "firebase deploy ")
+    assert prepared < deployed
+    assert "--function=get-call --region=europe-west1" in commands[prepared]
+    assert "--only=hosting --config=.firebase-deploy.json " in commands[deployed]
+    assert changes(commands[:prepared]) == [
+        "gcloud services enable firebase.googleapis.com firebasehosting.googleapis.com"
+        " --project=my-project"
+    ]
+    assert grants(cloud) == RUNTIME_GRANTS | {PUBLIC_GRANT}
+
+
+def test_no_site_is_deployed_without_its_function(cloud: Cloud) -> None:
+    result = cloud.run("site")
+
+    assert result.code == 1
+    assert result.err == (
+        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n"
+    )
+    assert not any("firebase" in command for command in cloud.commands())
+
+
+def test_hosting_rewrites_calls_to_the_deployed_function_and_keeps_its_headers() -> None:
+    configured = json.loads((ROOT / "firebase.json").read_text())["hosting"]
+
+    assert hosting("calls", "asia-south1") == {
+        "hosting": configured
+        | {
+            "rewrites": [
+                {
+                    "source": "/v2/calls/**",
+                    "run": {"serviceId": "calls", "region": "asia-south1"},
+                }
+            ]
+        }
+    }
 
 
 # After the deployment

@@ -24,7 +24,7 @@ from tests.storage import Storage
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sys.executable
-RUNTIMES = ("java", "node", "embedded")
+RUNTIMES = ("java", "node", "embedded", "swagger-ui")
 NOWHERE = {"version": "1.22.0", "url": "http://127.0.0.1:1/e.jar", "size": 9, "sha256": "0"}
 
 
@@ -35,7 +35,8 @@ class Stack:
         self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
-        environment = os.environ | {"PORT": str(self.port)}
+        self.site_port = free_port()
+        environment = os.environ | {"PORT": str(self.port), "SITE_PORT": self.site_port}
         environment.pop("FIRESTORE_EMULATOR_HOST", None)
         self.process = subprocess.Popen(
             [PYTHON, "-m", "local"],
@@ -90,8 +91,9 @@ class Stack:
 
 
 def copy_sources(folder: Path) -> Path:
-    shutil.copy(ROOT / "main.py", folder)
-    for package in ("call_api", "local"):
+    for name in ("main.py", "firebase.json", "openapi.yaml"):
+        shutil.copy(ROOT / name, folder)
+    for package in ("call_api", "local", "site"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, folder / package, ignore=ignored)
     return folder
@@ -118,7 +120,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(folder: Path, **environment: str) -> str:
     """Return what the stack says where it cannot start."""
-    inherited = {"HOME": str(folder), "PATH": "", "PIP_NO_INDEX": "1"}
+    inherited = {"HOME": str(folder), "PATH": "", "PIP_NO_INDEX": "1", "SITE_PORT": free_port()}
     done = subprocess.run(
         [PYTHON, "-m", "local"],
         cwd=folder,
@@ -152,6 +154,21 @@ def test_the_printed_curl_line_works_as_pasted(stack: Stack) -> None:
     assert answer.text.startswith('{"id":77,"type":"web","status":"ended",')
 
 
+def test_a_newcomer_opens_the_printed_page_with_the_printed_key(stack: Stack) -> None:
+    """The link carries no key; the page asks its own origin for the call."""
+    page = f"http://localhost:{stack.site_port}/?call=77"
+    key = stack.key("org_acme")
+    assert f"The call page is {page}\n  It asks for an API key: {key}\n" in stack.greeting
+    assert f"The API reference is http://localhost:{stack.site_port}/reference/\n" in stack.greeting
+    assert "API key" in httpx2.get(page, trust_env=False).text
+    answer = httpx2.get(
+        f"http://localhost:{stack.site_port}/v2/calls/77",
+        headers={"Authorization": f"Bearer {key}"},
+        trust_env=False,
+    )
+    assert answer.json()["id"] == 77
+
+
 @pytest.mark.parametrize("call_id", sorted(sample_calls()))
 def test_every_sample_call_answers_its_own_org_only(stack: Stack, call_id: int) -> None:
     owner = sample_calls()[call_id]["org_id"]
@@ -170,7 +187,8 @@ def test_a_recording_is_served_to_its_signed_link_only(stack: Stack, call_id: in
     url = stack.get_call(call_id).json()["recording_url"]
     whole = httpx2.get(url, trust_env=False)
     assert whole.status_code == 200
-    assert whole.content == (SAMPLES / "tone.wav").read_bytes()
+    heard = 44 + 8_000 * sample_calls()[call_id]["recording_duration"]  # a header, and the samples
+    assert (whole.content[:4], len(whole.content)) == (b"RIFF", heard)
     part = httpx2.get(url, headers={"Range": "bytes=0-3"}, trust_env=False)
     assert (part.status_code, part.content) == (206, b"RIFF")
     forged = httpx2.get(url.replace("Expires=3600", "Expires=7200"), trust_env=False)
@@ -193,11 +211,11 @@ def test_an_interrupt_leaves_nothing_behind(stack: Stack) -> None:
     found = re.search(r"FIRESTORE_EMULATOR_HOST=127.0.0.1:(\d+)", log.read_text())
     assert found
     assert stack.stop(signal.SIGINT) == 0
-    for port in (stack.port, int(found[1])):
+    for port in (stack.port, int(stack.site_port), int(found[1])):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
     left = {file.name for file in (stack.folder / ".local").iterdir() if not file.is_symlink()}
-    assert left <= {"install.lock"}
+    assert left <= {"install.lock", "swagger-ui"}
 
 
 def test_children_end_even_with_a_parent_that_is_killed() -> None:
@@ -217,6 +235,13 @@ def test_a_taken_port_is_said_in_a_sentence(sources: Path) -> None:
         assert refusal(sources, PORT=str(port)) == (
             f"Port {port} is taken: stop what listens there, or run PORT={port + 1} make run"
         )
+
+
+def test_one_port_for_two_servers_is_said_in_a_sentence(sources: Path) -> None:
+    port = free_port()
+    assert refusal(sources, PORT=port, SITE_PORT=port) == (
+        f"PORT and SITE_PORT are both {port}: give one of them another"
+    )
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "٨٠٨٠"])

@@ -21,12 +21,15 @@ import pytest
 from local.emulator import OLDEST_JAVA, firebase_cli
 from local.emulators import EMULATORS
 from local.runtimes import java
-from local.seed import SAMPLES
+from local.seed import sample_calls
+from local.site import headers_for, swagger_ui
 from tests.serving import ROOT
 
-SOURCES = ("call_api", "local", "main.py", "requirements.txt")
+SOURCES = ("call_api", "local", "main.py", "openapi.yaml", "requirements.txt", "site")
 CONFIGURATION = ("firebase.json", "functions.yaml", "firestore.rules")
 LOCKED = ROOT / "local" / "firebase"
+INSTALLED = ("firebase", "java", "swagger-ui")
+SITE = ["/", "/page.js", "/page.css", "/reference/", "/reference/swagger-ui-bundle.js"]
 WAYS_IN = ("hosting", "functions")
 START_SECONDS = 150
 
@@ -126,6 +129,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the sources, with ports of their own, beside the CLI and the Java that make installs."""
     firebase_cli()
     java(OLDEST_JAVA)
+    swagger_ui()
     folder = tmp_path_factory.mktemp("suite")
     for name in SOURCES + CONFIGURATION:
         if (ROOT / name).is_dir():
@@ -134,7 +138,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             shutil.copy(ROOT / name, folder)
     (folder / ".local").mkdir()
-    for name in ("firebase", "java"):
+    for name in INSTALLED:
         if (ROOT / ".local" / name).exists():
             (folder / ".local" / name).symlink_to(ROOT / ".local" / name)
     configuration = json.loads((folder / "firebase.json").read_text())
@@ -182,8 +186,22 @@ def test_the_published_example_is_answered(
     assert answer.status_code == 200
     reply = answer.json()
     recording = httpx2.get(reply.pop("recording_url"), trust_env=False)
-    assert (recording.status_code, recording.content) == (200, (SAMPLES / "tone.wav").read_bytes())
+    heard = 44 + 8_000 * sample_calls()[77]["recording_duration"]  # a header, and the samples
+    assert (recording.status_code, len(recording.content)) == (200, heard)
     assert reply == {name: text for name, text in published.items() if name != "recording_url"}
+
+
+@pytest.mark.parametrize("path", SITE)
+def test_hosting_serves_the_site_with_the_headers_of_firebase_json(suite: Suite, path: str) -> None:
+    """`make run` reads the same file. The policy names where the recordings come from, too."""
+    answer = httpx2.get(f"http://127.0.0.1:{suite.ports['hosting']}{path}", trust_env=False)
+    expected = headers_for(path, json.loads((ROOT / "firebase.json").read_text()))
+    assert answer.status_code == 200
+    assert len(expected) == 7
+    served = {name: answer.headers[name] for name in expected}
+    policy = "Content-Security-Policy"
+    served[policy] = re.sub(r"(media-src \S+) http://127.0.0.1:\d+;", r"\1;", served[policy])
+    assert served == expected
 
 
 @pytest.mark.parametrize("key", [None, "not-a-key"])
@@ -241,7 +259,8 @@ def test_an_interrupt_leaves_nothing_behind(suite: Suite) -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
     left = {file.name for file in (suite.folder / ".local").iterdir()}
-    assert left <= {"firebase", "java"}
+    assert left <= {*INSTALLED, "site"}
+    assert not (suite.folder / ".firebase-emulators.json").exists()
 
 
 def test_an_interrupt_while_it_starts_leaves_nothing_behind(folder: Path) -> None:

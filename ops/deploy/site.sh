@@ -1,0 +1,66 @@
+# usage: ./deploy.sh site [--dry-run]
+# summary: deploy the call page and the API reference to Firebase Hosting
+#
+# In this order:
+#
+#   tests that FUNCTION is deployed in REGION
+#   enables the APIs
+#   copies the site into .local/site
+#   deploys it, with the headers of firebase.json, and with a rewrite of /v2/calls/** to FUNCTION
+#
+# The site is public and holds no data: who reads a call needs its API key. Firebase must have been
+# added to the project, in its console or by `firebase projects:addfirebase`. The Firebase CLI, in the
+# version of local/firebase, uses `gcloud auth application-default login`.
+#
+# PROJECT and REGION are required.
+
+# shellcheck shell=bash
+
+readonly HOSTING_APIS=(
+  firebase.googleapis.com
+  firebasehosting.googleapis.com
+)
+readonly HOSTING_CONFIG=.firebase-deploy.json # the CLI takes its folder for the project's
+
+run_site() {
+  require_arguments site 0 "$@"
+  require_project
+  refuse_private_function
+  require_region
+  require_a_commit
+  require_gcloud
+  require_python
+  require_function
+  enable_apis "${HOSTING_APIS[@]}"
+  prepare_hosting
+  log "deploying the site from ${COMMIT}"
+  run "${DEPLOY_FIREBASE:-firebase}" deploy \
+    --only=hosting \
+    --config="${HOSTING_CONFIG}" \
+    --message="${COMMIT}" \
+    --project="${PROJECT}" \
+    --non-interactive
+}
+
+# Hosting accepts a rewrite to a function that does not exist, and would answer each call with 404.
+require_function() {
+  assume_existing
+  if ! exists gcloud run services describe "${FUNCTION}" \
+    --region="${REGION}" \
+    --project="${PROJECT}"; then
+    fail "${FUNCTION} is not deployed in ${REGION}: run ./deploy.sh function first."
+  fi
+}
+
+# Writes the files that the Firebase CLI reads, and finds the CLI.
+prepare_hosting() {
+  local cli
+  if [[ "${DRY_RUN}" == true ]]; then
+    return
+  fi
+  cli="$("${DEPLOY_PYTHON}" -m ops.hosting \
+    --config="${HOSTING_CONFIG}" \
+    --function="${FUNCTION}" \
+    --region="${REGION}")" || return
+  DEPLOY_FIREBASE="${DEPLOY_FIREBASE:-${cli}}"
+}
