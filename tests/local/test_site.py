@@ -117,10 +117,15 @@ def test_a_call_is_the_functions_answer(served_site: str, service: Service, acme
     assert (head.status_code, head.content) == (200, b"")
     direct = service.request("OPTIONS")
     options = httpx2.options(url, trust_env=False)
-    assert (options.status_code, options.headers["Allow"]) == (direct.status, direct.headers["Allow"])
+    assert (options.status_code, options.headers["Allow"]) == (
+        direct.status,
+        direct.headers["Allow"],
+    )
 
 
-@pytest.mark.parametrize("target", ["/v2/calls/0", "/v2/calls/a%2Fb", "/v2/calls/77/", "/v2/calls/"])
+@pytest.mark.parametrize(
+    "target", ["/v2/calls/0", "/v2/calls/a%2Fb", "/v2/calls/77/", "/v2/calls/"]
+)
 def test_a_path_reaches_the_function_as_it_is(
     served_site: str, service: Service, acme_key: str, target: str
 ) -> None:

@@ -1,5 +1,6 @@
 """The sample recordings: something is heard when somebody speaks, and who it is can be heard."""
 
+import itertools
 import wave
 from pathlib import Path
 
@@ -20,12 +21,13 @@ def samples(call_id: int, folder: Path) -> bytes:
     write_recording(RECORDED[call_id], file)
     with wave.open(str(file)) as recording:
         assert (recording.getframerate(), recording.getnchannels()) == (RATE, 1)
-        return recording.readframes(recording.getnframes())
+        sound: bytes = recording.readframes(recording.getnframes())
+    return sound
 
 
 def pitch(sound: bytes) -> float:
     """Return the frequency of a tone, by how often it rises through silence."""
-    rises = sum(before < 128 <= after for before, after in zip(sound, sound[1:], strict=False))
+    rises = sum(before < 128 <= after for before, after in itertools.pairwise(sound))
     return rises * RATE / len(sound)
 
 

@@ -101,7 +101,7 @@ def test_devanagari_is_set_larger_than_its_font(tab: Tab) -> None:
 def test_print_has_the_call_and_no_controls(open_tab: OpenTab, scheme: str) -> None:
     tab = open_tab(color_scheme=scheme)
     page = tab.shown(88)
-    page.emulate_media(media="print", color_scheme=scheme)
+    page.emulate_media(media="print")
     expect(page.get_by_label("API key")).to_be_hidden()
     expect(page.get_by_label("Recording")).to_be_hidden()
     expect(page.get_by_role("button", name="Download JSON")).to_be_hidden()

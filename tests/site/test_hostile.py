@@ -30,7 +30,8 @@ def said(*texts: str) -> dict[str, Any]:
 
 
 def texts(page: Page) -> list[str]:
-    return page.locator("#turns p").evaluate_all("all => all.map(each => each.textContent)")
+    shown: list[str] = page.locator("#turns p").evaluate_all("all => all.map(p => p.textContent)")
+    return shown
 
 
 def test_markup_in_a_transcript_is_text(tab: Tab, put_call: PutCall) -> None:

@@ -126,9 +126,7 @@ def test_a_call_is_opened_by_address_once_the_key_is_known(tab: Tab) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("Call 78")
 
 
-def test_the_key_is_kept_in_the_session_alone_until_it_is_forgotten(
-    tab: Tab, stack: Stack
-) -> None:
+def test_the_key_is_kept_in_the_session_alone_until_it_is_forgotten(tab: Tab, stack: Stack) -> None:
     page = tab.shown(77)
     stored = "Object.values({...%s}).join()"
     assert stack.key in page.evaluate(stored % "sessionStorage")

@@ -10,7 +10,10 @@ FORBIDDEN = {
         'const s = document.createElement("script"); s.append("window.pwned = 1"); document.body.append(s)',
         "require-trusted-types-for",
     ),
-    "a script from elsewhere": ('import("https://example.com/x.js").catch(() => {})', "script-src-elem"),
+    "a script from elsewhere": (
+        'import("https://example.com/x.js").catch(() => {})',
+        "script-src-elem",
+    ),
     "code from a string": (
         'try { setTimeout("window.pwned = 1") } catch {}',
         "require-trusted-types-for",
@@ -39,8 +42,7 @@ FORBIDDEN = {
         "frame-src",
     ),
     "a form sent elsewhere": (
-        'const f = Object.assign(document.createElement("form"), { action: "https://example.com/" });'
-        " document.body.append(f); f.submit()",
+        'const f = document.createElement("form"); f.action = "https://example.com/"; document.body.append(f); f.submit()',
         "form-action",
     ),
     "another base": (
