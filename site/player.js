@@ -17,6 +17,7 @@ export class Player {
   #length = 0;
   #linked = 0; // when the link came, by the clock, which goes on while the machine sleeps
   #renewed = false; // and not heard since, so that a recording that is broken is not asked for again
+  #placed = false; // the audio element is at the position: a new link starts at 0
   #frame = 0;
 
   /**
@@ -49,6 +50,7 @@ export class Player {
   load(link, length) {
     this.#length = length;
     if (link === null) {
+      this.#placed = false;
       this.#audio.removeAttribute("src");
       this.#audio.load();
     } else if (!this.playable || object(link) !== object(this.#audio.src)) {
@@ -69,7 +71,7 @@ export class Player {
       return;
     }
     this.#position = Math.min(Math.max(seconds, 0), this.#length);
-    if (this.#audio.readyState > 0) {
+    if (this.#placed) {
       this.#audio.currentTime = this.#position;
     }
     this.#changed(this.#position);
@@ -101,11 +103,12 @@ export class Player {
   }
 
   #restore() {
+    this.#placed = true;
     this.#audio.currentTime = this.#position;
   }
 
   #moved() {
-    if (this.#audio.readyState > 0) {
+    if (this.#placed) {
       this.#position = this.#audio.currentTime;
       this.#changed(this.#position);
     }
@@ -122,6 +125,7 @@ export class Player {
 
   #use(link) {
     this.#linked = Date.now();
+    this.#placed = false;
     this.#audio.src = link;
   }
 

@@ -51,13 +51,20 @@ export class Transcript {
     }
   }
 
-  /** Scrolls to the turn that is being played. */
+  /** Scrolls to the turn that is being played: smoothly, unless it is far or motion is not wanted. */
   scroll() {
+    const turn = this.#list.children[this.#current];
+    if (!turn) {
+      return;
+    }
+    const far = Math.abs(turn.getBoundingClientRect().top) > 2 * innerHeight;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.#list.children[this.#current]?.scrollIntoView({
-      block: "center",
-      behavior: calm ? "instant" : "smooth",
-    });
+    const center = (behavior) => turn.scrollIntoView({ block: "center", behavior });
+    center(far || calm ? "instant" : "smooth");
+    if (far) {
+      // The turns around it have been laid out by then; until now their heights were estimates.
+      requestAnimationFrame(() => requestAnimationFrame(() => center("instant")));
+    }
   }
 }
 
