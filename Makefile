@@ -61,7 +61,7 @@ test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as s
 
 test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHROMIUM names another)
 	@$(BIN)/python -m local.emulator
-	$(BIN)/python -m pytest tests/site $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/site tests/local/test_site.py $(PYTEST_ARGS)
 
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap
 	@tests/bare

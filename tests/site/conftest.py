@@ -87,13 +87,13 @@ class Tab:
         return page
 
     def screenshot(self, name: str) -> None:
-        """Keep what the page looks like, for people: all of it, so in a window as high as it is."""
+        """Keep what the page looks like, for people, in a window as high as it is."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         width, height = self.page.evaluate(
-            "[innerWidth, Math.min(document.documentElement.scrollHeight, 5000)]"
+            "[innerWidth, Math.min(document.documentElement.scrollHeight, 4000)]"
         )
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
     def check(self) -> None:
         """Fail for an error, a violation of the policy, or a request to anybody else."""
