@@ -90,5 +90,5 @@ async def get_call(request: Request) -> Response:
     shutdown.watch()
     response = await api.respond(request)
     if shutdown.begun:
-        response.background = BackgroundTask(shutdown.log_written)
+        response.background = BackgroundTask(shutdown.wait_for_log)
     return response

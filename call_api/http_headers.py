@@ -47,7 +47,7 @@ def if_none_match_matches(fields: Sequence[str], etag: str) -> bool:
 
 
 def accepts_gzip(fields: Sequence[str]) -> bool:
-    """Tell whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3); a malformed part counts not."""
+    """Tell whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3); malformed parts are ignored."""
     weights: dict[str, float] = {}
     for part in ",".join(fields).split(","):
         if coding := _CODING.fullmatch(part):

@@ -1,4 +1,4 @@
-"""The settings, read once from the environment; a wrong one stops the start by its name."""
+"""The settings, read once from the environment; an invalid one stops the start with a message that names it."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -136,7 +136,7 @@ class CallsApi:
         return response
 
     async def _answer(self, request: Request, entry: RequestEntry) -> Response:
-        """Check the request in the order of the contract, and answer it.
+        """Check the request, in the order that docs/decisions.md explains, and answer it.
 
         Raises:
             Problem: the first check that fails.
@@ -174,7 +174,7 @@ class CallsApi:
                 if request.method == "GET":
                     body = await gzipped(body)
             place.hold(len(body))
-            if place.is_large:
+            if place.holds_bytes:
                 response: Response = HeldResponse(body, headers, held.pop_all())
             else:
                 response = Response(body, headers=headers, media_type="application/json")

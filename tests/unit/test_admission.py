@@ -40,7 +40,7 @@ def test_small_documents_are_never_refused_for_their_bytes() -> None:
     for number in range(50):
         place = admission.enter("caller", number)
         place.hold(LARGE - 1)
-        assert not place.is_large
+        assert not place.holds_bytes
 
 
 def test_large_documents_are_refused_when_their_bytes_are_too_many() -> None:
@@ -52,7 +52,7 @@ def test_large_documents_are_refused_when_their_bytes_are_too_many() -> None:
 
     first.leave()
     second.hold(2 * LARGE)
-    assert second.is_large
+    assert second.holds_bytes
 
 
 def test_a_place_holds_the_bytes_that_it_was_given_last() -> None:
