@@ -33,8 +33,8 @@ if (!url || !key || !foreignCall || !callIds[0]) {
 const nobody = createClient<paths>({ baseUrl: url });
 const client = createClient<paths>({ baseUrl: url, headers: { Authorization: `Bearer ${key}` } });
 
-async function refusal(call_id: string): Promise<Schemas["Problem"]["code"] | undefined> {
-  const { error } = await client.GET(PATH, { params: { path: { call_id } } });
+async function refusal(asking: typeof client, call_id: string): Promise<Schemas["Problem"]["code"] | undefined> {
+  const { error } = await asking.GET(PATH, { params: { path: { call_id } } });
   return error?.code;
 }
 
@@ -57,7 +57,8 @@ const written = {
   unchanged,
   exists: exists.response.status,
   methods: methods.response.headers.get("Allow"),
-  forbidden: await refusal(foreignCall),
-  missing: await refusal(NOBODYS_CALL),
+  forbidden: await refusal(client, foreignCall),
+  missing: await refusal(client, NOBODYS_CALL),
+  unauthenticated: await refusal(nobody, callIds[0]),
 };
 process.stdout.write(JSON.stringify(written));

@@ -49,7 +49,11 @@ def main(url: str, key: str, foreign_call: str, *calls: str) -> None:
     """Ask for everything that the API answers, and write it as JSON."""
     read = {}
     unchanged = []
-    with AuthenticatedClient(url, key) as client, Client(url) as nobody:
+    with (
+        AuthenticatedClient(url, key) as client,
+        AuthenticatedClient(url, "wrong") as wrong_key,
+        Client(url) as nobody,
+    ):
         for call_id in calls:
             answer = get_call.sync_detailed(call_id, client=client)
             assert isinstance(answer.parsed, Call), answer
@@ -67,6 +71,7 @@ def main(url: str, key: str, foreign_call: str, *calls: str) -> None:
             "methods": methods.headers["Allow"],
             "forbidden": refusal(get_call.sync(foreign_call, client=client)),
             "missing": refusal(get_call.sync(NOBODYS_CALL, client=client)),
+            "unauthenticated": refusal(get_call.sync(calls[0], client=wrong_key)),
         }
     json.dump(written, sys.stdout)
 
