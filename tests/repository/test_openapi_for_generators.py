@@ -148,3 +148,32 @@ def test_the_tests_refuse_a_key_that_is_not_published(path: tuple[str | int, ...
 def test_the_tests_refuse_a_429_of_the_function() -> None:
     with pytest.raises(OpenAPIError):
         check_reply("GET", 429, HEADERS, b"{}")
+
+
+LISTED = {
+    "Vary": "Accept-Encoding, Origin",
+    "Access-Control-Allow-Origin": "https://app.example.com",
+    "Access-Control-Expose-Headers": "ETag, X-Request-Id, Server-Timing, Retry-After",
+}
+PREFLIGHT = {
+    "X-Request-Id": "checkout-7f3a",
+    "Cache-Control": "private, no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Allow": "GET, HEAD, OPTIONS",
+    "Vary": "Origin",
+    "Access-Control-Allow-Origin": "https://app.example.com",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, If-None-Match, X-Request-Id, traceparent",
+    "Access-Control-Max-Age": "7200",
+}
+
+
+def test_what_a_browser_of_a_listed_origin_is_answered_is_published() -> None:
+    check_reply("GET", 200, HEADERS | LISTED, json.dumps(published_call()).encode())
+    check_reply("OPTIONS", 204, PREFLIGHT, b"")
+
+
+@pytest.mark.parametrize("name", [name for name in PREFLIGHT if name.startswith("Access-Control-")])
+def test_a_preflight_that_allows_something_else_is_not_published(name: str) -> None:
+    with pytest.raises(OpenAPIError):
+        check_reply("OPTIONS", 204, PREFLIGHT | {name: "*"}, b"")
