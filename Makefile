@@ -13,7 +13,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-bare mutants lint types smoke audit lock clean
+.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-openapi test-bare mutants lint types smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -58,6 +58,11 @@ test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as s
 	@$(BIN)/python -m bench.node
 	$(BIN)/python -m pytest tests/bench $(PYTEST_ARGS)
 
+test-openapi: $(VENV)/installed ## lint openapi.yaml, and read calls with clients that are generated from it
+	@$(BIN)/python -m local.emulator
+	@$(BIN)/python -m tests.openapi.tools
+	$(BIN)/python -m pytest tests/openapi $(PYTEST_ARGS)
+
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap
 	@tests/bare
 
@@ -83,6 +88,7 @@ audit: $(VENV)/installed ## look the locked packages up among the known vulnerab
 	npm --prefix local/embedded audit --package-lock-only --audit-level=critical
 	npm --prefix local/firebase audit --package-lock-only --audit-level=critical
 	npm --prefix bench/peers/node audit --package-lock-only --audit-level=critical
+	npm --prefix tests/openapi/npm audit --package-lock-only --audit-level=critical
 
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
 	$(COMPILE) requirements.txt pyproject.toml

@@ -12,13 +12,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from call_api.errors import Problem
 from call_api.schema import MAX_ITEMS, Call
+from ops.published import closed
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = sorted((ROOT / "local" / "samples" / "calls").glob("*.json"))
 LONG_CALL = 86
 TURNS_SHOWN_OF_THE_LONG_CALL = 3
 
-DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8"))
+DOCUMENT: dict[str, Any] = closed(yaml.safe_load((ROOT / "openapi.yaml").read_text("utf-8")))
 OPERATIONS = DOCUMENT["paths"]["/v2/calls/{call_id}"]
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
@@ -152,8 +153,11 @@ def test_the_longest_transcript_is_documented() -> None:
     assert SCHEMAS["Call"]["properties"]["transcript"]["maxItems"] == MAX_ITEMS
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMAS if "type" in SCHEMAS[name]])
-def test_every_key_is_required_and_no_other_allowed(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [name for name in SCHEMAS if "properties" in SCHEMAS[name] and "allOf" not in SCHEMAS[name]],
+)
+def test_every_key_is_required_and_the_tests_allow_no_other(name: str) -> None:
     assert SCHEMAS[name]["required"] == list(SCHEMAS[name]["properties"])
     assert SCHEMAS[name]["additionalProperties"] is False
 

@@ -45,7 +45,9 @@ def test_a_lock_pins_what_is_declared_with_hashes(name: str) -> None:
     assert all(hashes for _, hashes in pins.values())
 
 
-@pytest.mark.parametrize("folder", ["bench/peers/node", "local/embedded", "local/firebase"])
+@pytest.mark.parametrize(
+    "folder", ["bench/peers/node", "local/embedded", "local/firebase", "tests/openapi/npm"]
+)
 def test_every_package_of_npm_is_locked_by_its_hash_and_to_no_machine(folder: str) -> None:
     packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
     assert [name for name in packages if name and "integrity" not in packages[name]] == []
