@@ -88,11 +88,13 @@ class Bench:
             self._take_turns(servers, CASES)
             for name, server in servers.items():
                 self._add(name, "memory/load_mib", server.memory_mib())
+            self._measure_neighbour("function", servers["function"])
             for name in filter(COMPLETE.__contains__, names):
-                self._measure_neighbour(name, servers[name])
-                request, seconds = self._request(CASES["hour"]), self.seconds
                 most = memory_under_slow_readers(
-                    servers[name], request, clients=SLOW_READERS, seconds=seconds
+                    servers[name],
+                    self._request(CASES["hour"]),
+                    clients=SLOW_READERS,
+                    seconds=self.seconds,
                 )
                 self._add(name, "memory/slow_readers_mib", most)
         keyless = filter(COMPLETE.__contains__, names)

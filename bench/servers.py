@@ -105,8 +105,8 @@ class Running:
         This is not their proportional set size: that would share the pages of libraries with the
         other servers, which run beside it here and nowhere else.
         """
-        anonymous, of_files = zip(*map(_memory_kib, self._processes()), strict=True)
-        return (sum(anonymous) + max(of_files)) / 1024
+        kib = [_memory_kib(process) for process in self._processes()]
+        return (sum(own for own, _ in kib) + max(of_files for _, of_files in kib)) / 1024
 
     def _processes(self) -> list[psutil.Process]:
         server = psutil.Process(self._process.pid)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import trustme
@@ -28,10 +29,10 @@ class CountingProxy(grpc.GenericRpcHandler):
         self._channel = channel
         self.calls = 0
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Return what answers this call."""
         self.calls += 1
-        method = self._channel.unary_stream(details.method)
+        method: Any = self._channel.unary_stream(details.method)
         return grpc.unary_stream_rpc_method_handler(
             lambda request, _: method(request, metadata=[("authorization", "Bearer owner")])
         )
