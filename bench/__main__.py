@@ -11,7 +11,7 @@ from bench import node
 from bench.calls import store_calls
 from bench.load import check_installed
 from bench.measure import Bench
-from bench.report import machine, report
+from bench.report import Results, machine, report
 from bench.servers import SERVERS
 from bench.upstreams import counting_proxy, google_cloud
 from local.emulator import firestore_emulator
@@ -39,6 +39,7 @@ def main() -> None:
 def _run(options: argparse.Namespace, folder: Path) -> None:
     check_installed()
     node.install()
+    results: Results = {**machine(), "rounds": options.rounds}
     with firestore_emulator() as emulator, google_cloud(folder) as (cloud, keyless):
         keys = seeded(emulator)
         store_calls(firestore.Client(PROJECT))
@@ -60,7 +61,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
             print(f"round {number + 1} of {options.rounds} …", flush=True)
             bench.measure_round(names)
             names = [*names[1:], names[0]]
-    results = {**machine(), "rounds": options.rounds, "figures": bench.figures}
+    results["figures"] = bench.figures
     text = json.dumps(results, indent=1) + "\n"
     if options.output is None:
         capacity.RESULTS.write_text(text, "utf-8")

@@ -76,7 +76,7 @@ class Bench:
         """Load the emulator: Java gets faster for many seconds, at the cost of who comes first."""
         with self._started(["limit"], self.key_file) as servers:
             for case in (CASES["hour"], CASES["small"]):
-                load(servers["limit"], self._request(case), clients=16, seconds=seconds)
+                load(servers["limit"], self._request(case), clients=16, seconds=2 * seconds)
 
     def measure_round(self, names: Sequence[str]) -> None:
         """Add the figures of one round, in which the servers take turns in this order.
@@ -137,9 +137,10 @@ class Bench:
         neighbour = Wrk(
             server, self._request(other, "org_globex"), clients=1, seconds=seconds
         ).counted()
-        crowd.counted()
+        answered = crowd.counted()
         self._add(name, "neighbour/p99_s", neighbour["p99_ms"] / 1000)
         self._add(name, "neighbour/errors", neighbour["refused"])
+        self._add(name, "neighbour/crowd_refused", answered["refused"] / answered["requests"])
 
     def _request(self, case: Case, org_id: str = "org_acme") -> Request:
         headers = {"Authorization": f"Bearer {self.keys[org_id]}", **case.headers}

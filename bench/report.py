@@ -67,6 +67,7 @@ ROWS = [  # what it is, the figure, and its format
     ("memory with 40 slow readers of a one-hour call, MiB", "memory/slow_readers_mib", "{:.0f}"),
     ("another org's p99 beside the crowd, s", "neighbour/p99_s", "{:.2f}"),
     ("another org's errors beside the crowd", "neighbour/errors", "{:.0f}"),
+    ("requests of the crowd that are refused with 503", "neighbour/crowd_refused", "{:.0%}"),
     ("upstream calls, first request of an API key", "upstream_calls/key_first", "{:g}"),
     ("upstream calls, with a signing key", "upstream_calls/key", "{:g}"),
     ("upstream calls, keyless", "upstream_calls/keyless", "{:g}"),
@@ -106,6 +107,7 @@ def machine() -> Results:
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
     return {
         "date": datetime.now(UTC).date().isoformat(),
+        "load_average": round(os.getloadavg()[0], 1),
         "machine": {
             "cpu": models[0] if models else platform.processor(),
             "cores": os.cpu_count(),
@@ -123,7 +125,7 @@ def report(results: Results) -> str:
     return (
         f"Medians of {results['rounds']} rounds on {results['date']}: {on['cpu']}, {on['cores']}"
         f" cores, {on['memory_gib']} GiB, {on['system']}, Python {on['python']}, Node.js"
-        f" {on['node']}.\n\n### Targets\n\n"
+        f" {on['node']}. The load average was {results['load_average']} before.\n\n### Targets\n\n"
         + table(["target", "bound", "measured (least to most)", "holds"], _target_rows(results))
         + "\n### Figures\n\n"
         + table(["", *SERVERS], _figure_rows(results))

@@ -93,7 +93,8 @@ def test_a_run_yields_every_figure(results: Results) -> None:
         expected[server] |= {
             f"upstream_calls/{name}" for name in ("key", "key_first", "keyless", "keyless_first")
         }
-    expected[OURS] |= {"neighbour/p99_s", "neighbour/errors", "upstream_calls/unchanged"}
+    expected[OURS] |= {f"neighbour/{each}" for each in ("p99_s", "errors", "crowd_refused")}
+    expected[OURS] |= {"upstream_calls/unchanged"}
     for name, case in (CASES | KEYLESS_CASES).items():
         for server in case.servers:
             expected[server] |= {f"{name}/{n}/{each}" for n in case.clients for each in LOADED}
@@ -101,7 +102,7 @@ def test_a_run_yields_every_figure(results: Results) -> None:
     assert {server: set(found) for server, found in results["figures"].items()} == expected
     for found in results["figures"].values():
         assert [name for name, rounds in found.items() if len(rounds) != 1] == []
-        zero = {"neighbour/errors"}
+        zero = {"neighbour/errors", "neighbour/crowd_refused"}
         assert [name for name in found.keys() - zero if found[name][0] <= 0] == []
         assert 0.1 < found["cold_start/key_s"][0] < 30
         assert 20 < found["memory/load_mib"][0] < 1000
