@@ -29,7 +29,7 @@ class CountingProxy(grpc.GenericRpcHandler):
         self._channel = channel
         self.calls = 0
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """Return what answers this call."""
         self.calls += 1
         method: Any = self._channel.unary_stream(details.method)
