@@ -147,4 +147,4 @@ def _figure_rows(results: Results) -> Iterator[Sequence[str]]:
 def _spread(measured: Sequence[float]) -> str:
     if len(measured) == 1:
         return f"{measured[0]:g}"
-    return f"{statistics.median(measured):.2f} ({min(measured):.2f} to {max(measured):.2f})"
+    return f"{statistics.median(measured):.3f} ({min(measured):.3f} to {max(measured):.3f})"
