@@ -13,7 +13,7 @@ _TEXT = Path(__file__).parent / "text"
 
 
 def store_calls(client: firestore.Client) -> None:
-    """Store the call of an hour, and one whose document is as large as Firestore allows."""
+    """Store the call of an hour, and one of many short turns, whose document has 750 kB."""
     sample = client.document("calls", str(SMALL)).get().to_dict() or {}
     transcripts = {
         HOUR: transcript(HOUR, ("english", "hindi"), words=(5, 15)),

@@ -375,7 +375,7 @@ def made_up(results: Results, **ours: list[float]) -> Results:
         ("requests/s at 16 clients, to the tutorial", "small/16/requests_per_second", [20, 26, 99], "2.600", False),
         ("requests/s at 16 clients, to Node.js", "small/16/requests_per_second", [20, 55, 99], "5.500", True),
         ("p50 at one client, to the limit", "small/1/p50_ms", [1, 16, 16], "1.600", False),
-        ("the same, compressed", "hour_gzip/4/cpu_ms", [3, 3, 5], "0.300", True),
+        ("CPU of a one-hour call, compressed, to the tutorial", "hour_gzip/4/cpu_ms", [3, 3, 5], "0.300", True),
         ("memory after the load, to the tutorial", "memory/load_mib", [9, 9, 99], "0.900", True),
         ("another org's p99 beside the crowd, s", "neighbour/p99_s", [0.1, 0.6, 0.7], "0.600", False),
         ("another org's errors beside the crowd", "neighbour/errors", [0, 0, 0], "0.000", True),
