@@ -46,7 +46,7 @@ fuzz: $(VENV)/installed ## run the tests that make up their cases with many more
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
 	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
 
-bench: $(VENV)/installed ## compare the function with four other servers under the same load; 7 minutes
+bench: $(VENV)/installed ## compare the function with four other servers under the same load; 9 minutes; needs wrk
 	@exec $(BIN)/python -m bench
 
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite

@@ -154,6 +154,8 @@ class _MetadataHandler(_Handler):
                 self.server.tokens += 1
             token = {"access_token": self.server.token(), "token_type": "Bearer"}
             self.answer(200, token | {"expires_in": self.server.token_seconds}, flavor)
+        elif path.endswith("/email"):
+            self.answer(200, EMAIL, flavor)
         elif "/service-accounts/" in path:
             self.answer(200, {"email": EMAIL, "scopes": [], "aliases": ["default"]}, flavor)
         elif path.endswith("/project-id"):
@@ -212,7 +214,10 @@ class _IamHandler(_Handler):
             self.answer_raw(plan)
         elif not iam.metadata.accepts(self.headers["Authorization"]):
             self.answer(401, {})
-        elif self.path != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob":
+        elif (
+            self.path.removesuffix("?alt=json")
+            != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob"
+        ):
             self.answer(404, {})
         else:
             with iam.lock:

@@ -1,4 +1,4 @@
-"""`python -m bench.capacity`: the arithmetic, worked out by hand, and what a reader may change."""
+"""`python -m ops.capacity`: the arithmetic, worked out by hand, and what a reader may change."""
 
 import json
 import re
@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.capacity import FIGURES, figure
+from ops.capacity import FIGURES, RESULTS, figure
 from tests.serving import ROOT
 
-RESULTS = ROOT / "bench" / "results.json"
-# The rounds' median counts, of the most clients: 2.4 ms, 1.5 ms, 0.9 ms.
-CASES = {
-    "small": {"1": {"cpu_ms": [9.0]}, "8": {"cpu_ms": [8.0]}, "64": {"cpu_ms": [1.4, 1.5, 7.0]}},
-    "hour": {"16": {"cpu_ms": [40.0]}},
-    "unchanged": {"16": {"cpu_ms": [0.9]}},
-    "delayed": {"64": {"cpu_ms": [2.5, 2.4, 2.3]}},
+MEASURED = {  # the median of the rounds counts: 2.4 ms, 1.5 ms, 0.9 ms
+    "keyless/16/cpu_ms": [2.5, 2.4, 2.3],
+    "small/1/cpu_ms": [9.0],
+    "small/16/cpu_ms": [1.4, 1.5, 7.0],
+    "unchanged/16/cpu_ms": [0.9],
 }
 COLUMNS = [
     "requests a second",
@@ -34,13 +32,13 @@ COLUMNS = [
 def results(tmp_path: Path) -> Path:
     path = tmp_path / "results.json"
     machine = {"cpu": "a core", "python": "3.11.7"}
-    servers = {"function": {"cases": CASES}}
-    path.write_text(json.dumps({"date": "2026-11-23", "machine": machine, "servers": servers}))
+    figures = {"function": MEASURED}
+    path.write_text(json.dumps({"date": "2026-11-23", "machine": machine, "figures": figures}))
     return path
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench.capacity", *map(str, arguments)]
+    command = [sys.executable, "-m", "ops.capacity", *map(str, arguments)]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
     )
@@ -219,10 +217,8 @@ def test_what_is_deployed_is_what_is_counted_with() -> None:
     assert counted == [20, 80, 1, 512 / 1024]
 
 
-def test_it_reads_what_was_measured_here(results: Path) -> None:
-    # Until `make bench` has been run, what it writes is the fixture's.
-    measured = RESULTS if RESULTS.exists() else results
-    scale, dollars, _ = tables("--results", measured)
+def test_it_reads_what_was_measured_here() -> None:
+    scale, dollars, _ = tables("--results", RESULTS)
 
     assert [row[0] for row in scale[1:]] == ["10", "10", "1,000", "1,000", "10,000", "10,000"]
     assert [row[:2] for row in dollars] == [row[:2] for row in scale]

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import capacity
-from bench.pages import with_tables
-from bench.plot import plot
 from bench.report import report
 from call_api.calls import ApiKey
 from call_api.schema import Call
 from call_api.settings import Settings
+from ops import capacity
+from ops.pages import with_tables
 from tests.serving import ROOT, Service
 from tests.test_openapi import PROBLEMS
 
@@ -112,7 +111,6 @@ def test_the_page_on_performance_is_of_the_run_that_is_kept() -> None:
     page = PAGES[DOCS / "performance.md"]
 
     assert page == with_tables(page, "make bench", report(RESULTS))
-    assert (DOCS / "performance.svg").read_text("utf-8") == plot(RESULTS)
 
 
 def test_the_page_on_capacity_is_what_the_command_prints() -> None:

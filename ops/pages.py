@@ -1,8 +1,15 @@
-"""Puts measured tables into the pages under docs/, each between two comments that name its command."""
+"""Generated tables in the pages under docs/, each between two comments that name their command."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 PAGES = Path(__file__).parent.parent / "docs"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table in Markdown."""
+    lines = ["| " + " | ".join(map(str, row)) + " |\n" for row in (head, *rows)]
+    return lines[0] + "|---" * (lines[0].count("|") - 1) + "|\n" + "".join(lines[1:])
 
 
 def with_tables(page: str, command: str, tables: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m bench.capacity`: where the function stops scaling, and what it costs, in Markdown."""
+"""`python -m ops.capacity`: where the function stops scaling, and what it costs, in Markdown."""
 
 import argparse
 import json
@@ -9,17 +9,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bench.pages import PAGES, write_tables
+from ops.pages import PAGES, table, write_tables
 
-COMMAND = "python -m bench.capacity"
-RESULTS = Path(__file__).with_name("results.json")
+COMMAND = "python -m ops.capacity"
+RESULTS = Path(__file__).parent.parent / "bench" / "results.json"
 MONTH = 730 * 3600  # seconds
 READ = "2026-11-23"  # when copies of these pages were read; a copy can be older
 CLOUD, DOCS = "https://cloud.google.com/", "https://docs.cloud.google.com/"
 CHECK = f"**not verified**, list price as remembered: check {CLOUD}"
 ASSUMED = "an assumption, not measured"
 RATES = [10, 1_000, 10_000]  # requests a second
-CASES = {"IAM": "delayed", "key": "small", "304": "unchanged"}  # what was measured of each answer
+MEASURED = {"IAM": "keyless/16/cpu_ms", "key": "small/16/cpu_ms", "304": "unchanged/16/cpu_ms"}
 
 FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run's regions of tier 1
     "cpu_second": (0.000024, "$ a vCPU-second, request-based billing", CLOUD + "run/pricing"),
@@ -110,17 +110,10 @@ def costs(rate: float, instances: int, f: Mapping[str, float]) -> dict[str, floa
     }
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return a table in Markdown."""
-    lines = ["| " + " | ".join(map(str, row)) + " |\n" for row in (head, *rows)]
-    return lines[0] + "|---" * (lines[0].count("|") - 1) + "|\n" + "".join(lines[1:])
-
-
 def report(results: Mapping[str, Any], f: Mapping[str, float], rates: Iterable[float]) -> str:
     """Return what each rate needs and costs, signed in both ways."""
-    cases = results["servers"]["function"]["cases"]
-    loads = {answer: cases[case][max(cases[case], key=int)] for answer, case in CASES.items()}
-    cpu = {answer: statistics.median(load["cpu_ms"]) for answer, load in loads.items()}
+    figures = results["figures"]["function"]
+    cpu = {answer: statistics.median(figures[name]) for answer, name in MEASURED.items()}
     head, scale, dollars = ("requests a second", "signed by"), [], []
     for rate, signer in ((rate, signer) for rate in rates for signer in ("IAM", "key")):
         *instances, limits = needs(rate, signer, cpu, f)
@@ -165,7 +158,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="update docs/capacity.md")
     given = parser.parse_args()
     text = printed(json.loads(given.results.read_text("utf-8")), dict(given.set), given.rates)
-    print(text)
+    print(text)  # noqa: T201
     if given.write:
         write_tables(PAGES / "capacity.md", COMMAND, text)
 
