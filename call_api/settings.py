@@ -66,7 +66,7 @@ def _port_of(authority: str) -> int | None:
     return port
 
 
-# As browsers write them: in lower case, without a path, without a port that goes without saying.
+# As browsers write them: in lower case, without a path, without the scheme's default port.
 _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _ORIGIN = re.compile(
@@ -77,7 +77,7 @@ _ORIGIN = re.compile(
 def _origins(text: str) -> frozenset[str]:
     origins = text.split(",")
     if not all(map(_ORIGIN.fullmatch, origins)):
-        raise ValueError("not all are origins")
+        raise ValueError("malformed origin")
     return frozenset(origins)
 
 

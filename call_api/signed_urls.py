@@ -1,4 +1,4 @@
-"""Signed URLs of recordings: what they are for, and the choice of what signs them."""
+"""Signed URLs of recordings, and the choice of the signer."""
 
 import asyncio
 import re

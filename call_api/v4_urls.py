@@ -1,4 +1,4 @@
-"""V4 signed URLs of Cloud Storage: what is signed, and the URL that it makes. Pure, no I/O.
+"""Builds V4 signed URLs of Cloud Storage: the string to sign, and the URL. Pure, no I/O.
 
 The rules are Google's: https://cloud.google.com/storage/docs/authentication/signatures
 """
@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 
 class UnsignedUrl(NamedTuple):
-    """A URL that lacks its signature, and what the signature has to be made of."""
+    """A URL that lacks its signature, and the string to sign."""
 
     url: str
     string_to_sign: bytes
@@ -25,7 +25,7 @@ class UnsignedUrl(NamedTuple):
 class V4Urls:
     """Makes the URLs that answer GET for objects of one bucket.
 
-    `endpoint` is a scheme and a host, as in `https://storage.googleapis.com`.
+    `endpoint` is a scheme and a `host[:port]`, as in `https://storage.googleapis.com`.
     """
 
     endpoint: str

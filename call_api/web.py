@@ -41,7 +41,7 @@ PIECE_BYTES = 64 * 2**10
 SEND_SECONDS = 10.0
 CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
 EVERY_ANSWER = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
-VARIES = {"Vary": "Accept-Encoding"}  # of the answers that a cache could keep
+VARIES = {"Vary": "Accept-Encoding"}  # 200 and 304
 
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
 
@@ -164,21 +164,22 @@ class CallsApi:
                 with entry.stage("sign"):
                     recording_url = await self.signer.signed_url(recording, call_id)
             body = rendered.with_link(recording_url)
+            place.hold(len(body))
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
             headers = {"ETag": tag, "Server-Timing": timing, **VARIES}
-            is_gzipped = len(body) >= MIN_BYTES and accepts_gzip(
+            to_gzip = len(body) >= MIN_BYTES and accepts_gzip(
                 request.headers.getlist("Accept-Encoding")
             )
-            if is_gzipped:
+            if to_gzip:
                 headers["Content-Encoding"] = "gzip"
                 if request.method == "GET":
                     body = await gzipped(body)
-            place.hold(len(body))
+                    place.hold(len(body))
             if place.holds_bytes:
                 response: Response = HeldResponse(body, headers, held.pop_all())
             else:
                 response = Response(body, headers=headers, media_type="application/json")
-        if request.method == "HEAD" and (recording is not None or is_gzipped):
+        if request.method == "HEAD" and (recording is not None or to_gzip):
             # Only GET knows its length: with the URL, and compressed. Another must not be given
             # (RFC 9110, 8.6).
             del response.headers["Content-Length"]

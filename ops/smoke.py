@@ -25,6 +25,7 @@ USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if 
 SECONDS = 15.0  # the function itself takes 10 at the most
 REQUESTS = 10
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _NO_PROXY = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
 
@@ -73,6 +74,8 @@ def main(environment: Mapping[str, str]) -> int:
     """Check the function that the environment names, and return the exit status."""
     url, key, call = _settings(environment)
     origin = environment.get("ORIGIN")
+    if origin and not _ORIGIN.fullmatch(origin):
+        _stop("ORIGIN is https://host[:port] or http://localhost[:port], as browsers send it")
     checks = dict(CHECKS)
     if origin:
         checks[f"pages of {origin} may call it"] = _preflight
@@ -177,9 +180,13 @@ def _preflight(function: _Function) -> str:
     start = time.perf_counter()
     response = function.client.options(f"{function.url}/v2/calls/{function.call}", headers=asked)
     milliseconds = (time.perf_counter() - start) * 1000
-    allowed = response.headers.get("Access-Control-Allow-Origin")
-    if response.status_code != HTTPStatus.NO_CONTENT or allowed != function.origin:
-        raise _FailedError(f"{response.status_code}, and they may not: is it in ALLOWED_ORIGINS?")
+    origin = response.headers.get("Access-Control-Allow-Origin")
+    names = response.headers.get("Access-Control-Allow-Headers", "").lower().split(", ")
+    if response.status_code != HTTPStatus.NO_CONTENT or origin != function.origin:
+        reason = "without Access-Control-Allow-Origin: add the origin to ALLOWED_ORIGINS"
+        raise _FailedError(f"{response.status_code} {reason}")
+    if "authorization" not in names:
+        raise _FailedError("204 without authorization in Access-Control-Allow-Headers")
     return f"204, {milliseconds:.0f} ms"
 
 

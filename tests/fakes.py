@@ -57,13 +57,13 @@ class FakeCalls:
         self.reads: list[int | None] = []
 
     async def read(
-        self, key_hash: str, call_id: int | None, began_at: float
+        self, hashed_key: str, call_id: int | None, began_at: float
     ) -> tuple[FakeDocument | None, FakeDocument | None]:
         assert began_at <= asyncio.get_running_loop().time()
         self.reads.append(call_id)
         if self.failure is not None:
             raise self.failure
-        record = self.keys.get(key_hash)
+        record = self.keys.get(hashed_key)
         call = None if call_id is None else self.calls.get(call_id)
         return (
             None if record is None else FakeDocument(record),

@@ -41,9 +41,9 @@ class LongCalls(FakeCalls):
     """A store whose one call is long."""
 
     async def read(
-        self, key_hash: str, call_id: int | None, began_at: float
+        self, hashed_key: str, call_id: int | None, began_at: float
     ) -> tuple[FakeDocument | None, FakeDocument | None]:
-        record, call = await super().read(key_hash, call_id, began_at)
+        record, call = await super().read(hashed_key, call_id, began_at)
         if call is not None:
             call.size = 1_000_000
         return record, call
@@ -100,6 +100,20 @@ def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
         assert (await function.respond()).status_code == 200
 
     asyncio.run(run())
+
+
+def test_a_body_holds_its_bytes_while_it_is_compressed() -> None:
+    """A control character of the document takes six bytes of JSON."""
+    function = Function()
+    function.store.calls = {77: LONG | {"agent_name": "\x01" * 100_000}}
+    scope = SCOPE | {"headers": [*SCOPE["headers"], (b"accept-encoding", b"gzip")]}
+
+    async def run() -> None:
+        refused = await function.respond(request_in(scope))
+        assert refused.status_code == 503
+
+    asyncio.run(run())
+    assert "too many bytes" in function.entries()[0]["message"]
 
 
 def test_what_follows_an_answer_follows_a_long_one_too() -> None:
@@ -177,9 +191,9 @@ def test_a_refused_call_is_freed_at_once() -> None:
         """A store that watches its documents."""
 
         async def read(
-            self, key_hash: str, call_id: int | None, began_at: float
+            self, hashed_key: str, call_id: int | None, began_at: float
         ) -> tuple[FakeDocument | None, FakeDocument | None]:
-            record, call = await super().read(key_hash, call_id, began_at)
+            record, call = await super().read(hashed_key, call_id, began_at)
             if call is not None:
                 call = Document(call.fields, call.size)
                 documents.append(weakref.ref(call))

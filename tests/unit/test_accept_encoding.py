@@ -22,6 +22,7 @@ ACCEPTING = [
     "deflate, *",
     "*;q=0, gzip",
     "nonsense;;, gzip",
+    "gzip;q=1, *;q=nonsense",
 ]
 NOT_ACCEPTING = [
     "",
@@ -43,6 +44,8 @@ NOT_ACCEPTING = [
     "gzip;q=NaN",
     "gzip;q=\u0661",
     "gzip;level=1",
+    "gzip;q=0;x=1, *",
+    "gzip;q=0.0000, *",
     "gzip gzip",
     "gzipped",
     "xgzip",

@@ -64,7 +64,7 @@ def ec_key() -> str:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"private_key": ec_key()}, 'its "private_key" is not an RSA key of 2048 bits or more'),
+        ({"private_key": ec_key()}, 'its "private_key" is not an RSA key of 2048 to 4096 bits'),
         ({"client_email": ""}, 'its "client_email" is not an e-mail address'),
         ({"client_email": 5}, 'its "client_email" is not an e-mail address'),
     ],

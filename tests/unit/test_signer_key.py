@@ -14,7 +14,7 @@ from local.signer import new_signer
 from tests.conftest import SIGNER
 
 GOOD, PUBLIC_KEY = new_signer(SIGNER)
-NOT_RSA = 'its "private_key" is not an RSA key of 2048 bits or more'
+NOT_RSA = 'its "private_key" is not an RSA key of 2048 to 4096 bits'
 UNREADABLE = 'its "private_key" cannot be read'
 NO_EMAIL = 'its "client_email" is not an e-mail address'
 
@@ -56,6 +56,7 @@ UNUSABLE: dict[str, tuple[object, str]] = {
     ),
     "a DSA key": (GOOD | {"private_key": pem(dsa.generate_private_key(2048))}, NOT_RSA),
     "a short RSA key": (GOOD | {"private_key": pem(rsa_key(1024))}, NOT_RSA),
+    "a long RSA key": (GOOD | {"private_key": pem(rsa_key(4104))}, NOT_RSA),
     "a damaged RSA key": (
         GOOD | {"private_key": damaged_key()},
         'its "private_key" is damaged',
