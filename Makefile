@@ -5,7 +5,7 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
-SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/gcloud_stand_in .ci/run
+SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/support/fake_gcloud .ci/run
 LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
 	&& $(PYTHON) -m local.venv
@@ -40,7 +40,7 @@ test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/coverage report $$(test ! -e $(NOT_RUN) || echo --fail-under=0)
 
 fuzz: $(VENV)/installed ## run the tests that make up their cases with many more, new ones each time
-	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_published_api.py tests/test_signing_safety.py \
+	$(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_published_api.py tests/api/test_signing_safety.py \
 		--hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests

@@ -24,7 +24,7 @@ from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
 from call_api.web import PIECE_BYTES, CallsApi, Signer
 from local.seed import sample_calls
-from tests.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
+from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
 
 LONG = sample_calls()[77] | {
     "transcript": [{"role": "user", "content": "x" * 1_000, "timestamp": "0.0"}] * 1_000

@@ -37,8 +37,8 @@ from bench.servers import SERVERS, Running, running
 from local.install import LocalStackError
 from local.recordings import recordings_server
 from local.seed import SAMPLES
-from tests.conftest import BUCKET, SIGNER, PutKey
-from tests.serving import ROOT
+from tests.support.project import BUCKET, SIGNER, PutKey
+from tests.support.serving import ROOT
 
 FIGURES = {"p50_ms", "p99_ms", "requests_per_second", "cpu_ms"}
 OK = b"HTTP/1.1 200 OK\r\n"

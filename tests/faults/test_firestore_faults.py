@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
-from tests.faults.link import Link, link_to
-from tests.serving import Service, served
+from tests.support.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
+from tests.support.link import Link, link_to
+from tests.support.serving import Service, served
 
 READ_SECONDS = 3.0
 FAST_SECONDS = 1.0

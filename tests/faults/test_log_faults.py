@@ -15,12 +15,20 @@ from typing import Any, NamedTuple
 import pytest
 
 from ops.published import check_reply
-from tests.serving import CLOSED, STOP_SECONDS, Service, bearer, started, wait_until_it_listens
+from tests.support.serving import (
+    CLOSED,
+    ROOT,
+    STOP_SECONDS,
+    Service,
+    bearer,
+    started,
+    wait_until_it_listens,
+)
 
 REQUESTS = 1000
 CLIENTS = 4
 PATIENCE_SECONDS = 10.0
-TUNED = {"FUNCTION_SOURCE": str(Path(__file__).with_name("tuned_function.py"))}
+TUNED = {"FUNCTION_SOURCE": str(ROOT / "tests" / "support" / "tuned_function.py")}
 
 
 class Kind(NamedTuple):

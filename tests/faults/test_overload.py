@@ -17,9 +17,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.conftest import BUCKET
-from tests.faults import FIGURES
-from tests.faults.large_firestore import (
+from tests.support.figures import FIGURES
+from tests.support.large_firestore import (
     HOUR,
     MANY_LARGE,
     NULLS,
@@ -30,7 +29,7 @@ from tests.faults.large_firestore import (
     TURNS_15500,
     TURNS_27000,
 )
-from tests.faults.overload import (
+from tests.support.overload import (
     MIB,
     Client,
     Outcome,
@@ -39,7 +38,8 @@ from tests.faults.overload import (
     memory_limit,
     memory_of,
 )
-from tests.serving import ROOT, Service, started, wait_until_it_listens
+from tests.support.project import BUCKET
+from tests.support.serving import ROOT, Service, started, wait_until_it_listens
 
 MEMORY = 512 * MIB
 CLIENTS = 79  # and one of another org
@@ -70,7 +70,7 @@ class Running(NamedTuple):
 @pytest.fixture(scope="module")
 def firestore_port() -> Iterator[int]:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.large_firestore"],
+        [sys.executable, "-m", "tests.support.large_firestore"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.faults.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
-from tests.faults.link import Link, link_to
-from tests.google_cloud import IAM_HOST, GoogleCloud
-from tests.serving import Service, served
+from tests.support.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
+from tests.support.google_cloud import IAM_HOST, GoogleCloud
+from tests.support.link import Link, link_to
+from tests.support.serving import Service, served
 
 SIGN_SECONDS = 4.0
 WITHOUT_RECORDING = "/v2/calls/84"

@@ -10,7 +10,7 @@ import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
 from call_api.access_token import REFRESH_MARGIN, AccessTokens, TokenUnavailable
-from tests.fakes import Clock, FakeCredentials, Issued
+from tests.support.fakes import Clock, FakeCredentials, Issued
 
 SECOND = timedelta(seconds=1)
 LIFE = timedelta(hours=1)

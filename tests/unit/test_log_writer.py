@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from call_api import log_writer
 from call_api.log_writer import PAUSE_SECONDS, LogWriter, own_descriptor
-from tests.serving import ROOT, measuring
+from tests.support.serving import ROOT, measuring
 
 PATIENCE_SECONDS = 10.0
 FAILURES = [errno.ENOSPC, errno.EPIPE, errno.EAGAIN, errno.EBADF, errno.EIO]
