@@ -96,7 +96,7 @@ class Cloud:
             env={
                 "PATH": str(tools),
                 "HOME": str(self.home),
-                "STAND_IN": str(self.home),
+                "FAKE_CLOUD": str(self.home),
                 "DEPLOY_PYTHON": str(tools / "python"),
                 "REAL_PYTHON": sys.executable,
                 "RETRY_SECONDS": "0",
@@ -156,7 +156,7 @@ def a_cloud(home: Path) -> Cloud:
         assert found, tool
         (home / "bin" / tool).symlink_to(found)
     for name in ("gcloud", "python"):
-        (home / "bin" / name).symlink_to(ROOT / "tests" / "gcloud_stand_in")
+        (home / "bin" / name).symlink_to(ROOT / "tests" / "support" / "fake_gcloud")
     (home / "log").touch()
     (home / "resources").touch()
     return Cloud(clone, home)
