@@ -230,7 +230,7 @@ def test_failures_are_told_apart(
 
 
 @pytest.mark.parametrize("missing", ["api_keys", "calls"])
-def test_an_answer_that_ends_without_a_word_on_a_document_is_no_answer(missing: str) -> None:
+def test_an_incomplete_answer_is_not_used(missing: str) -> None:
     """A good key is not refused for it, and a call that exists is not missing."""
 
     def incomplete(
@@ -266,7 +266,7 @@ def test_a_transient_failure_is_retried() -> None:
     assert len(requests) == 2
 
 
-def test_a_firestore_that_is_not_there_is_503_at_once() -> None:
+def test_an_unreachable_firestore_is_503_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     started = time.monotonic()
@@ -276,7 +276,7 @@ def test_a_firestore_that_is_not_there_is_503_at_once() -> None:
     assert time.monotonic() - started < 2
 
 
-def test_a_firestore_that_is_silent_ends_with_the_budget_for_one_and_for_twenty() -> None:
+def test_reads_from_a_silent_firestore_end_within_the_budget() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         answers = read(silent.getsockname()[1], times=20)
@@ -285,7 +285,7 @@ def test_a_firestore_that_is_silent_ends_with_the_budget_for_one_and_for_twenty(
     assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
 
 
-def test_a_silent_connection_is_left_once_however_many_wait_on_it() -> None:
+def test_a_silent_connection_is_replaced_once() -> None:
     """The one that replaces it is not left, too, when the next of them gives up."""
     peers: set[str] = set()
 
@@ -347,7 +347,7 @@ async def outcome(store: FirestoreCalls, call_id: int | None = 77) -> Read | Pro
         return problem
 
 
-def test_while_firestore_is_silent_one_probe_at_a_time_asks_whether_it_is_back() -> None:
+def test_a_silent_firestore_is_asked_by_one_probe_at_a_time() -> None:
     firestore = Firestore()
     firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
 
@@ -366,7 +366,7 @@ def test_while_firestore_is_silent_one_probe_at_a_time_asks_whether_it_is_back()
     assert [len(probe.request.documents) for probe in probes] == [1]  # of a key that nobody has
 
 
-def test_a_slow_firestore_is_not_down_for_good_after_a_failure() -> None:
+def test_a_slow_firestore_recovers_after_a_failure() -> None:
     """A probe has more time than those who wait for it, or it would never end in an answer."""
     firestore = Firestore()
 
@@ -386,7 +386,7 @@ def test_a_slow_firestore_is_not_down_for_good_after_a_failure() -> None:
     assert isinstance(last, tuple)
 
 
-def test_a_probe_that_is_not_answered_ends_and_another_begins() -> None:
+def test_an_unanswered_probe_ends_and_the_next_one_starts() -> None:
     firestore = Firestore()
 
     async def reads(port: int) -> None:
@@ -405,7 +405,7 @@ def test_a_probe_that_is_not_answered_ends_and_another_begins() -> None:
     assert [len(each.request.documents) for each in asked] == [1, 1]
 
 
-def test_a_read_behind_a_probe_keeps_within_the_budget_with_it() -> None:
+def test_waiting_for_a_probe_counts_toward_the_budget() -> None:
     firestore = Firestore()
 
     def answers(
@@ -433,7 +433,7 @@ def test_a_read_behind_a_probe_keeps_within_the_budget_with_it() -> None:
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
-def test_a_status_from_the_server_keeps_the_connection_and_the_circuit(
+def test_an_error_from_the_server_keeps_connection_and_circuit(
     status: grpc.StatusCode,
 ) -> None:
     """The connection works: a new one would be a TLS handshake for nothing."""
@@ -455,7 +455,7 @@ def test_a_status_from_the_server_keeps_the_connection_and_the_circuit(
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
-def test_a_document_that_firestore_fails_on_fails_nobody_else(status: grpc.StatusCode) -> None:
+def test_a_document_that_firestore_fails_on_opens_no_circuit(status: grpc.StatusCode) -> None:
     """However often it is asked for."""
 
     def answers(
@@ -479,7 +479,7 @@ def test_a_document_that_firestore_fails_on_fails_nobody_else(status: grpc.Statu
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
 
 
-def test_the_lateness_of_this_process_is_not_firestore_s_silence() -> None:
+def test_a_frozen_process_opens_no_circuit() -> None:
     """It was frozen, or busy: its own timer fires late, with the answer waiting to be read."""
 
     async def reads(port: int) -> tuple[Read | Problem, Read | Problem]:
@@ -500,7 +500,7 @@ def test_the_lateness_of_this_process_is_not_firestore_s_silence() -> None:
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
 
 
-def test_credentials_that_are_not_found_in_time_are_not_firestore_s_silence() -> None:
+def test_slow_credentials_open_no_circuit() -> None:
     """And what is wrong with the settings is named, as soon as it is known."""
     attempts = itertools.count()
 
@@ -539,7 +539,7 @@ def test_a_refusal_closes_the_circuit() -> None:
 MIB = 2**20
 
 
-def test_a_call_too_large_to_fetch_is_invalid_to_its_owner_and_foreign_to_others(
+def test_the_owner_of_an_oversized_call_is_still_checked(
     noon: datetime,
 ) -> None:
     """Who owns it is read all the same, so nobody else learns that it is large."""
@@ -592,7 +592,7 @@ def test_the_project_is_the_credentials_where_none_is_set() -> None:
     assert [each.request.database for each in asked] == ["projects/theirs/databases/calls-eu"]
 
 
-def test_a_developer_s_own_login_names_the_project_that_pays() -> None:
+def test_user_credentials_name_the_quota_project() -> None:
     credentials = UserCredentials("a-token", quota_project_id="mine")
     with fake_firestore(both_documents) as (port, asked):
         connect(credentials, "theirs", FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}")
@@ -628,7 +628,7 @@ def test_without_credentials_nothing_can_be_read() -> None:
         connect(None, None, GOOGLE_CLOUD_PROJECT="demo-tests")
 
 
-def test_in_production_everything_is_asked_with_the_metadata_server_s_token(
+def test_in_production_the_metadata_server_s_token_is_used(
     authority: trustme.CA, authority_file: Any
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""

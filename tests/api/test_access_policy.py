@@ -140,7 +140,7 @@ def test_another_org_does_not_learn_that_the_call_is_corrupt(noon: datetime) -> 
 
 
 @pytest.mark.parametrize("owner", [None, "", 7, ["org_acme"], {"org_acme": True}])
-def test_a_call_without_a_usable_owner_belongs_to_nobody(owner: object, noon: datetime) -> None:
+def test_a_call_without_an_owner_is_forbidden_to_everyone(owner: object, noon: datetime) -> None:
     with pytest.raises(OwnerMissing) as refused:
         read(noon, call={"org_id": owner})
     assert (refused.value.status, refused.value.severity) == (403, "ERROR")

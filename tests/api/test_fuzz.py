@@ -129,7 +129,7 @@ def test_any_stored_call_is_answered_or_refused(document: dict[str, object]) -> 
 
 
 @given(made.RIGHT_CALLS)
-def test_a_right_call_is_answered_to_the_last_digit(
+def test_every_digit_of_a_valid_call_is_kept(
     call: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     FUZZED["right calls in process"] += 1
@@ -164,7 +164,7 @@ def test_any_document_that_firestore_could_send_is_answered_or_refused(
 
 @FEW
 @given(made.RIGHT_CALLS)
-def test_a_right_call_comes_through_the_decoder_to_the_last_digit(
+def test_the_decoder_keeps_every_digit_of_a_valid_call(
     wire: Wire, call: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
     FUZZED["documents by gRPC"] += 1
@@ -217,7 +217,7 @@ def test_any_stored_call_is_answered_or_refused_by_the_served_function(
 @FEW
 @given(made.RIGHT_CALLS)
 @pytest.mark.google_emulator
-def test_a_right_call_is_answered_to_the_last_digit_by_the_served_function(
+def test_the_served_function_keeps_every_digit_of_a_valid_call(
     service: Service, database: firestore.Client, acme_key: str,
     call: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:  # fmt: skip

@@ -82,7 +82,7 @@ def test_a_link_is_right_by_the_rules(
 
 
 @pytest.mark.parametrize("failure", [429, 500, 502, 503, 504, DROP])
-def test_a_failure_that_passes_is_retried(
+def test_a_transient_failure_is_retried(
     failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
@@ -93,7 +93,7 @@ def test_a_failure_that_passes_is_retried(
 
 
 @pytest.mark.parametrize("failure", [429, 503, DROP])
-def test_a_failure_that_lasts_is_503_inside_the_budget(
+def test_a_lasting_failure_is_503_within_the_budget(
     failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
@@ -109,7 +109,7 @@ def test_a_failure_that_lasts_is_503_inside_the_budget(
     assert cloud.iam.requests - before > 2
 
 
-def test_a_missing_role_is_ours_to_mend_and_named(
+def test_a_missing_role_is_an_internal_error_that_names_it(
     keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests

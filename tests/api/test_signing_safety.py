@@ -309,7 +309,7 @@ def test_a_link_s_hour_moves_with_the_function_s_clock(
 
 
 @pytest.mark.parametrize("behind", [0, 10, 50])
-def test_a_304_leaves_fifty_minutes_less_what_the_function_s_clock_is_behind(
+def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(
     behind: int, opens: Callable[[str, datetime], bool]
 ) -> None:
     api = Api("a.wav")
@@ -325,9 +325,7 @@ def test_a_304_leaves_fifty_minutes_less_what_the_function_s_clock_is_behind(
 
 
 @pytest.mark.parametrize("end", ["expires_at", "revoked_at"])
-def test_a_key_lives_on_for_as_long_as_the_function_s_clock_is_behind(
-    end: str, noon: datetime
-) -> None:
+def test_a_slow_clock_lengthens_the_life_of_a_key(end: str, noon: datetime) -> None:
     api = Api("a.wav", **{end: noon})
     api.clock.time = noon - timedelta(microseconds=1)
     assert api.ask().status_code == 200

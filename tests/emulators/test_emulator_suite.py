@@ -217,7 +217,7 @@ def test_the_rules_deny_every_client(suite: Suite, collection: str) -> None:
     assert answer.status_code == 403
 
 
-def test_a_taken_port_is_said_in_a_sentence(suite: Suite) -> None:
+def test_a_taken_port_is_reported_in_one_sentence(suite: Suite) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.emulators"],
         cwd=suite.folder,

@@ -135,7 +135,7 @@ def piped(settings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], S
         assert service.stderr.read_text() == ""
 
 
-def test_a_log_that_nobody_reads_changes_no_answer_and_reports_what_it_dropped(
+def test_an_unread_log_changes_no_answer_and_reports_dropped_lines(
     settings: dict[str, str], kinds: list[Kind]
 ) -> None:
     """A pipe takes 64 KiB; before, the function hung after some 250 requests."""

@@ -147,7 +147,7 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     assert other.percentile(99 if soak else 50) < at_worst
 
 
-def test_clients_that_ask_and_leave_are_not_worked_for(running: Running) -> None:
+def test_work_for_clients_that_have_left_is_dropped(running: Running) -> None:
     """2,000 of them, as many at a time as the platform sends."""
     port = running.service.port
     asyncio.run(crowd([Client(port, HOUR, OWNER_KEY)], 0.2))
@@ -175,7 +175,7 @@ def longer_share(ones: list[float], others: list[float]) -> float:
     return sum(other > one for one in ones for other in others) / len(ones) / len(others)
 
 
-def test_the_time_of_a_401_does_not_tell_the_length_of_a_call(running: Running) -> None:
+def test_the_time_of_a_401_does_not_depend_on_the_call(running: Running) -> None:
     """Forty requests each, in turn. The 403's times are only reported: they have the transfer."""
     seconds: dict[str, dict[int, list[float]]] = {}
     for who in ("a stranger", "another org"):

@@ -89,7 +89,7 @@ def test_connections_that_died_in_silence_fail_one_request_and_no_more(
         check_answered_at_once(keyless, acme_key)
 
 
-def test_silence_ends_with_the_budget_for_twenty_and_calls_without_recording_go_on(
+def test_silence_ends_with_the_budget_and_delays_no_other_call(
     keyless: Service, link: Link, acme_key: str
 ) -> None:
     link.silent = True

@@ -153,15 +153,33 @@ def package(folder: Path, name: str) -> str:
     return f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A clone whose locks name packages of its own."""
-    folder = copy_local(tmp_path / "a clone")
+def a_clone(parent: Path) -> Path:
+    """Make a clone whose locks name packages of its own."""
+    folder = copy_local(parent / "a clone")
     run, dev = package(folder, "needed_to_run"), package(folder, "needed_to_test")
     (folder / "requirements.txt").write_text(run)
     (folder / "requirements-dev.txt").write_text(run + dev)
     (folder / "local" / "java-requirements.txt").write_text(run)
     return folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    return a_clone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install what running needs into a clone; an environment takes seconds to make."""
+    folder = a_clone(tmp_path_factory.mktemp("installed"))
+    together(folder, [RUN])
+    return folder
+
+
+@pytest.fixture
+def installed_clone(made_once: Path, tmp_path: Path) -> Path:
+    """A clone that has installed what running needs."""
+    return Path(shutil.copytree(made_once, tmp_path / made_once.name, symlinks=True))
 
 
 def start(folder: Path, arguments: list[str], **environment: str) -> subprocess.Popen[str]:
@@ -212,8 +230,8 @@ def test_make_run_and_make_test_that_start_together_share_an_environment(clone: 
     subprocess.run([clone / ".venv" / "bin" / "python", "-c", modules], check=True)
 
 
-def test_what_runs_stays_installed_while_the_rest_is_added(clone: Path) -> None:
-    together(clone, [RUN])
+def test_what_runs_stays_installed_while_the_rest_is_added(installed_clone: Path) -> None:
+    clone = installed_clone
     marker = clone / ".venv" / "marker"
     marker.touch()
     assert together(clone, [DEV]) == ["installing the packages for development into .venv …\n"]
@@ -221,8 +239,8 @@ def test_what_runs_stays_installed_while_the_rest_is_added(clone: Path) -> None:
     assert marker.exists()
 
 
-def test_another_lock_makes_the_environment_anew(clone: Path) -> None:
-    together(clone, [RUN])
+def test_another_lock_makes_the_environment_anew(installed_clone: Path) -> None:
+    clone = installed_clone
     (clone / "requirements.txt").write_text(package(clone, "something_else"))
     together(clone, [RUN])
     assert list((clone / ".venv").glob("lib/*/site-packages/something_else.py"))

@@ -211,7 +211,7 @@ def test_children_end_even_with_a_parent_that_is_killed() -> None:
     parent.communicate(timeout=10)  # returns when nobody holds the output any more
 
 
-def test_a_taken_port_is_said_in_a_sentence(sources: Path) -> None:
+def test_a_taken_port_is_reported_in_one_sentence(sources: Path) -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         assert refusal(sources, PORT=str(port)) == (
@@ -220,11 +220,11 @@ def test_a_taken_port_is_said_in_a_sentence(sources: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "٨٠٨٠"])
-def test_a_malformed_port_is_said_in_a_sentence(sources: Path, port: str) -> None:
+def test_a_malformed_port_is_reported_in_one_sentence(sources: Path, port: str) -> None:
     assert refusal(sources, PORT=port).startswith("PORT is a number from 1 to 65535, not ")
 
 
-def test_no_emulator_and_no_way_to_one_is_said_in_a_sentence(sources: Path) -> None:
+def test_no_emulator_and_no_way_to_one_is_reported_in_one_sentence(sources: Path) -> None:
     said = refusal(sources, PORT=free_port())
     assert said.startswith(
         "There is no Firestore emulator: 127.0.0.1:1 does not deliver it (Connection refused). The"
@@ -233,7 +233,9 @@ def test_no_emulator_and_no_way_to_one_is_said_in_a_sentence(sources: Path) -> N
     assert len(said.splitlines()) == 1
 
 
-def test_no_java_and_no_way_to_one_is_said_in_a_sentence(sources: Path, tmp_path: Path) -> None:
+def test_no_java_and_no_way_to_one_is_reported_in_one_sentence(
+    sources: Path, tmp_path: Path
+) -> None:
     (tmp_path / "cloud-firestore-emulator-v1.0.0.jar").touch()
     said = refusal(sources, PORT=free_port(), FIREBASE_EMULATORS_PATH=str(tmp_path))
     assert said.startswith("The Java runtime cannot be installed: ")
@@ -275,7 +277,7 @@ def test_an_emulator_that_runs_already_is_used(
         assert host == emulator_host
 
 
-def test_a_running_emulator_that_does_not_answer_is_said_in_a_sentence(sources: Path) -> None:
+def test_a_running_emulator_that_does_not_answer_is_reported_in_one_sentence(sources: Path) -> None:
     host = f"127.0.0.1:{free_port()}"
     assert refusal(sources, PORT=free_port(), FIRESTORE_EMULATOR_HOST=host) == (
         f"FIRESTORE_EMULATOR_HOST is {host}, where no emulator answers: unset it to have one started."

@@ -113,7 +113,7 @@ def test_the_function_is_deployed_with_explicit_limits_and_its_commit(cloud: Clo
     } <= set(words)
 
 
-def test_the_bucket_is_created_closed_and_with_the_retention_that_was_asked_for(
+def test_the_bucket_is_created_private_with_the_requested_retention(
     cloud: Cloud,
 ) -> None:
     commands = cloud.succeed("function", RETENTION_DAYS="90")

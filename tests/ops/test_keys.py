@@ -166,7 +166,7 @@ def test_an_expired_key_is_refused(service: Service, tool: Tool) -> None:
     assert service.request(key=later).status == 200
 
 
-def test_the_key_goes_to_standard_output_alone_and_its_hash_to_the_database(
+def test_a_key_is_printed_once_and_stored_as_its_hash(
     tool: Tool, database: firestore.Client, noon: datetime
 ) -> None:
     done = tool("issue", "--org", "org_new", "--name", "CI", "--expires", "90d", now=noon)
@@ -562,7 +562,7 @@ keys.main(sys.argv[1:], datetime.now(UTC))
 """
 
 
-def test_an_interrupt_is_said_in_a_word() -> None:
+def test_an_interrupt_is_reported_in_one_word() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(20)
         environment = {
@@ -712,7 +712,7 @@ def test_a_revocation_needs_no_standard_output(issued: str, emulator_host: str) 
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
-def test_a_key_that_was_shown_stays_where_standard_error_fails(
+def test_a_shown_key_stays_valid_if_standard_error_fails(
     redirection: str, service: Service, emulator_host: str
 ) -> None:
     """A failure would make a script discard a key that is live."""

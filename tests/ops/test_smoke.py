@@ -320,7 +320,7 @@ RIGHT = {"URL": "http://127.0.0.1:1", "KEY": KEY, "CALL": "77"}
         *(({"CALL": text}, "CALL is the ID of a call") for text in ("0", "077", "x", "77/x", "٣٣")),
     ],
 )
-def test_what_cannot_be_right_is_one_sentence_and_no_request(
+def test_malformed_arguments_are_one_sentence_and_no_request(
     changes: dict[str, str], said: str
 ) -> None:
     with pytest.raises(SystemExit) as stopped:

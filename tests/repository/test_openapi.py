@@ -133,7 +133,7 @@ def test_a_problem_with_another_value_breaks_the_schema(
     assert errors({**example, member: other}, content(status)["schema"]) != []
 
 
-def test_the_keys_of_a_call_are_documented_in_the_order_in_which_they_are_answered() -> None:
+def test_keys_are_documented_in_the_order_of_the_reply() -> None:
     stored = list(Call.model_fields)
     published = ["recording_url" if name == "recording_object" else name for name in stored]
     assert list(SCHEMAS["Call"]["properties"]) == published
