@@ -29,13 +29,14 @@ emulators: $(VENV)/installed-run ## serve the function in the Firebase Emulator 
 # What is missing is installed first, before two workers could do so at once, or named in a sentence. The
 # two workers, each with a Firestore emulator to itself, take a test file at a time: most of the time is
 # waiting, for servers to start and budgets to end. In one emulator they would mix up their calls, so where
-# one is given, and with PYTEST_ARGS=-n0, the tests run one after another. Every line of call_api must be
-# covered, unless tests were left out for want of Google's emulator.
+# one is given, and with PYTEST_ARGS=-n0, the tests run one after another. In the order of the folders short files
+# come last, so both workers end at about the same time. Every line of call_api must be covered, unless tests
+# were left out for want of Google's emulator.
 test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/python -m local.emulator
 	@$(BIN)/coverage erase
 	@rm -f $(NOT_RUN)
-	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $$(test ! -e $(NOT_RUN) || echo --fail-under=0)
 

@@ -232,6 +232,7 @@ def test_make_run_and_make_test_that_start_together_share_an_environment(clone: 
 
 def test_what_runs_stays_installed_while_the_rest_is_added(installed_clone: Path) -> None:
     clone = installed_clone
+    assert together(clone, [RUN]) == [""]
     marker = clone / ".venv" / "marker"
     marker.touch()
     assert together(clone, [DEV]) == ["installing the packages for development into .venv …\n"]
