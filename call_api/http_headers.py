@@ -9,6 +9,10 @@ from call_api.errors import CredentialsMissing, Unauthenticated
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BEARER = re.compile(r"(?i:bearer) +(.+)")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
+_CODING = re.compile(
+    r"[ \t]*([\w!#$%&'*+.^`|~-]+)[ \t]*(?:;[ \t]*[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)[ \t]*)?",
+    re.ASCII,
+)
 _OPAQUE_TAG = re.compile(r'"[^"]*"')
 
 
@@ -40,3 +44,16 @@ def if_none_match_matches(fields: Sequence[str], etag: str) -> bool:
     """Tell whether the client holds this version, by weak comparison (RFC 9110, 13.1.2)."""
     listed = ",".join(fields)
     return listed.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)
+
+
+def accepts_gzip(fields: Sequence[str]) -> bool:
+    """Tell whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3); a malformed part counts not."""
+    weights: dict[str, float] = {}
+    for part in ",".join(fields).split(","):
+        if coding := _CODING.fullmatch(part):
+            name, weight = coding[1].lower(), float(coding[2] or 1)
+            weights[name] = min(weight, weights.get(name, weight))
+    for name in ("gzip", "x-gzip", "*"):  # the last speaks for what is not listed
+        if name in weights:
+            return weights[name] > 0
+    return False

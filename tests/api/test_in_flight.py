@@ -19,6 +19,7 @@ from call_api import admission
 from call_api import web as module
 from call_api.admission import LARGE_BYTES, Admission
 from call_api.calls import CallAccess
+from call_api.cors import Cors
 from call_api.errors import Internal
 from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
@@ -58,6 +59,7 @@ class Function:
             access=CallAccess(self.store, RecentlyUsed(100)),
             admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
             signer=signer or FakeSigner(),
+            cors=Cors(frozenset()),
             log=JsonLog(self.log, "INFO"),
             key_header="Authorization",
             project=None,

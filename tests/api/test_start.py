@@ -45,7 +45,7 @@ def test_collections_are_on_again_and_skip_what_was_imported(start: dict[str, ob
 
 def test_what_only_keyless_signing_needs_is_not_imported(start: dict[str, object]) -> None:
     assert isinstance(start["modules"], list)
-    assert "google.cloud.storage" in start["modules"]
+    assert "google.cloud.firestore_v1" in start["modules"]
     assert "aiohttp" not in start["modules"]
 
 

@@ -107,8 +107,8 @@ def test_the_function_is_deployed_with_explicit_limits_and_its_commit(cloud: Clo
         "--max-instances=20",
         f"--update-labels=commit={commit}",
         (
-            "--set-env-vars=GOOGLE_CLOUD_PROJECT=my-project,RECORDINGS_BUCKET=my-recordings,"
-            "FIRESTORE_DATABASE=(default),BEHIND_API_GATEWAY=false,LOG_LEVEL=INFO"
+            "--set-env-vars=^;^GOOGLE_CLOUD_PROJECT=my-project;RECORDINGS_BUCKET=my-recordings;"
+            "FIRESTORE_DATABASE=(default);BEHIND_API_GATEWAY=false;LOG_LEVEL=INFO"
         ),
     } <= set(words)
 
@@ -219,6 +219,8 @@ def test_alerts_keep_the_channels_that_a_policy_has(cloud: Cloud) -> None:
         ("function", {"RECORDINGS_BUCKET": "b,LOG_LEVEL=DEBUG"}, "RECORDINGS_BUCKET is malformed"),
         ("function", {"FIRESTORE_DATABASE": "a,b"}, "FIRESTORE_DATABASE is malformed"),
         ("function", {"LOG_LEVEL": "verbose"}, "LOG_LEVEL is malformed"),
+        ("function", {"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS is malformed"),
+        ("gateway", {"ALLOWED_ORIGINS": "https://a.example;X=1"}, "ALLOWED_ORIGINS is malformed"),
         ("function", {"SIGNER_SECRET": "signer:3"}, "SIGNER_SECRET is malformed"),
         ("function", {"PROJECT": "123456789012"}, "PROJECT is malformed"),
         ("function", {"PROJECT": "short"}, "PROJECT is malformed"),

@@ -44,9 +44,9 @@ Smoke = Callable[..., tuple[int, list[str]]]
 def smoke(capsys: pytest.CaptureFixture[str]) -> Smoke:
     """Run the smoke test in this process; return its exit status and its lines."""
 
-    def run(url: str, key: str, call: object = 77) -> tuple[int, list[str]]:
+    def run(url: str, key: str, call: object = 77, origin: str = "") -> tuple[int, list[str]]:
         capsys.readouterr()
-        status = main({"URL": url, "KEY": key, "CALL": str(call)})
+        status = main({"URL": url, "KEY": key, "CALL": str(call), "ORIGIN": origin})
         output = capsys.readouterr().out
         assert key not in output
         assert "X-Goog-" not in output
@@ -122,6 +122,25 @@ def test_a_right_function_passes(smoke: Smoke, url: str, acme_key: str) -> None:
     assert len(rows) == len(expected)
     for row, pattern in zip(rows, expected, strict=True):
         assert re.fullmatch(f"ok    {pattern}", row)
+
+
+@pytest.mark.parametrize(
+    ("origin", "row"),
+    [
+        ("https://app.example", r"ok    pages of https://app\.example may call it +204, \d+ ms"),
+        (
+            "https://evil.example",
+            r"FAIL  pages of https://evil.example may call it +204, and they may not: is it in .*",
+        ),
+    ],
+)
+def test_pages_of_an_origin_may_call_it_if_the_function_allows_them(
+    origin: str, row: str, smoke: Smoke, settings: dict[str, str], acme_key: str
+) -> None:
+    with served(settings | {"ALLOWED_ORIGINS": "https://app.example"}) as allowing:
+        _, lines = smoke(f"http://127.0.0.1:{allowing.port}", acme_key, origin=origin)
+
+    assert re.fullmatch(row, lines[-2])
 
 
 def test_it_runs_as_a_program_with_the_key_in_its_environment(url: str, acme_key: str) -> None:

@@ -65,7 +65,8 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     assert documented.pop("GOOGLE_CLOUD_PROJECT") == "from the credentials"
     defaults = {field.alias: field.default for field in Settings.model_fields.values()}
     for name, default in documented.items():
-        assert default == {None: "unset", False: "false"}.get(defaults[name], defaults[name])
+        unset: dict[object, str] = {None: "unset", frozenset(): "unset", False: "false"}
+        assert default == unset.get(defaults[name], defaults[name])
 
 
 def test_every_module_is_on_the_map() -> None:

@@ -25,6 +25,7 @@ EVERY_OPTION = SETTINGS | {
     "FIRESTORE_LOCATION": "eur3",
     "FIRESTORE_RULES": "replace",
     "FUNCTION": "calls",
+    "ALLOWED_ORIGINS": "https://app.example.com,http://localhost:3000",
     "LOG_LEVEL": "DEBUG",
     "MAX_INSTANCES": "100",
     "MEMORY": "1Gi",

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from call_api.admission import Admission
 from call_api.api_keys import key_hash
 from call_api.calls import CallAccess, CallStore
+from call_api.cors import Cors
 from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
 from call_api.schema import Shape
@@ -106,6 +107,7 @@ def api_over(
         access=CallAccess(store, RecentlyUsed(100)),
         admission=Admission(),
         signer=signer or FakeSigner(),
+        cors=Cors(frozenset()),
         log=log or JsonLog(io.StringIO(), "INFO"),
         key_header="Authorization",
         project=project,

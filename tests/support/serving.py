@@ -1,5 +1,6 @@
 """The function as a real server process, and a client that sends exactly what it is told."""
 
+import gzip
 import http.client
 import json
 import os
@@ -39,8 +40,13 @@ class Reply:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.body)
+        document: dict[str, Any] = json.loads(self.content())
         return document
+
+    def content(self) -> bytes:
+        """Return the body as it was before it was compressed."""
+        is_gzipped = self.body and self.headers["Content-Encoding"] == "gzip"
+        return gzip.decompress(self.body) if is_gzipped else self.body
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Service:
             connection.close()
         self._note(reply.headers)
         if published:
-            check_reply(method, reply.status, reply.headers, reply.body)
+            check_reply(method, reply.status, reply.headers, reply.content())
         return reply
 
     def exchange(self, *sent: bytes, method: str = "GET") -> list[RawReply]:

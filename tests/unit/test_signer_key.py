@@ -33,6 +33,21 @@ def rsa_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
+def damaged_key() -> str:
+    """Return a key of which so much is wrong that no signature of it verifies."""
+    sound = rsa_key(2048).private_numbers()
+    damaged = rsa.RSAPrivateNumbers(
+        p=sound.p,
+        q=sound.q,
+        d=sound.d + 2,
+        dmp1=sound.dmp1 + 2,
+        dmq1=sound.dmq1,
+        iqmp=sound.iqmp,
+        public_numbers=sound.public_numbers,
+    )
+    return pem(damaged.private_key(unsafe_skip_rsa_key_validation=True))
+
+
 UNUSABLE: dict[str, tuple[object, str]] = {
     "an EC key": (GOOD | {"private_key": pem(ec.generate_private_key(ec.SECP256R1()))}, NOT_RSA),
     "an Ed25519 key": (
@@ -41,6 +56,10 @@ UNUSABLE: dict[str, tuple[object, str]] = {
     ),
     "a DSA key": (GOOD | {"private_key": pem(dsa.generate_private_key(2048))}, NOT_RSA),
     "a short RSA key": (GOOD | {"private_key": pem(rsa_key(1024))}, NOT_RSA),
+    "a damaged RSA key": (
+        GOOD | {"private_key": damaged_key()},
+        'its "private_key" is damaged',
+    ),
     "a key with a password": (
         GOOD | {"private_key": pem(rsa_key(2048), b"s3cret")},
         UNREADABLE,
