@@ -5,7 +5,7 @@ PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
-SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/gcloud_stand_in .ci/run
+SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/support/fake_gcloud .ci/run
 LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
 	&& $(PYTHON) -m local.venv
@@ -29,18 +29,19 @@ emulators: $(VENV)/installed-run ## serve the function in the Firebase Emulator 
 # What is missing is installed first, before two workers could do so at once, or named in a sentence. The
 # two workers, each with a Firestore emulator to itself, take a test file at a time: most of the time is
 # waiting, for servers to start and budgets to end. In one emulator they would mix up their calls, so where
-# one is given, and with PYTEST_ARGS=-n0, the tests run one after another. Every line of call_api must be
-# covered, unless tests were left out for want of Google's emulator.
+# one is given, and with PYTEST_ARGS=-n0, the tests run one after another. In the order of the folders short files
+# come last, so both workers end at about the same time. Every line of call_api must be covered, unless tests
+# were left out for want of Google's emulator.
 test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/python -m local.emulator
 	@$(BIN)/coverage erase
 	@rm -f $(NOT_RUN)
-	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $$(test ! -e $(NOT_RUN) || echo --fail-under=0)
 
 fuzz: $(VENV)/installed ## run the tests that make up their cases with many more, new ones each time
-	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_published_api.py tests/test_signing_safety.py \
+	$(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_published_api.py tests/api/test_signing_safety.py \
 		--hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests

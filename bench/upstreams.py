@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import trustme
 
-from tests.google_cloud import GoogleCloud
+from tests.support.google_cloud import GoogleCloud
 
 
 @contextmanager

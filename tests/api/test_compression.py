@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from call_api.compression import LEVEL, MAX_INLINE_BYTES, MIN_BYTES
-from tests.conftest import PutCall
-from tests.serving import Service
+from tests.support.project import PutCall
+from tests.support.serving import Service
 
 GZIP = [("Accept-Encoding", "gzip")]
 

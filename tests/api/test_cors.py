@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from call_api.schema import Call
-from tests.conftest import PutCall
-from tests.serving import Reply, Service, served
+from tests.support.project import PutCall
+from tests.support.serving import Reply, Service, served
 
 APP = "https://app.example.com"
 CORS = {

@@ -25,7 +25,7 @@ from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
 from call_api.web import PIECE_BYTES, CallsApi, Signer
 from local.seed import sample_calls
-from tests.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
+from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
 
 LONG = sample_calls()[77] | {
     "transcript": [{"role": "user", "content": "x" * 1_000, "timestamp": "0.0"}] * 1_000
@@ -132,7 +132,7 @@ def test_what_follows_an_answer_follows_a_long_one_too() -> None:
     assert done == [True]
 
 
-def test_a_client_that_does_not_read_loses_its_place_when_its_time_is_over(
+def test_a_client_that_does_not_read_loses_its_place_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SEND_SECONDS", 0.01)
@@ -234,7 +234,7 @@ def test_too_many_requests_at_a_time_are_refused_early() -> None:
     assert "over capacity" in function.entries()[0]["message"]
 
 
-def test_the_work_for_a_client_that_has_left_stops_and_leaves_no_place_behind() -> None:
+def test_work_stops_and_frees_its_place_when_the_client_leaves() -> None:
     class StuckSigner(FakeSigner):
         """Never signs."""
 

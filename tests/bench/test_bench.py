@@ -40,8 +40,8 @@ from local.install import LocalStackError
 from local.recordings import recordings_server
 from local.seed import SAMPLES
 from local.stack import app_served
-from tests.conftest import BUCKET, SIGNER, PutKey
-from tests.serving import ROOT
+from tests.support.project import BUCKET, SIGNER, PutKey
+from tests.support.serving import ROOT
 
 LOADED = {
     "requests_per_second",

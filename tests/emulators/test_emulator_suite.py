@@ -22,7 +22,7 @@ from local.emulator import OLDEST_JAVA, firebase_cli
 from local.emulators import EMULATORS
 from local.runtimes import java
 from local.seed import SAMPLES
-from tests.serving import ROOT
+from tests.support.serving import ROOT
 
 SOURCES = ("call_api", "local", "main.py", "requirements.txt")
 CONFIGURATION = ("firebase.json", "functions.yaml", "firestore.rules")
@@ -152,7 +152,9 @@ def suite(folder: Path) -> Iterator[Suite]:
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Any]:
-    example: dict[str, Any] = json.loads((ROOT / "tests" / "published_example.json").read_text())
+    example: dict[str, Any] = json.loads(
+        (ROOT / "tests" / "support" / "published_example.json").read_text()
+    )
     return example
 
 
@@ -215,7 +217,7 @@ def test_the_rules_deny_every_client(suite: Suite, collection: str) -> None:
     assert answer.status_code == 403
 
 
-def test_a_taken_port_is_said_in_a_sentence(suite: Suite) -> None:
+def test_a_taken_port_is_reported_in_one_sentence(suite: Suite) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.emulators"],
         cwd=suite.folder,

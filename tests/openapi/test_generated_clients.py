@@ -14,7 +14,7 @@ from local.runtimes import node
 from local.seed import sample_calls
 from ops.published import OPENAPI
 from tests.openapi import tools
-from tests.serving import Service
+from tests.support.serving import Service
 
 CLIENTS = Path(__file__).parent / "clients"
 BIN = Path(sys.executable).parent

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from call_api.settings import Settings, SettingsError
-from tests.serving import ROOT
+from tests.support.serving import ROOT
 
 # The variable of the operator and the one of the function, where they differ.
 FUNCTION_VARIABLES = {"PROJECT": "GOOGLE_CLOUD_PROJECT"}

@@ -15,7 +15,7 @@ from call_api.errors import Internal, UpstreamTimeout
 from call_api.settings import Settings
 from call_api.signed_urls import SignedUrls
 from local.signer import new_signer
-from tests.conftest import BUCKET, SIGNER
+from tests.support.project import BUCKET, SIGNER
 
 KEY_FILE, _ = new_signer(SIGNER)
 SETTINGS = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET})

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from call_api.settings import SettingsError
 from call_api.signer_key import MAX_FILE_BYTES, key_from_file
 from local.signer import new_signer
-from tests.conftest import SIGNER
+from tests.support.project import SIGNER
 
 GOOD, PUBLIC_KEY = new_signer(SIGNER)
 NOT_RSA = 'its "private_key" is not an RSA key of 2048 to 4096 bits'
