@@ -2,6 +2,17 @@
 
 # shellcheck shell=bash
 
+# Checks settings and tools before anything is changed.
+require_all_to_deploy() {
+  require_project
+  refuse_private_function
+  require_region
+  require_function_settings
+  require_a_commit
+  require_gcloud
+  require_python
+}
+
 # deploy_source NAME BEHIND_API_GATEWAY deploys the work tree. A new function is private until
 # allow_invoker makes it public.
 deploy_source() {
