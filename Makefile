@@ -6,7 +6,7 @@ SITE_PORT ?= 8081
 VENV := .venv
 BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
-SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/gcloud_stand_in .ci/run
+SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/support/fake_gcloud .ci/run
 LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
 	&& $(PYTHON) -m local.venv
@@ -14,7 +14,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-site test-bare mutants lint types smoke audit lock clean
+.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-openapi test-site test-bare mutants lint types smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,24 +30,25 @@ emulators: $(VENV)/installed-run ## serve the function in the Firebase Emulator 
 # What is missing is installed first, before two workers could do so at once, or named in a sentence. The
 # two workers, each with a Firestore emulator to itself, take a test file at a time: most of the time is
 # waiting, for servers to start and budgets to end. In one emulator they would mix up their calls, so where
-# one is given, and with PYTEST_ARGS=-n0, the tests run one after another. Every line of call_api must be
-# covered, unless tests were left out for want of Google's emulator.
+# one is given, and with PYTEST_ARGS=-n0, the tests run one after another. In the order of the folders short files
+# come last, so both workers end at about the same time. Every line of call_api must be covered, unless tests
+# were left out for want of Google's emulator.
 test: $(VENV)/installed ## run every test, with branch coverage
 	@$(BIN)/python -m local.emulator
 	@$(BIN)/coverage erase
 	@rm -f $(NOT_RUN)
-	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses=$(if $(FIRESTORE_EMULATOR_HOST),0,2) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report $$(test ! -e $(NOT_RUN) || echo --fail-under=0)
 
 fuzz: $(VENV)/installed ## run the tests that make up their cases with many more, new ones each time
-	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_published_api.py tests/test_signing_safety.py \
+	$(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_published_api.py tests/api/test_signing_safety.py \
 		--hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
 	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
 
-bench: $(VENV)/installed ## compare the function with four other servers under the same load; 7 minutes
+bench: $(VENV)/installed ## compare the function with four other servers under the same load; 9 minutes; needs wrk
 	@exec $(BIN)/python -m bench
 
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
@@ -58,6 +59,11 @@ test-bench: $(VENV)/installed ## run the tests of the benchmark, with a run as s
 	@$(BIN)/python -m local.emulator
 	@$(BIN)/python -m bench.node
 	$(BIN)/python -m pytest tests/bench $(PYTEST_ARGS)
+
+test-openapi: $(VENV)/installed ## lint openapi.yaml, and read calls with clients that are generated from it
+	@$(BIN)/python -m local.emulator
+	@$(BIN)/python -m tests.openapi.tools
+	$(BIN)/python -m pytest tests/openapi $(PYTEST_ARGS)
 
 test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHROMIUM names another)
 	@$(BIN)/python -m local.emulator
@@ -90,6 +96,7 @@ audit: $(VENV)/installed ## look the locked packages up among the known vulnerab
 	npm --prefix local/firebase audit --package-lock-only --audit-level=critical
 	npm --prefix local/swagger-ui audit --package-lock-only --audit-level=low
 	npm --prefix bench/peers/node audit --package-lock-only --audit-level=critical
+	npm --prefix tests/openapi/npm audit --package-lock-only --audit-level=critical
 
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
 	$(COMPILE) requirements.txt pyproject.toml

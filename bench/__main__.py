@@ -7,27 +7,28 @@ from pathlib import Path
 
 from google.cloud import firestore
 
-from bench import capacity, node
-from bench.measure import Bench, store_hour
-from bench.pages import PAGES, write_tables
-from bench.plot import plot
-from bench.report import machine, report
-from bench.results import Results
+from bench import node
+from bench.calls import store_calls
+from bench.load import check_installed
+from bench.measure import Bench
+from bench.report import Results, machine, report
 from bench.servers import SERVERS
-from bench.upstreams import upstreams
+from bench.upstreams import counting_proxy, google_cloud
 from local.emulator import firestore_emulator
 from local.seed import PROJECT
 from local.signer import new_signer
 from local.stack import BUCKET, SIGNER, seeded, until_interrupted
+from ops import capacity
+from ops.pages import PAGES, write_tables
 
-ROUNDS, SECONDS = 5, 0.8
+ROUNDS, SECONDS = 5, 3
 
 
 def main() -> None:
     """Run until done or interrupted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of each measurement")
     parser.add_argument("--output", type=Path, help="a folder for the results, in place of docs/")
     options = parser.parse_args()
     if options.output is None and (options.rounds, options.seconds) != (ROUNDS, SECONDS):
@@ -36,53 +37,40 @@ def main() -> None:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> None:
+    check_installed()
     node.install()
-    with firestore_emulator() as emulator, upstreams(emulator, folder) as upstream:
-        key = seeded(emulator)["org_acme"]
-        store_hour(firestore.Client(PROJECT))
-        bench = Bench(options.seconds, folder, key, _settings(emulator, folder), upstream)
+    results: Results = {**machine(), "rounds": options.rounds}
+    with firestore_emulator() as emulator, google_cloud(folder) as (cloud, keyless):
+        keys = seeded(emulator)
+        store_calls(firestore.Client(PROJECT))
+        settings = {
+            "RECORDINGS_BUCKET": BUCKET,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "FIRESTORE_EMULATOR_HOST": emulator,
+        }
+        key_file = folder / "signer.json"
+        key_file.write_text(json.dumps(new_signer(SIGNER)[0]))
+        signing = {"RECORDING_SIGNER_KEY_FILE": str(key_file)}
+        bench = Bench(options.seconds, folder, keys, settings | signing, settings | keyless)
         print("counting upstream calls …", flush=True)
-        servers = bench.counted()
+        with counting_proxy(emulator) as (proxy, host):
+            bench.count_upstream_calls(host, lambda: proxy.calls + cloud.iam.signatures)
+        bench.warm_up_emulator(options.seconds)
+        names = list(SERVERS)
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds} …", flush=True)
-            bench.measure(_rotated(list(SERVERS), number), servers)
-    results = {**machine(), "rounds": options.rounds, "servers": servers}
+            bench.measure_round(names)
+            names = [*names[1:], names[0]]
+    results["figures"] = bench.figures
+    text = json.dumps(results, indent=1) + "\n"
     if options.output is None:
-        capacity.RESULTS.write_text(_as_json(results))
-        update_pages(PAGES, results)
+        capacity.RESULTS.write_text(text, "utf-8")
+        write_tables(PAGES / "performance.md", "make bench", report(results))
+        write_tables(PAGES / "capacity.md", capacity.COMMAND, capacity.printed(results))
     else:
         options.output.mkdir(exist_ok=True)
-        (options.output / "results.json").write_text(_as_json(results))
-        (options.output / "results.svg").write_text(plot(results))
-        (options.output / "results.md").write_text(report(results))
+        (options.output / "results.json").write_text(text, "utf-8")
     print(report(results))
-
-
-def update_pages(docs: Path, results: Results) -> None:
-    """Put the results into the pages that show them or are calculated from them."""
-    (docs / "performance.svg").write_text(plot(results))
-    write_tables(docs / "performance.md", "make bench", report(results))
-    write_tables(docs / "capacity.md", capacity.COMMAND, capacity.printed(results))
-
-
-def _as_json(results: Results) -> str:
-    return json.dumps(results, indent=1) + "\n"
-
-
-def _rotated(names: list[str], by: int) -> list[str]:
-    by %= len(names)
-    return names[by:] + names[:by]
-
-
-def _settings(emulator: str, folder: Path) -> dict[str, str]:
-    key_file = folder / "signer.json"
-    key_file.write_text(json.dumps(new_signer(SIGNER)[0]))
-    return {
-        "RECORDINGS_BUCKET": BUCKET,
-        "GOOGLE_CLOUD_PROJECT": PROJECT,
-        "FIRESTORE_EMULATOR_HOST": emulator,
-        "RECORDING_SIGNER_KEY_FILE": str(key_file),
-    }
 
 
 if __name__ == "__main__":

@@ -1,128 +1,116 @@
-"""The load: clients that each ask again as soon as they are answered, and what that took.
+"""The load: wrk, whose clients ask again as soon as they are answered; and clients that do not read."""
 
-Not a library: this shares two cores with what it measures, and answers come in 0.3 ms. Locust takes
-more CPU for a request than the function does, and autocannon's latencies are whole milliseconds.
-"""
+import json
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
 
-import asyncio
-import math
-import re
-from collections.abc import Callable, Sequence
-from http import HTTPStatus
-from time import perf_counter
-from typing import NamedTuple, cast
+from bench.servers import Request, Running
+from local.install import LocalStackError
 
-ANSWER_SECONDS = 30.0
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+ANSWER_SECONDS = 30
+SAMPLE_SECONDS = 0.02
 
 Figures = dict[str, float]
 
 
-class LoadError(Exception):
-    """A server did not answer as it should; the message says what it did."""
+class Wrk:
+    """A run of wrk, from its start on."""
+
+    def __init__(self, server: Running, request: Request, *, clients: int, seconds: int) -> None:
+        self._server = server
+        headers = (f"--header={name}: {value}" for name, value in request.headers.items())
+        self._process = subprocess.Popen(
+            [
+                "wrk",
+                "--threads=1",
+                f"--connections={clients}",
+                f"--duration={seconds}s",
+                f"--timeout={ANSWER_SECONDS}s",
+                f"--script={Path(__file__).with_name('wrk.lua')}",
+                *headers,
+                f"http://127.0.0.1:{server.port}{request.path}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def counted(self) -> Figures:
+        """Return what it has counted, when it has ended.
+
+        Raises:
+            LocalStackError: a connection failed, or nothing was answered.
+        """
+        output, _ = self._process.communicate()
+        lines = output.splitlines()
+        if self._process.returncode or not lines:
+            raise self._server.failure(f"could not be loaded: {output}")
+        counted: Figures = json.loads(lines[-1])
+        if counted["broken"] or not counted["requests"]:
+            raise self._server.failure(f"broke off: {lines[-1]}")
+        return counted
 
 
-class Request(NamedTuple):
-    """What each client sends, byte for byte, and the status that is right."""
-
-    content: bytes
-    status: HTTPStatus
-
-
-class _Client(asyncio.Protocol):
-    """One connection, kept alive."""
-
-    def __init__(self, request: Request, failed: asyncio.Future[None]) -> None:
-        self.seconds: list[float] = []
-        self._request = request.content
-        self._status_line = b"HTTP/1.1 %d " % request.status
-        self._has_body = request.status != HTTPStatus.NOT_MODIFIED
-        self._failed = failed
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self._ask()
-
-    def _ask(self) -> None:
-        self._received = b""
-        self._missing: int | None = None  # bytes of the body, once its length is known
-        self._asked = perf_counter()
-        self.transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        if self._missing is None:
-            self._received += data
-            head, separator, body = self._received.partition(b"\r\n\r\n")
-            if not separator:
-                return
-            length = _CONTENT_LENGTH.search(head) if self._has_body else None
-            if not head.startswith(self._status_line) or (self._has_body and length is None):
-                self._fail(f"answered {self._received[:500]!r}.")
-                return
-            self._missing = int(length[1] if length else 0) - len(body)
-        else:
-            self._missing -= len(data)
-        if self._missing == 0:
-            self.seconds.append(perf_counter() - self._asked)
-            self._ask()
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._fail("closed the connection.")
-
-    def _fail(self, what: str) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(LoadError(what))
-
-
-async def load(
-    port: int, request: Request, *, clients: int, seconds: float, used: Callable[[], float]
-) -> Figures:
-    """Load a server and return what it did, once it runs evenly; `used` tells its CPU seconds.
+def check_installed() -> None:
+    """Refuse to start without what a run needs.
 
     Raises:
-        LoadError: an answer has another status, is cut or does not come.
+        LocalStackError: it is not there.
     """
-    loop = asyncio.get_running_loop()
-    failed: asyncio.Future[None] = loop.create_future()
-    connected = [
-        await loop.create_connection(lambda: _Client(request, failed), "127.0.0.1", port)
-        for _ in range(clients)
-    ]
-    protocols = [protocol for _, protocol in connected]
-    try:
-        await _answered(protocols, seconds / 4, failed)
-        for protocol in protocols:
-            protocol.seconds.clear()
-        started, used_before = perf_counter(), used()
-        await _answered(protocols, seconds, failed)
-        elapsed, used_after = perf_counter() - started, used()
-    finally:
-        failed.cancel()
-        for protocol in protocols:
-            protocol.transport.abort()
-    latencies = sorted(each for protocol in protocols for each in protocol.seconds)
+    if sys.platform != "linux" or shutil.which("wrk") is None:
+        raise LocalStackError(
+            "make bench needs Linux and the load generator wrk: apt-get install wrk"
+        )
+
+
+def load(server: Running, request: Request, *, clients: int, seconds: int) -> Figures:
+    """Load a server and return what it did.
+
+    Raises:
+        LocalStackError: an answer has the wrong status, or a connection failed.
+    """
+    server.ask(request)  # wrk tells errors from other answers, but not a 200 from a 304
+    used, used_by_wrk = server.cpu_seconds(), _children_cpu_seconds()
+    counted = Wrk(server, request, clients=clients, seconds=seconds).counted()
+    used, used_by_wrk = server.cpu_seconds() - used, _children_cpu_seconds() - used_by_wrk
+    if counted["refused"]:
+        raise server.failure(f"refused {counted['refused']} of {counted['requests']} requests.")
     return {
-        "p50_ms": percentile(latencies, 50) * 1000,
-        "p99_ms": percentile(latencies, 99) * 1000,
-        "requests_per_second": len(latencies) / elapsed,
-        "cpu_ms": (used_after - used_before) / len(latencies) * 1000,
+        "requests_per_second": counted["requests"] / counted["seconds"],
+        "p50_ms": counted["p50_ms"],
+        "p99_ms": counted["p99_ms"],
+        "cpu_ms": used / counted["requests"] * 1000,
+        "kib": counted["bytes"] / counted["requests"] / 1024,
+        "server_cores": used / counted["seconds"],
+        "wrk_cores": used_by_wrk / counted["seconds"],
     }
 
 
-async def _answered(
-    protocols: Sequence[_Client], seconds: float, failed: asyncio.Future[None]
-) -> None:
-    """Wait for so long, and longer until each client has an answer: the slow ones count, too."""
-    deadline = perf_counter() + ANSWER_SECONDS
-    await asyncio.wait([failed], timeout=seconds)
-    while not failed.done() and not all(protocol.seconds for protocol in protocols):
-        if perf_counter() > deadline:
-            raise LoadError(f"left a client waiting for {ANSWER_SECONDS:g} s.")
-        await asyncio.wait([failed], timeout=seconds)
-    if failed.done():
-        failed.result()
+def memory_under_slow_readers(
+    server: Running, request: Request, *, clients: int, seconds: float
+) -> float:
+    """Return the most MiB that a server has while clients ask and do not read the answer."""
+    lines = [f"GET {request.path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    with ExitStack() as stack:
+        for _ in range(clients):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall("\r\n".join([*lines, "", ""]).encode())
+        most, end = 0.0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            most = max(most, server.memory_mib())
+            time.sleep(SAMPLE_SECONDS)
+    return most
 
 
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the value that so many percent of the ordered ones do not exceed."""
-    return ordered[math.ceil(len(ordered) * percent / 100) - 1]
+def _children_cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

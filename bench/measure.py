@@ -1,161 +1,150 @@
-"""What is measured: a server's start, the load in each case, its upstream calls."""
+"""What is measured of each server: its start, the load in each case, memory, upstream calls."""
 
-import asyncio
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import NamedTuple
 
-import psutil
-from google.cloud import firestore
+from bench.calls import HOUR, LARGE, OTHER_ORGS, SMALL
+from bench.load import Wrk, load, memory_under_slow_readers
+from bench.servers import SERVERS, Request, Running, running
 
-from bench.load import Figures, LoadError, Request, load
-from bench.results import Results
-from bench.servers import SERVERS, Running, running
-from bench.upstreams import counts
-
-# The cases, and with how many clients each; `delayed` is the small call, signed without a key.
-CLIENTS = {"small": (1, 16, 64), "hour": (1, 16), "unchanged": (16,), "delayed": (64,)}
-SMALL, HOUR = "/v2/calls/77", "/v2/calls/1800"
-WARM_UP_CLIENTS, EMULATOR_WARM_UPS = 16, 4
-COUNTED = 5  # requests, one after another
-ETAG_SECONDS, MARGIN_SECONDS = 600, 3.0  # the function's ETag turns after so long
+COMPLETE = ("function", "tutorial", "node")  # those that answer in full
 
 
-def store_hour(client: firestore.Client) -> None:
-    """Store the call of an hour, with the 1,800 turns of two of the sample's hours."""
-    fields = client.document("calls", "86").get().to_dict() or {}
-    call_id = HOUR.rpartition("/")[2]
-    changes = {"id": int(call_id), "transcript": fields["transcript"] * 2}
-    client.document("calls", call_id).set(fields | changes)
+class Case(NamedTuple):
+    """A call, the numbers of clients that ask for it, and the servers that they ask."""
+
+    call_id: int
+    clients: tuple[int, ...]
+    servers: Sequence[str]
+    headers: Mapping[str, str] = {}
+    status: HTTPStatus = HTTPStatus.OK
 
 
-@dataclass(frozen=True)
+UNCHANGED = Case(SMALL, (16,), ("function",), {"If-None-Match": "*"}, HTTPStatus.NOT_MODIFIED)
+CASES = {
+    "small": Case(SMALL, (1, 16), tuple(SERVERS)),
+    "hour": Case(HOUR, (4,), (*COMPLETE, "limit")),
+    "hour_gzip": Case(HOUR, (4,), ("function",), {"Accept-Encoding": "gzip"}),
+    "unchanged": UNCHANGED,
+}
+KEYLESS_CASES = {"keyless": Case(SMALL, (16,), COMPLETE)}
+COUNTED = 5  # requests
+CROWD = SLOW_READERS = 40
+
+# A figure in each round, by server and by name, such as "small/16/p50_ms".
+Figures = dict[str, dict[str, list[float]]]
+
+
+@dataclass
 class Bench:
-    """Measures servers, with a key's org as the client.
+    """Measures servers, started with settings that let them sign in one way or the other."""
 
-    `settings` lead to the emulator and to a key file that signs; `upstream` leads to the stand-ins.
-    """
-
-    seconds: float  # of each measurement
+    seconds: int  # of each measurement
     folder: Path
-    key: str
-    settings: Mapping[str, str]
-    upstream: Mapping[str, str]
+    keys: Mapping[str, str]  # by org
+    key_file: Mapping[str, str]
+    keyless: Mapping[str, str]
+    figures: Figures = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
 
-    def counted(self) -> dict[str, Results]:
-        """Return each server's results so far: what it asks of others for a request, with a key."""
-        results: dict[str, Results] = {
-            name: {
-                "cold_start_s": [],
-                "memory_mib": [],
-                "upstream_calls": {},
-                "cases": {case: {str(n): {} for n in CLIENTS[case]} for case in server.cases},
-            }
-            for name, server in SERVERS.items()
-        }
-        with ExitStack() as stack:  # all at once, since no time is taken here
-            servers = {
-                name: stack.enter_context(running(name, self._delayed, self.folder))
-                for name, server in SERVERS.items()
-                if "hour" in server.cases
-            }
-            for name, server in servers.items():
-                calls = results[name]["upstream_calls"]
-                before = counts(self.upstream)
-                self._first(server)
-                after = counts(self.upstream)
-                calls["first"] = {each: float(after[each] - before[each]) for each in after}
-                calls["key"] = self._counted(server, "small")
-                if "unchanged" in SERVERS[name].cases:
-                    calls["unchanged"] = self._counted(server, "unchanged")
-            # A Java server gets faster for many seconds, to the disadvantage of who comes first.
-            longer = replace(self, seconds=self.seconds * EMULATOR_WARM_UPS)
-            for case in ("hour", "small"):
-                longer.under_load(servers["limit"], case, WARM_UP_CLIENTS)
-        return results
+    def count_upstream_calls(self, proxy: str, counted: Callable[[], int]) -> None:
+        """Count what each server asks of others for a request; `proxy` leads to the emulator."""
 
-    def measure(self, names: Sequence[str], results: Mapping[str, Results]) -> None:
+        def calls(server: Running, case: Case, times: int) -> float:
+            before = counted()
+            for _ in range(times):
+                server.ask(self._request(case))
+            return (counted() - before) / times
+
+        small = CASES["small"]
+        for way, settings in (("key", self.key_file), ("keyless", self.keyless)):
+            through_proxy = {**settings, "FIRESTORE_EMULATOR_HOST": proxy}
+            for name in COMPLETE:
+                with running(name, through_proxy, self.folder) as server:
+                    server.wait_until_it_listens()
+                    self._add(name, f"upstream_calls/{way}_first", calls(server, small, 1))
+                    self._add(name, f"upstream_calls/{way}", calls(server, small, COUNTED))
+                    if name in UNCHANGED.servers and way == "key":
+                        unchanged = calls(server, UNCHANGED, COUNTED)
+                        self._add(name, "upstream_calls/unchanged", unchanged)
+
+    def warm_up_emulator(self, seconds: int) -> None:
+        """Load the emulator: Java gets faster for many seconds, at the cost of who comes first."""
+        with self._started(["limit"], self.key_file) as servers:
+            for case in (CASES["hour"], CASES["small"]):
+                load(servers["limit"], self._request(case), clients=16, seconds=2 * seconds)
+
+    def measure_round(self, names: Sequence[str]) -> None:
         """Add the figures of one round, in which the servers take turns in this order.
 
-        They do so in each case, since a machine's speed may wander within half a minute: those who
-        are compared have had the same seconds of it.
+        They do so in each case, because a machine's speed may change within half a minute: the
+        figures that are compared are from the same seconds.
         """
-        keyless = {k: v for k, v in self._delayed.items() if k != "RECORDING_SIGNER_KEY_FILE"}
-        with ExitStack() as stack:
-            servers: dict[str, Running] = {}
-            for name in names:
-                servers[name] = stack.enter_context(running(name, self.settings, self.folder))
-                results[name]["cold_start_s"].append(self._first(servers[name]))
-            for case in ("small", "hour", "unchanged"):
-                self._take_turns(servers, case, results)
+        with self._started(names, self.key_file, "cold_start/key_s") as servers:
+            self._take_turns(servers, CASES)
             for name, server in servers.items():
-                results[name]["memory_mib"].append(server.memory_mib())
+                self._add(name, "memory/load_mib", server.memory_mib())
+            self._measure_neighbour("function", servers["function"])
+            for name in filter(COMPLETE.__contains__, names):
+                most = memory_under_slow_readers(
+                    servers[name],
+                    self._request(CASES["hour"]),
+                    clients=SLOW_READERS,
+                    seconds=self.seconds,
+                )
+                self._add(name, "memory/slow_readers_mib", most)
+        keyless = filter(COMPLETE.__contains__, names)
+        with self._started(keyless, self.keyless, "cold_start/keyless_s") as servers:
+            self._take_turns(servers, KEYLESS_CASES)
+
+    @contextmanager
+    def _started(
+        self, names: Iterable[str], settings: Mapping[str, str], figure: str = ""
+    ) -> Iterator[dict[str, Running]]:
+        """Start servers one after another; `figure` names the time to the first answer of each."""
+        servers: dict[str, Running] = {}
         with ExitStack() as stack:
-            servers = {}
             for name in names:
-                if "delayed" in SERVERS[name].cases:
-                    servers[name] = stack.enter_context(running(name, keyless, self.folder))
-                    self._first(servers[name])
-                    calls = self._counted(servers[name], "delayed")
-                    results[name]["upstream_calls"]["keyless"] = calls
-            self._take_turns(servers, "delayed", results)
+                servers[name] = stack.enter_context(running(name, settings, self.folder))
+                servers[name].wait_until_it_listens()
+                servers[name].ask(self._request(CASES["small"]))
+                if figure:
+                    self._add(name, figure, servers[name].age())
+            yield servers
 
-    @property
-    def _delayed(self) -> dict[str, str]:
-        return {**self.settings, **self.upstream}
+    def _take_turns(self, servers: Mapping[str, Running], cases: Mapping[str, Case]) -> None:
+        for case_name, case in cases.items():
+            request = self._request(case)
+            measured = {name: server for name, server in servers.items() if name in case.servers}
+            if warm_up := self.seconds // 2:
+                for server in measured.values():
+                    load(server, request, clients=max(case.clients), seconds=warm_up)
+            for clients in case.clients:
+                for name, server in measured.items():
+                    found = load(server, request, clients=clients, seconds=self.seconds)
+                    for figure, value in found.items():
+                        self._add(name, f"{case_name}/{clients}/{figure}", value)
 
-    def _first(self, server: Running) -> float:
-        """Return the seconds from the start to the first answer."""
-        server.wait_until_it_listens()
-        server.ask(SMALL, self._authorization, HTTPStatus.OK)
-        return server.age()
+    def _measure_neighbour(self, name: str, server: Running) -> None:
+        """Let one client of another org ask while a crowd asks for a very large call."""
+        large, other = Case(LARGE, (CROWD,), ()), Case(OTHER_ORGS, (1,), ())
+        seconds = 2 * self.seconds
+        crowd = Wrk(server, self._request(large), clients=CROWD, seconds=seconds)
+        neighbour = Wrk(
+            server, self._request(other, "org_globex"), clients=1, seconds=seconds
+        ).counted()
+        answered = crowd.counted()
+        self._add(name, "neighbour/p99_s", neighbour["p99_ms"] / 1000)
+        self._add(name, "neighbour/errors", neighbour["refused"])
+        self._add(name, "neighbour/crowd_refused", answered["refused"] / answered["requests"])
 
-    def _counted(self, server: Running, case: str) -> dict[str, float]:
-        """Return the upstream calls of a request."""
-        path, headers, status = self._asking(server, case)
-        before = counts(self.upstream)
-        for _ in range(COUNTED):
-            server.ask(path, headers, status)
-        after = counts(self.upstream)
-        return {name: (after[name] - before[name]) / COUNTED for name in after}
+    def _request(self, case: Case, org_id: str = "org_acme") -> Request:
+        headers = {"Authorization": f"Bearer {self.keys[org_id]}", **case.headers}
+        return Request(f"/v2/calls/{case.call_id}", headers, case.status)
 
-    def _take_turns(
-        self, servers: Mapping[str, Running], case: str, results: Mapping[str, Results]
-    ) -> None:
-        measured = {name: one for name, one in servers.items() if case in SERVERS[name].cases}
-        for server in measured.values():
-            self.under_load(server, case, WARM_UP_CLIENTS)
-        for clients in CLIENTS[case]:
-            for name, server in measured.items():
-                found = results[name]["cases"][case][str(clients)]
-                for figure, value in self.under_load(server, case, clients).items():
-                    found.setdefault(figure, []).append(value)
-
-    def under_load(self, server: Running, case: str, clients: int) -> Figures:
-        """Return what the server does under the load of so many clients."""
-        path, headers, status = self._asking(server, case)
-        lines = [f"GET {path} HTTP/1.1", "Host: localhost", *map(": ".join, headers.items())]
-        request = Request("\r\n".join([*lines, "", ""]).encode(), status)
-        seconds, used = self.seconds, server.cpu_seconds
-        measuring = load(server.port, request, clients=clients, seconds=seconds, used=used)
-        try:
-            return asyncio.run(measuring)
-        except (LoadError, OSError, psutil.Error) as error:
-            raise server.failure(f"failed at {case}, {clients} clients: {error}") from error
-
-    def _asking(self, server: Running, case: str) -> tuple[str, dict[str, str], HTTPStatus]:
-        """Return the path, the headers and the status of a request and its answer."""
-        if case != "unchanged":
-            return HOUR if case == "hour" else SMALL, self._authorization, HTTPStatus.OK
-        left = ETAG_SECONDS - time.time() % ETAG_SECONDS
-        if left < MARGIN_SECONDS + 2 * self.seconds:
-            time.sleep(left)  # or it would turn under way
-        etag = server.ask(SMALL, self._authorization, HTTPStatus.OK).etag
-        return SMALL, self._authorization | {"If-None-Match": etag}, HTTPStatus.NOT_MODIFIED
-
-    @property
-    def _authorization(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.key}"}
+    def _add(self, name: str, figure: str, value: float) -> None:
+        self.figures[name][figure].append(value)

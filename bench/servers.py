@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
@@ -21,39 +20,26 @@ from bench import node
 from local.install import LocalStackError
 from local.stack import ROOT
 
-PEERS = Path(__file__).parent / "peers"
 FRAMEWORK = Path(sys.executable).with_name("functions-framework")
 START_SECONDS = 30
 POLL_SECONDS = 0.002
 
-
-@dataclass(frozen=True)
-class Server:
-    """One that is measured: its source, and in which cases."""
-
-    folder: Path
-    cases: tuple[str, ...]
-    framework: Path = FRAMEWORK
-
-
+# The source of each server, and the command that serves it.
 SERVERS = {
-    "function": Server(ROOT, ("small", "hour", "unchanged", "delayed")),
-    "tutorial": Server(PEERS / "tutorial", ("small", "hour", "delayed")),
-    "node": Server(
-        node.INSTALLED,
-        ("small", "hour", "delayed"),
-        node.INSTALLED / "node_modules" / ".bin" / "functions-framework",
-    ),
-    "limit": Server(PEERS / "limit", ("small", "hour")),
-    "floor": Server(PEERS / "floor", ("small",)),
+    "function": (ROOT, FRAMEWORK),
+    "tutorial": (ROOT / "bench/peers/tutorial", FRAMEWORK),
+    "node": (node.INSTALLED, node.INSTALLED / "node_modules/.bin/functions-framework"),
+    "limit": (ROOT / "bench/peers/limit", FRAMEWORK),
+    "floor": (ROOT / "bench/peers/floor", FRAMEWORK),
 }
 
 
-class Answer(NamedTuple):
-    """What is of interest in an answer."""
+class Request(NamedTuple):
+    """A request, and the status that answers it."""
 
-    body: bytes
-    etag: str
+    path: str
+    headers: Mapping[str, str]
+    status: HTTPStatus = HTTPStatus.OK
 
 
 class Running:
@@ -66,15 +52,11 @@ class Running:
         self._process = process
         self._log = log
 
-    def age(self) -> float:
-        """Return the seconds since its start."""
-        return time.perf_counter() - self._started
-
     def wait_until_it_listens(self) -> None:
-        """Wait, and look so often that this adds nothing to a start.
+        """Return as soon as it accepts connections.
 
         Raises:
-            LocalStackError: it ended, or takes too long.
+            LocalStackError: it has ended, or takes too long.
         """
         while True:
             try:
@@ -82,12 +64,16 @@ class Running:
             except OSError:
                 if self._process.poll() is not None or self.age() > START_SECONDS:
                     raise self.failure("did not start.") from None
-                time.sleep(POLL_SECONDS)  # nothing else tells that another process listens
+                time.sleep(POLL_SECONDS)
             else:
                 return
 
-    def ask(self, path: str, headers: Mapping[str, str], status: HTTPStatus) -> Answer:
-        """Send one request.
+    def age(self) -> float:
+        """Return the seconds since its start."""
+        return time.perf_counter() - self._started
+
+    def ask(self, request: Request) -> bytes:
+        """Return the body of the answer.
 
         Raises:
             LocalStackError: the answer has another status, or there is none.
@@ -95,42 +81,42 @@ class Running:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
         with closing(connection):
             try:
-                connection.request("GET", path, headers=dict(headers))
+                connection.request("GET", request.path, headers=dict(request.headers))
                 answer = connection.getresponse()
                 body = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 raise self.failure(f"did not answer: {error!r}.") from error
-        if answer.status != status:
+        if answer.status != request.status:
             raise self.failure(f"answered {answer.status}: {body[:500]!r}.")
-        return Answer(body, answer.headers.get("ETag", ""))
+        return body
 
     def failure(self, what: str) -> LocalStackError:
-        """Return the error that says what it did, with the last that it printed."""
-        said = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
-        return LocalStackError(f"{self._name} {what} It printed:\n{said}")
+        """Return the error that says what it did, with the last lines of its output."""
+        output = "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+        return LocalStackError(f"{self._name} {what} It printed:\n{output}")
 
     def cpu_seconds(self) -> float:
-        """Return what the whole tree of processes has used so far, as the system accounts it."""
-        return sum(sum(each.cpu_times()[:2]) for each in self._tree())
+        """Return the CPU time of all its processes so far."""
+        return sum(sum(process.cpu_times()[:2]) for process in self._processes())
 
     def memory_mib(self) -> float:
-        """Return what the tree holds; the pages of a forked worker and of its parent count once.
+        """Return the memory of all its processes; pages that they share count once.
 
-        Not the proportional size (PSS) of all pages: those of libraries would be shared with the
+        This is not their proportional set size: that would share the pages of libraries with the
         other servers, which run beside it here and nowhere else.
         """
-        kept = [_memory_kib(each.pid) for each in self._tree()]
-        return (sum(own for own, _ in kept) + max(files for _, files in kept)) / 1024
+        kib = [_memory_kib(process) for process in self._processes()]
+        return (sum(own for own, _ in kib) + max(of_files for _, of_files in kib)) / 1024
 
-    def _tree(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
         server = psutil.Process(self._process.pid)
         return [server, *server.children(recursive=True)]
 
 
 @contextmanager
 def running(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[Running]:
-    """Run a server with these settings alone, and none of this environment, until the block ends."""
-    server = SERVERS[name]
+    """Run a server until the block ends, with these settings and none of this environment."""
+    source, command = SERVERS[name]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {
@@ -143,10 +129,10 @@ def running(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[Ru
     }
     log = folder / f"{name}-{port}.log"
     with log.open("wb") as output:
-        # Without a keeper (local.process): its own start would be part of the server's.
+        # Not by local.process.child: the start of its supervisor would count as the server's.
         process = subprocess.Popen(
-            [server.framework],
-            cwd=server.folder,
+            [command],
+            cwd=source,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -157,17 +143,12 @@ def running(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[Ru
         yield Running(name, process, port, log)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it holds nothing that is worth an orderly end
+            os.killpg(process.pid, signal.SIGKILL)  # there is nothing to save
         process.wait()
 
 
-def _memory_kib(pid: int) -> tuple[int, int]:
-    """Return a process's share of memory without a file behind it, and what it has of files."""
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except FileNotFoundError:  # not Linux, which alone tells them apart
-        return psutil.Process(pid).memory_info().rss // 1024, 0
-    found = {
-        name: int(kib) for name, kib in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)
-    }
-    return found["Pss_Anon"], found["Rss"] - found["Anonymous"]
+def _memory_kib(process: psutil.Process) -> tuple[int, int]:
+    """Return a process's share of anonymous memory, and what it has of files."""
+    rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text("utf-8")
+    kib = {name: int(size) for name, size in re.findall(r"(?m)^(\w+): +(\d+) kB$", rollup)}
+    return kib["Pss_Anon"], kib["Rss"] - kib["Anonymous"]

@@ -1,77 +1,53 @@
-"""What is upstream of the functions, as far away as in a data centre; it counts what is asked.
+"""What is upstream of the functions besides the emulator, and a count of what they ask of it."""
 
-It is one process of its own: a delay line to the Firestore emulator, the metadata server, and IAM
-behind the proxy that leads there.
-"""
-
-import asyncio
-import json
-import ssl
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import trustme
 
-from bench.delay_line import ClientsEnd
-from bench.stand_ins import IAM_HOST, Counts, Iam, Metadata
-from local.emulator import get
-from local.install import LocalStackError
-from local.process import child
-from local.stack import ROOT
+from tests.support.google_cloud import GoogleCloud
 
 
 @contextmanager
-def upstreams(firestore: str, folder: Path) -> Iterator[dict[str, str]]:
-    """Run them until the block ends; yield the settings with which a function finds them.
-
-    Raises:
-        LocalStackError: they do not start.
-    """
-    output = folder / "upstreams.json"
-    command = [sys.executable, "-m", __name__, firestore, str(folder)]
-    with output.open("wb") as log, child(command, output=log, folder=ROOT) as process:
-        while not (printed := output.read_text()).endswith("}\n"):
-            if process.poll() is not None:
-                raise LocalStackError(f"The stand-ins for Google Cloud did not start:\n{printed}")
-            time.sleep(0.05)  # a file tells nobody that it has grown
-        yield json.loads(printed)
-
-
-def counts(settings: Mapping[str, str]) -> dict[str, int]:
-    """Return what was asked so far of the upstreams that are found with these settings."""
-    _, body = get(settings["GCE_METADATA_HOST"], "/counts", 5)
-    counted: dict[str, int] = json.loads(body)
-    return counted
-
-
-async def _serve(firestore: str, folder: Path) -> None:
-    loop, asked = asyncio.get_running_loop(), Counts()
-    certificates = folder / "ca.pem"
-    authority = trustme.CA()
+def google_cloud(folder: Path) -> Iterator[tuple[GoogleCloud, dict[str, str]]]:
+    """Fake the metadata server and IAM; yield them, and the settings that lead to them."""
+    authority, certificates = trustme.CA(), folder / "ca.pem"
     authority.cert_pem.write_to_path(str(certificates))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(IAM_HOST).configure_cert(context)
-    protocols = (
-        lambda: ClientsEnd(firestore, asked.firestore_called),
-        lambda: Metadata(asked),
-        lambda: Iam(asked, context),
-    )
-    servers = [await loop.create_server(each, "127.0.0.1", 0, backlog=256) for each in protocols]
-    line, metadata, iam = (f"127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers)
-    settings = {
-        "FIRESTORE_EMULATOR_HOST": line,
-        "GCE_METADATA_HOST": metadata,
-        "GCE_METADATA_IP": metadata,
-        "https_proxy": f"http://{iam}",
-        "no_proxy": "127.0.0.1",
-    }
-    trusting = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-    print(json.dumps(settings | dict.fromkeys(trusting, str(certificates))), flush=True)
-    await asyncio.Event().wait()
+    trust = dict.fromkeys(("REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), str(certificates))
+    with closing(GoogleCloud(authority, str(certificates))) as cloud:
+        yield cloud, cloud.environment | trust
 
 
-if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1], Path(sys.argv[2])))
+class CountingProxy(grpc.GenericRpcHandler):
+    """Passes gRPC calls on to an emulator, and counts them."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        self.calls = 0
+
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """Return what answers this call."""
+        self.calls += 1
+        method: Any = self._channel.unary_stream(details.method)
+        return grpc.unary_stream_rpc_method_handler(
+            lambda request, _: method(request, metadata=[("authorization", "Bearer owner")])
+        )
+
+
+@contextmanager
+def counting_proxy(emulator: str) -> Iterator[tuple[CountingProxy, str]]:
+    """Serve a proxy to an emulator until the block ends; yield it, and its host:port."""
+    server = grpc.server(ThreadPoolExecutor(16))
+    with grpc.insecure_channel(emulator, [("grpc.enable_http_proxy", 0)]) as channel:
+        proxy = CountingProxy(channel)
+        server.add_generic_rpc_handlers([proxy])
+        host = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        try:
+            yield proxy, host
+        finally:
+            server.stop(None).wait()

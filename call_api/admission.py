@@ -7,8 +7,8 @@ request for a document, whose size is remembered from the last time that this ca
     large       The request waits for one of TURNS turns to fetch and decode documents. A waiting
                 request holds no document. From its arrival until it has been sent, a large
                 document also holds its bytes, of which there are MAX_BYTES.
-    unknown     The document is fetched as one of the caller's UNSIZED_FETCHES at a time, of which it
-                remains one, if it turns out to be large, until it has its turn to be decoded.
+    unknown     The request takes one of the caller's UNSIZED_FETCHES slots to fetch the document. If
+                the document is large, the request keeps the slot until its turn to be decoded.
                 The caller's other requests for the same document wait for its size, so a crowd for
                 one large call does not fetch it a hundred times at once.
 
@@ -43,7 +43,7 @@ class Admission:
         self.free_bytes = max_bytes
         self.free_turns = asyncio.Semaphore(turns)
         self._unsized_fetches: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self.is_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(MAX_REMEMBERED)
+        self.was_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(MAX_REMEMBERED)
         self.first_fetches: dict[Hashable, asyncio.Event] = {}
 
     def enter(self, caller: str, document: Hashable) -> "Place":
@@ -77,7 +77,7 @@ class Place:
         self._waited_seconds = 0.0
 
     @property
-    def is_large(self) -> bool:
+    def holds_bytes(self) -> bool:
         """Tell whether it holds bytes."""
         return self._held_bytes > 0
 
@@ -89,7 +89,7 @@ class Place:
         """
         with suppress(TimeoutError):  # then its size has to be found out by this request, too
             await self._wait_for_size()
-        is_large = self._admission.is_large.get(self._subject)
+        is_large = self._admission.was_large.get(self._subject)
         if is_large:
             await self._take_turn()
         elif is_large is None:
@@ -99,7 +99,7 @@ class Place:
     def arrived(self, size: int) -> None:
         """Remember the size of the document, 0 if there is none, in bytes; whosever it is."""
         is_large = size >= LARGE_BYTES
-        self._admission.is_large.put(self._subject, is_large)
+        self._admission.was_large.put(self._subject, is_large)
         self._end_size_wait()
         if not is_large:
             self._end_unsized_fetch()
@@ -111,7 +111,7 @@ class Place:
             CallsUnavailable: there is no room, or its turn did not come in time.
         """
         self.hold(size)
-        if self.is_large:
+        if self.holds_bytes:
             await self._take_turn()
 
     def end_turn(self) -> None:
@@ -142,7 +142,7 @@ class Place:
 
     async def _wait_for_size(self) -> None:
         first_fetches = self._admission.first_fetches
-        while self._admission.is_large.get(self._subject) is None:
+        while self._admission.was_large.get(self._subject) is None:
             if self._subject not in first_fetches:
                 self._first_fetch = first_fetches[self._subject] = asyncio.Event()
                 return

@@ -48,7 +48,7 @@ class CallStore(Protocol):
     """Where keys and calls are stored."""
 
     async def read(
-        self, key_hash: str, call_id: int | None, began_at: float
+        self, hashed_key: str, call_id: int | None, began_at: float
     ) -> tuple[StoredDocument | None, StoredDocument | None]:
         """Return the key's record and the call (None for each that does not exist).
 
@@ -90,13 +90,13 @@ class OwnedCall(NamedTuple):
 
 @dataclass(frozen=True)
 class CallAccess:
-    """The only way to a call; it ends at the call's owner."""
+    """The only way to read a call: it checks the key, then the call's owner."""
 
     store: CallStore
     known_keys: RecentlyUsed[str, OrgId]  # by hash: the keys that were good here lately
 
     async def read_owned_call(
-        self, key_hash: str, call_id: int | None, now: datetime, place: Place
+        self, hashed_key: str, call_id: int | None, now: datetime, place: Place
     ) -> OwnedCall:
         """Return the call if the key's org owns it. Nothing but its owner is decoded here.
 
@@ -109,23 +109,23 @@ class CallAccess:
         """
         clock = asyncio.get_running_loop().time
         began_at = clock()
-        if call_id is None or self.known_keys.get(key_hash) is None:
-            record, _ = await self.store.read(key_hash, None, began_at)
-            org_id = self._authenticate(key_hash, record, now)
+        if call_id is None or self.known_keys.get(hashed_key) is None:
+            record, _ = await self.store.read(hashed_key, None, began_at)
+            org_id = self._authenticate(hashed_key, record, now)
             if call_id is None:
                 raise CallNotFound(org_id=org_id)
         waits_since = clock()
         await place.before_fetch()
         began_at += clock() - waits_since  # which is not part of the time to read
-        record, document = await self.store.read(key_hash, call_id, began_at)
-        org_id = self._authenticate(key_hash, record, now)
+        record, document = await self.store.read(hashed_key, call_id, began_at)
+        org_id = self._authenticate(hashed_key, record, now)
         place.arrived(document.size if document else 0)
         if document is None:
             raise CallNotFound(org_id=org_id)
         require_owner(document, org_id)
         return OwnedCall(org_id, call_id, document)
 
-    def _authenticate(self, key_hash: str, record: StoredDocument | None, now: datetime) -> OrgId:
+    def _authenticate(self, hashed_key: str, record: StoredDocument | None, now: datetime) -> OrgId:
         """Return the key's org, and remember or forget the key.
 
         To be known grants nothing: the record is read in each request, so a revocation counts from
@@ -134,9 +134,9 @@ class CallAccess:
         try:
             org_id = authenticate(record, now)
         except Unauthenticated:
-            self.known_keys.discard(key_hash)
+            self.known_keys.discard(hashed_key)
             raise
-        self.known_keys.put(key_hash, org_id)
+        self.known_keys.put(hashed_key, org_id)
         return org_id
 
 

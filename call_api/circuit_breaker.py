@@ -1,12 +1,13 @@
-"""A circuit breaker: while an upstream is down, requests fail at once instead of one by one.
+"""A circuit breaker: while an upstream is down, requests fail fast instead of waiting for it.
 
 Theory of operation. The circuit has three states:
 
-    closed      Requests pass. The first failure opens the circuit.
+    closed      Requests pass. A failure opens the circuit, unless others are answered (below).
     open        Requests do not pass. The next one starts a half-open probe.
     half-open   One probe is asking the upstream. Requests wait for it, for a bounded time. If it
                 succeeds, the circuit closes and they pass; if it fails, the circuit is open again;
-                if it takes longer than they wait, they fail and the probe goes on.
+                if it takes longer than they wait, they fail and the probe goes on. An answer to a
+                request that was already on its way closes the circuit, too.
 
 A failure opens the circuit only if the upstream has answered nobody since the failed request
 began. An upstream that answers others is up, and what failed was one request. The caller decides what
@@ -28,7 +29,7 @@ class CircuitBreaker:
     """The state of the circuit to one upstream.
 
     `probe` asks the upstream and raises an exception if it is still down. It limits its own time,
-    which should be longer than `probe_wait_seconds`: an upstream that has become slow then fails
+    which should be longer than `probe_wait_seconds`: an upstream that is only slow then fails
     some requests, but closes the circuit. `clock` returns seconds that never go backwards.
     """
 
@@ -62,7 +63,7 @@ class CircuitBreaker:
             raise CircuitOpenError
 
     def record_answer(self) -> None:
-        """Close the circuit: the upstream has answered, be it with an error."""
+        """Close the circuit: the upstream has answered."""
         self._answered_at = self._clock()
         self._is_open = False
 

@@ -28,7 +28,7 @@ class CancelledWhenClientLeaves:
         self._client_left = False
 
     async def __aenter__(self) -> Self:
-        """Begin to watch, a little later."""
+        """Start watching after UNWATCHED_SECONDS."""
         self._timer = asyncio.get_running_loop().call_later(UNWATCHED_SECONDS, self._watch)
         return self
 
@@ -38,7 +38,7 @@ class CancelledWhenClientLeaves:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """End to watch, and tell who cancelled the work."""
+        """Stop watching, and report who cancelled the work."""
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()

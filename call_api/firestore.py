@@ -58,7 +58,7 @@ class _OutageError(Exception):
 
 
 def _is_transient(error: Exception) -> bool:
-    """Tell what is retried; UNAVAILABLE is also what a connection gives that died while idle."""
+    """Tell what is retried. A connection that died while idle also reports UNAVAILABLE."""
     return isinstance(error, _IncompleteAnswerError) or _status(error) in _TRANSIENT
 
 
@@ -73,14 +73,14 @@ class FirestoreCalls:
         self._circuit = CircuitBreaker(self._probe, lambda: asyncio.get_running_loop().time())
 
     async def read(
-        self, key_hash: str, call_id: int | None, began_at: float
+        self, hashed_key: str, call_id: int | None, began_at: float
     ) -> tuple[StoredDocument | None, StoredDocument | None]:
         """Return the key's record and the call; see `calls.CallStore`."""
         try:
             await self._circuit.wait_until_closed()
         except CircuitOpenError:
             raise CallsUnavailable("Firestore has failed, and has not answered since") from None
-        key, call = f"{api_keys.COLLECTION}/{key_hash}", f"{CALLS}/{call_id}"
+        key, call = f"{api_keys.COLLECTION}/{hashed_key}", f"{CALLS}/{call_id}"
         paths = [key] if call_id is None else [key, call]
         try:
             found = await self._read(paths, began_at, READ_SECONDS)
@@ -92,7 +92,7 @@ class FirestoreCalls:
     async def _probe(self) -> None:
         """Read the record of a key that nobody has, for the circuit breaker."""
         now = asyncio.get_running_loop().time()
-        with suppress(Internal):  # a refusal is an answer
+        with suppress(Internal):  # Firestore refuses, so it is up; or the fault is in a setting
             await self._read([f"{api_keys.COLLECTION}/{api_keys.key_hash('')}"], now, PROBE_SECONDS)
 
     async def _read(self, paths: Sequence[str], began_at: float, seconds: float) -> _Documents:
@@ -142,16 +142,16 @@ class FirestoreCalls:
     ) -> _Documents:
         """Ask with a token; one that Firestore refuses is replaced once."""
         try:
-            return await _answer(connection, token, paths, fields)
+            return await _ask_once(connection, token, paths, fields)
         except grpc.RpcError as error:
             if _status(error) is not StatusCode.UNAUTHENTICATED:
                 raise
         self._connector.reject(token)
-        return await _answer(connection, await self._connector.token(), paths, fields)
+        return await _ask_once(connection, await self._connector.token(), paths, fields)
 
 
 @_retry
-async def _answer(
+async def _ask_once(
     connection: Connection, token: str, paths: Sequence[str], fields: Sequence[str]
 ) -> _Documents:
     """Ask once, and wait for the whole answer."""

@@ -9,6 +9,7 @@ from call_api.errors import CredentialsMissing, Unauthenticated
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BEARER = re.compile(r"(?i:bearer) +(.+)")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
+_WEIGHT = re.compile(r"(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 _OPAQUE_TAG = re.compile(r'"[^"]*"')
 
 
@@ -40,3 +41,20 @@ def if_none_match_matches(fields: Sequence[str], etag: str) -> bool:
     """Tell whether the client holds this version, by weak comparison (RFC 9110, 13.1.2)."""
     listed = ",".join(fields)
     return listed.strip() == "*" or etag.removeprefix("W/") in _OPAQUE_TAG.findall(listed)
+
+
+def accepts_gzip(fields: Sequence[str]) -> bool:
+    """Tell whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3).
+
+    A coding with a malformed weight is not accepted.
+    """
+    weights: dict[str, float] = {}
+    for part in ",".join(fields).split(","):
+        coding, has_weight, text = (piece.strip(" \t") for piece in part.partition(";"))
+        weight = _WEIGHT.fullmatch(text) if has_weight else None
+        value = float(weight[1]) if weight else 0.0 if has_weight else 1.0
+        weights[coding.lower()] = min(value, weights.get(coding.lower(), value))
+    for name in ("gzip", "x-gzip", "*"):  # the last speaks for what is not listed
+        if name in weights:
+            return weights[name] > 0
+    return False

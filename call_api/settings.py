@@ -1,4 +1,4 @@
-"""The settings, read once from the environment; a wrong one stops the start by its name."""
+"""The settings, read once from the environment; an invalid one stops the start with a message that names it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -66,6 +66,21 @@ def _port_of(authority: str) -> int | None:
     return port
 
 
+# As browsers write them: in lower case, without a path, without the scheme's default port.
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ORIGIN = re.compile(
+    rf"https://{_DNS_LABEL}(\.{_DNS_LABEL})*(:(?!443$){_PORT})?|http://localhost(:(?!80$){_PORT})?"
+)
+
+
+def _origins(text: str) -> frozenset[str]:
+    origins = text.split(",")
+    if not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError("malformed origin")
+    return frozenset(origins)
+
+
 class SettingsError(Exception):
     """Settings are missing or malformed; the message names each and says what it should be."""
 
@@ -104,6 +119,12 @@ class Settings(BaseModel):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
     ] = Field("INFO", alias="LOG_LEVEL", description="one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
+    allowed_origins: Annotated[frozenset[str], BeforeValidator(_origins)] = Field(
+        frozenset(),
+        alias="ALLOWED_ORIGINS",
+        description="origins that browsers may call from, separated by commas without spaces: "
+        "https://host[:port], or http://localhost[:port], in lower case, without a path",
+    )
     firestore_emulator_host: Annotated[str, AfterValidator(_host_and_port)] | None = Field(
         None,
         alias="FIRESTORE_EMULATOR_HOST",

@@ -36,7 +36,7 @@ class Shutdown:
     def watch(self) -> None:
         """Take over SIGTERM from the server; called in each request, it acts in the first.
 
-        Only then is the server's handler installed, and has the log something to lose.
+        By then the server has installed its handler, and the log may hold lines.
         """
         if self._watching:
             return
@@ -47,7 +47,7 @@ class Shutdown:
         loop = asyncio.get_running_loop()
 
         async def pass_on() -> None:
-            await self.log_written()
+            await self.wait_for_log()
             server_handler(signal.SIGTERM, None)
 
         def begin() -> None:
@@ -58,7 +58,7 @@ class Shutdown:
         with suppress(RuntimeError):  # not in the main thread, so the server has no handler either
             loop.add_signal_handler(signal.SIGTERM, begin)
 
-    async def log_written(self) -> None:
+    async def wait_for_log(self) -> None:
         """Wait until the log is written, but no longer than LOG_SECONDS."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LOG_SECONDS

@@ -1,11 +1,11 @@
-"""V4 signed URLs of recordings: the URL, and the choice of what signs it."""
+"""Signed URLs of recordings, and the choice of the signer."""
 
 import asyncio
 import re
+from datetime import UTC, datetime
 
-from google.auth.credentials import AnonymousCredentials, Credentials, Signing
+from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.storage import Client  # type: ignore[import-untyped]
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
 from call_api.access_token import AccessTokens
@@ -13,6 +13,7 @@ from call_api.errors import Internal, UpstreamTimeout
 from call_api.iam_signer import IamSigner
 from call_api.settings import Settings
 from call_api.signer_key import fault_of, key_from_file
+from call_api.v4_urls import UnsignedUrl, V4Urls
 
 URL_SECONDS = 3600
 SIGN_SECONDS = 4.0  # for all of a signature: credentials, token, connecting, retries
@@ -30,9 +31,7 @@ class SignedUrls:
     """
 
     def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
-        # Anonymous, since this client asks Cloud Storage nothing: it only builds URLs.
-        self._bucket = Client("-", AnonymousCredentials()).bucket(settings.recordings_bucket)
-        self._endpoint = settings.storage_endpoint
+        self._urls = V4Urls(settings.storage_endpoint, settings.recordings_bucket, URL_SECONDS)
         self._tokens = tokens
         self._signer: ServiceAccountKey | IamSigner | None = None
         if settings.signer_key_file is not None:
@@ -47,16 +46,15 @@ class SignedUrls:
             Internal: the credentials cannot sign until a role or a setting is corrected.
         """
         if isinstance(self._signer, ServiceAccountKey):  # 0.3 ms, and nothing to wait for
-            return self._url(object_name, call_id, self._signer)
+            return self._signed_in_process(object_name, call_id, self._signer)
         try:
             async with asyncio.timeout(SIGN_SECONDS):
                 signer = await self._chosen_signer()
                 if isinstance(signer, ServiceAccountKey):
-                    return self._url(object_name, call_id, signer)
-                capturing = _CapturingSigner(await signer.account())
-                unsigned = self._url(object_name, call_id, capturing)
-                signature = await signer.sign(capturing.signer_email, capturing.message)
-                return unsigned + signature.hex()
+                    return self._signed_in_process(object_name, call_id, signer)
+                email = await signer.account()
+                unsigned = self._unsigned(object_name, call_id, email)
+                return unsigned.with_signature(await signer.sign(email, unsigned.string_to_sign))
         except TimeoutError as error:
             raise UpstreamTimeout("signing") from error
 
@@ -83,31 +81,12 @@ class SignedUrls:
                 self._signer = credentials
         return self._signer
 
-    def _url(self, object_name: str, call_id: int, signer: Signing) -> str:
+    def _unsigned(self, object_name: str, call_id: int, signer_email: str) -> UnsignedUrl:
         extension = _EXTENSION.search(object_name)
         file_name = f"call-{call_id}{extension[0] if extension else ''}"
-        url: str = self._bucket.blob(object_name).generate_signed_url(
-            version="v4",
-            expiration=URL_SECONDS,
-            method="GET",
-            response_disposition=f'inline; filename="{file_name}"',
-            api_access_endpoint=self._endpoint,
-            credentials=signer,
-        )
-        return url
+        disposition = f'inline; filename="{file_name}"'
+        return self._urls.unsigned(object_name, disposition, signer_email, datetime.now(UTC))
 
-
-class _CapturingSigner(Signing):
-    """Captures what the library wants signed, so that this function asks IAM itself.
-
-    The library's own way to IAM opens a TLS connection for each signature.
-    """
-
-    signer, signer_email, message = None, "", b""
-
-    def __init__(self, email: str) -> None:
-        self.signer_email = email
-
-    def sign_bytes(self, message: bytes) -> bytes:
-        self.message = message
-        return b""  # so the library's URL ends in `X-Goog-Signature=`
+    def _signed_in_process(self, object_name: str, call_id: int, key: ServiceAccountKey) -> str:
+        unsigned = self._unsigned(object_name, call_id, key.service_account_email)
+        return unsigned.with_signature(key.sign_bytes(unsigned.string_to_sign))

@@ -23,7 +23,9 @@ from call_api.calls import (
     validated,
 )
 from call_api.client_connection import CancelledWhenClientLeaves, ClientLeftError
+from call_api.compression import MIN_BYTES, gzipped
 from call_api.cooperative import in_slices
+from call_api.cors import Cors
 from call_api.errors import (
     ALLOWED_METHODS,
     Internal,
@@ -31,7 +33,7 @@ from call_api.errors import (
     Problem,
     RouteNotFound,
 )
-from call_api.http_headers import bearer_key, if_none_match_matches, request_id
+from call_api.http_headers import accepts_gzip, bearer_key, if_none_match_matches, request_id
 from call_api.logs import JsonLog, RequestEntry, stack_trace, trace_fields
 from call_api.schema import STORED_CALL, Call
 
@@ -39,6 +41,7 @@ PIECE_BYTES = 64 * 2**10
 SEND_SECONDS = 10.0
 CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
 EVERY_ANSWER = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
+VARIES = {"Vary": "Accept-Encoding"}  # 200 and 304
 
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
 
@@ -97,6 +100,7 @@ class CallsApi:
     access: CallAccess
     admission: Admission
     signer: Signer
+    cors: Cors
     log: JsonLog
     key_header: str
     project: str | None
@@ -119,7 +123,11 @@ class CallsApi:
         except Exception as error:  # noqa: BLE001  (the catch-all error handler)
             entry.stack_trace = stack_trace(error)
             response = _refusal(Internal("unexpected exception"), entry)
-        response.raw_headers += [(b"x-request-id", entry.request_id.encode()), *EVERY_ANSWER]
+        response.raw_headers += [
+            (b"x-request-id", entry.request_id.encode()),
+            *EVERY_ANSWER,
+            *self.cors.headers(request.headers, response.status_code),
+        ]
         self.log.write(
             entry.severity,
             f"{request.method} {response.status_code} {entry.reason}".rstrip(),
@@ -128,7 +136,7 @@ class CallsApi:
         return response
 
     async def _answer(self, request: Request, entry: RequestEntry) -> Response:
-        """Check the request in the order of the contract, and answer it.
+        """Check the request, in the order that docs/decisions.md explains, and answer it.
 
         Raises:
             Problem: the first check that fails.
@@ -147,7 +155,7 @@ class CallsApi:
                 call, updated_ns = await self._owned_call(hashed_key, entry, place)
             tag = etag(call, updated_ns, self.now())
             if if_none_match_matches(request.headers.getlist("If-None-Match"), tag):
-                return Response(status_code=304, headers={"ETag": tag})
+                return Response(status_code=304, headers={"ETag": tag, **VARIES})
             rendered, recording, call_id = call.render(), recording_to_sign(call), call.id
             del call  # ten times the size of its JSON, and not needed while that is signed
             place.end_turn()
@@ -158,13 +166,22 @@ class CallsApi:
             body = rendered.with_link(recording_url)
             place.hold(len(body))
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
-            headers = {"ETag": tag, "Server-Timing": timing}
-            if place.is_large:
+            headers = {"ETag": tag, "Server-Timing": timing, **VARIES}
+            to_gzip = len(body) >= MIN_BYTES and accepts_gzip(
+                request.headers.getlist("Accept-Encoding")
+            )
+            if to_gzip:
+                headers["Content-Encoding"] = "gzip"
+                if request.method == "GET":
+                    body = await gzipped(body)
+                    place.hold(len(body))
+            if place.holds_bytes:
                 response: Response = HeldResponse(body, headers, held.pop_all())
             else:
                 response = Response(body, headers=headers, media_type="application/json")
-        if request.method == "HEAD" and recording is not None:
-            # Only GET knows its length, with the URL; another must not be given (RFC 9110, 8.6).
+        if request.method == "HEAD" and (recording is not None or to_gzip):
+            # Only GET knows its length: with the URL, and compressed. Another must not be given
+            # (RFC 9110, 8.6).
             del response.headers["Content-Length"]
         return response
 

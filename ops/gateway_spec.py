@@ -57,9 +57,7 @@ def gateway_spec(
 
 
 def _path_item(openapi: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
-    operations = {name: _operation(openapi, item[name]) for name in METHODS if name in item}
-    parameters = [_parameter(_resolved(openapi, each)) for each in item.get("parameters", [])]
-    return {"parameters": parameters, **operations}
+    return {name: _operation(openapi, item[name]) for name in METHODS if name in item}
 
 
 def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,10 +65,12 @@ def _parameter(parameter: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _operation(openapi: Mapping[str, Any], operation: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = operation["parameters"]
     responses = operation["responses"].items()
     return {
         "operationId": operation["operationId"],
         "summary": operation["summary"],
+        "parameters": [_parameter(_resolved(openapi, each)) for each in parameters],
         "responses": {
             status: {"description": _resolved(openapi, response)["description"]}
             for status, response in responses

@@ -21,10 +21,11 @@ from call_api.api_keys import PREFIX, is_well_formed, new_key
 from call_api.calls import MAX_CALL_ID, parse_call_id
 from ops.published import check_reply
 
-USAGE = "KEY=… make smoke URL=https://… CALL=77"
+USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if browsers call from there"
 SECONDS = 15.0  # the function itself takes 10 at the most
 REQUESTS = 10
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _NO_PROXY = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
 
@@ -40,6 +41,7 @@ class _Function(NamedTuple):
     url: str
     key: str
     call: int
+    origin: str | None
 
     def answer(self, segments: object, key: str | None, status: int, code: str = "") -> "_Answer":
         """Ask for a path; fail unless it is answered so, and as openapi.yaml publishes it."""
@@ -71,11 +73,17 @@ class _Answer(NamedTuple):
 def main(environment: Mapping[str, str]) -> int:
     """Check the function that the environment names, and return the exit status."""
     url, key, call = _settings(environment)
+    origin = environment.get("ORIGIN")
+    if origin and not _ORIGIN.fullmatch(origin):
+        _stop("ORIGIN is https://host[:port] or http://localhost[:port], as browsers send it")
+    checks = dict(CHECKS)
+    if origin:
+        checks[f"pages of {origin} may call it"] = _preflight
     sys.stdout.write(f"{url}, call {call}\n")
     failed = 0
     with httpx2.Client(timeout=SECONDS, mounts=_NO_PROXY) as client:
-        function = _Function(client, url, key, call)
-        for what, check in CHECKS.items():
+        function = _Function(client, url, key, call, origin)
+        for what, check in checks.items():
             try:
                 result, outcome = "ok", str(check(function))
             except _FailedError as error:
@@ -88,7 +96,7 @@ def main(environment: Mapping[str, str]) -> int:
             if outcome.startswith("no answer"):
                 sys.stdout.write("The rest is not checked.\n")
                 return 1
-    sys.stdout.write(f"{len(CHECKS) - failed} of {len(CHECKS)} passed.\n")
+    sys.stdout.write(f"{len(checks) - failed} of {len(checks)} passed.\n")
     return 1 if failed else 0
 
 
@@ -160,6 +168,26 @@ def _latency(function: _Function) -> str:
     times = [_a_call(function).milliseconds for _ in range(REQUESTS)]
     middle = statistics.median(times)
     return f"min {min(times):.0f} ms, median {middle:.0f} ms, max {max(times):.0f} ms"
+
+
+def _preflight(function: _Function) -> str:
+    """Ask what a browser asks before it sends a page's request with a key."""
+    asked = {
+        "Origin": str(function.origin),
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    start = time.perf_counter()
+    response = function.client.options(f"{function.url}/v2/calls/{function.call}", headers=asked)
+    milliseconds = (time.perf_counter() - start) * 1000
+    origin = response.headers.get("Access-Control-Allow-Origin")
+    names = response.headers.get("Access-Control-Allow-Headers", "").lower().split(", ")
+    if response.status_code != HTTPStatus.NO_CONTENT or origin != function.origin:
+        reason = "without Access-Control-Allow-Origin: add the origin to ALLOWED_ORIGINS"
+        raise _FailedError(f"{response.status_code} {reason}")
+    if "authorization" not in names:
+        raise _FailedError("204 without authorization in Access-Control-Allow-Headers")
+    return f"204, {milliseconds:.0f} ms"
 
 
 CHECKS: Mapping[str, Callable[[_Function], object]] = {

@@ -11,7 +11,7 @@ import itertools
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,10 @@ from local.emulator import firestore_emulator, installed, is_googles, running_em
 from local.install import LocalStackError
 from local.seed import sample_calls, seed
 from local.signer import new_signer
-from tests.faults import FIGURES
-from tests.serving import ROOT, Service, served
-from tests.storage import Storage
-from tests.strategies import FUZZED
-
-PROJECT = "demo-tests"
-BUCKET = "thinnestai-recordings"
-SIGNER = "signer@demo-tests.iam.gserviceaccount.com"
+from tests.support.figures import FIGURES, FUZZED
+from tests.support.project import BUCKET, PROJECT, SIGNER, PutCall, PutKey
+from tests.support.serving import ROOT, Service, served
+from tests.support.storage import Storage
 
 # `make test` runs the same cases each time, `make fuzz` new and many more. A case that fails is
 # printed as a line to paste, so no database of them is kept.
@@ -54,9 +50,6 @@ TEMPORARY.mkdir(parents=True, exist_ok=True)
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(TEMPORARY))
 
 LACKED = ("needs the gcloud CLI", "needs Google's emulator")
-
-PutCall = Callable[..., int]
-PutKey = Callable[..., str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -255,7 +248,7 @@ def gateway_service(settings: dict[str, str]) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Make the authority that the stand-ins for Google's hosts are certified by."""
+    """Make the authority that certifies the fakes of Google's hosts."""
     return trustme.CA()
 
 

@@ -2,6 +2,17 @@
 
 # shellcheck shell=bash
 
+# Checks settings and tools before anything is changed.
+require_all_to_deploy() {
+  require_project
+  refuse_private_function
+  require_region
+  require_function_settings
+  require_a_commit
+  require_gcloud
+  require_python
+}
+
 # deploy_source NAME BEHIND_API_GATEWAY deploys the work tree. A new function is private until
 # allow_invoker makes it public.
 deploy_source() {
@@ -10,12 +21,15 @@ deploy_source() {
   local access=()
   local signer=(--clear-secrets)
   local build=()
-  environment+=",RECORDINGS_BUCKET=${RECORDINGS_BUCKET}"
-  environment+=",FIRESTORE_DATABASE=${FIRESTORE_DATABASE}"
-  environment+=",BEHIND_API_GATEWAY=${behind_api_gateway}"
-  environment+=",LOG_LEVEL=${LOG_LEVEL}"
+  environment+=";RECORDINGS_BUCKET=${RECORDINGS_BUCKET}"
+  environment+=";FIRESTORE_DATABASE=${FIRESTORE_DATABASE}"
+  environment+=";BEHIND_API_GATEWAY=${behind_api_gateway}"
+  environment+=";LOG_LEVEL=${LOG_LEVEL}"
+  if [[ -n "${ALLOWED_ORIGINS}" ]]; then
+    environment+=";ALLOWED_ORIGINS=${ALLOWED_ORIGINS}"
+  fi
   if [[ -n "${SIGNER_SECRET}" ]]; then
-    environment+=",RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json"
+    environment+=";RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json"
     signer=(--set-secrets="/secrets/signer/key.json=${SIGNER_SECRET}:latest")
   fi
   if [[ -n "${BUILD_ACCOUNT:-}" ]]; then
@@ -46,7 +60,7 @@ deploy_source() {
     --timeout=15s \
     --min-instances="${MIN_INSTANCES:-0}" \
     --max-instances="${MAX_INSTANCES:-20}" \
-    --set-env-vars="${environment}" \
+    --set-env-vars="^;^${environment}" \
     "${signer[@]}" \
     --update-labels="commit=${COMMIT}" \
     --serve-all-traffic-latest-revision \
@@ -100,7 +114,8 @@ smoke_test() {
     echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
   elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
     # With retries, as a new permission to call it is not visible everywhere at once.
-    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" RETRY_SECONDS="${RETRY_SECONDS:-20}" \
+    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" \
+      RETRY_SECONDS="${RETRY_SECONDS:-20}" \
       retry make --silent smoke
   else
     printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"

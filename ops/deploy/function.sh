@@ -21,13 +21,7 @@ source ops/deploy/deployment.sh
 run_function() {
   local address
   require_arguments function 0 "$@"
-  require_project
-  refuse_private_function
-  require_region
-  require_function_settings
-  require_a_commit
-  require_gcloud
-  require_python
+  require_all_to_deploy
   prepare_project "${FUNCTION_APIS[@]}"
   deploy_source "${FUNCTION}" false
   address="$(address_of "${FUNCTION}")"

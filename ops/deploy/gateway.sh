@@ -21,13 +21,7 @@ readonly GATEWAY_APIS=(
 run_gateway() {
   local address config host
   require_arguments gateway 0 "$@"
-  require_project
-  refuse_private_function
-  require_region
-  require_function_settings
-  require_a_commit
-  require_gcloud
-  require_python
+  require_all_to_deploy
   prepare_project "${FUNCTION_APIS[@]}" "${GATEWAY_APIS[@]}"
   ensure_account "${GATEWAY_ACCOUNT}" "Calls ${PRIVATE_FUNCTION} for API Gateway"
   deploy_source "${PRIVATE_FUNCTION}" true

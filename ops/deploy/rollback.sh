@@ -2,8 +2,8 @@
 # summary: give all traffic to an earlier revision
 #
 # Gives all traffic of the function to REVISION, which must be ready. Without REVISION, it takes the
-# newest ready revision that is older than the serving one and has another image; a second rollback
-# goes one further. FUNCTION=get-call-private rolls back the function behind the gateway. The next
+# newest ready revision that is older than the serving one and has another image. Running it
+# again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the gateway. The next
 # deployment takes all traffic again.
 #
 # PROJECT and REGION are required.
@@ -71,7 +71,7 @@ find_previous_revision() {
        $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
   )"
   if [[ -z "${previous}" ]]; then
-    fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves."
+    fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves, and has another image."
   fi
   printf '%s\n' "${previous}"
 }

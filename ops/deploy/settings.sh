@@ -22,6 +22,8 @@
 #   CONCURRENCY           requests that one instance answers at a time, up to 100 (80)
 #   CPU, MEMORY           of an instance                                         (1, 512Mi)
 #   LOG_LEVEL             the least severity that is logged                      (INFO)
+#   ALLOWED_ORIGINS       origins that browsers may call from, separated by commas: https://host[:port]
+#                                                                                (none)
 #   NOTIFICATION_CHANNELS the channels that alerts notify, separated by commas (alerts)
 #                                                                                (unchanged)
 #   SMOKE_KEY, SMOKE_CALL an API key and a call of its org: with both, a deployment ends with the
@@ -40,8 +42,8 @@ require_set() {
 
 # require_form VARIABLE REGEX DESCRIPTION
 #
-# No form allows a comma, so no value can add a variable to --set-env-vars. In the C locale, [a-z] is
-# ASCII; in others it can match accented letters.
+# No form allows a semicolon, so no value can add a variable to --set-env-vars. In the C locale, [a-z]
+# is ASCII; in others it can match accented letters.
 require_form() {
   local LC_ALL=C name="$1" form="$2" what="$3"
   if [[ ! "${!name}" =~ ${form} ]]; then
@@ -86,6 +88,7 @@ require_function_settings() {
   FIRESTORE_RULES="${FIRESTORE_RULES:-}"
   RETENTION_DAYS="${RETENTION_DAYS:-}"
   LOG_LEVEL="${LOG_LEVEL:-INFO}"
+  ALLOWED_ORIGINS="${ALLOWED_ORIGINS:-}"
   SIGNER_SECRET="${SIGNER_SECRET:-}"
   CONCURRENCY="${CONCURRENCY:-80}"
   # The same rules as in call_api/settings.py: a value that passes here but not there would deploy a
@@ -101,11 +104,24 @@ require_function_settings() {
   LOG_LEVEL="$(LC_ALL=C tr '[:lower:]' '[:upper:]' <<<"${LOG_LEVEL}")"
   require_form LOG_LEVEL '^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$' \
     "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
+  require_origins
   require_form FIRESTORE_RULES '^(keep|replace)?$' "keep or replace"
   require_form RETENTION_DAYS '^([1-9][0-9]*)?$' "a number of days"
   require_form SIGNER_SECRET '^[A-Za-z0-9_-]*$' "a secret's name, without a version"
   require_form CONCURRENCY '^([1-9][0-9]?|100)$' \
     "1 to 100, as an instance answers at most 100 calls at a time"
   readonly RECORDINGS_BUCKET FIRESTORE_DATABASE FIRESTORE_LOCATION FIRESTORE_RULES RETENTION_DAYS
-  readonly LOG_LEVEL SIGNER_SECRET CONCURRENCY
+  readonly LOG_LEVEL ALLOWED_ORIGINS SIGNER_SECRET CONCURRENCY
+}
+
+# As call_api/settings.py has it. Browsers leave a scheme's default port out of an origin.
+require_origins() {
+  local label='[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
+  local port='(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?'
+  local origin="(https://${label}(\\.${label})*${port}|http://localhost${port})"
+  local what="https://host[:port], or http://localhost[:port], in lower case, separated by commas"
+  require_form ALLOWED_ORIGINS "^(${origin}(,${origin})*)?\$" "${what}"
+  if [[ ",${ALLOWED_ORIGINS}," =~ (,https://[^,]*:443|,http://localhost:80), ]]; then
+    fail "ALLOWED_ORIGINS is malformed: an origin has no default port."
+  fi
 }

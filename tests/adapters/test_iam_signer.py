@@ -19,8 +19,8 @@ from call_api import iam_signer
 from call_api.access_token import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
 from call_api.iam_signer import MAX_ANSWER_BYTES, Answer, IamSigner, signature_in
-from tests.fakes import FakeCredentials
-from tests.google_cloud import DROP, EMAIL, HANG, Iam, Metadata, Raw
+from tests.support.fakes import FakeCredentials
+from tests.support.google_cloud import DROP, EMAIL, HANG, Iam, Metadata, Raw
 
 FIRST, SECOND, THIRD = (f"ya29.token-{n}" for n in (1, 2, 3))
 MIB = 2**20

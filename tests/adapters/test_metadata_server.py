@@ -13,7 +13,7 @@ from google.auth.compute_engine import Credentials, _metadata
 
 from call_api import access_token
 from call_api.access_token import AccessTokens, TokenUnavailable
-from tests.google_cloud import EMAIL, Metadata, Raw
+from tests.support.google_cloud import EMAIL, Metadata, Raw
 
 MIB = 2**20
 JSON = {"Content-Type": "application/json"}

@@ -1,1 +1,1 @@
-"""The function over HTTP semantics: the order of checks, what is in flight, what is sent."""
+"""Requests through the function: in process over fakes, or served as on the platform."""

@@ -19,12 +19,13 @@ from call_api import admission
 from call_api import web as module
 from call_api.admission import LARGE_BYTES, Admission
 from call_api.calls import CallAccess
+from call_api.cors import Cors
 from call_api.errors import Internal
 from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
 from call_api.web import PIECE_BYTES, CallsApi, Signer
 from local.seed import sample_calls
-from tests.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
+from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
 
 LONG = sample_calls()[77] | {
     "transcript": [{"role": "user", "content": "x" * 1_000, "timestamp": "0.0"}] * 1_000
@@ -40,9 +41,9 @@ class LongCalls(FakeCalls):
     """A store whose one call is long."""
 
     async def read(
-        self, key_hash: str, call_id: int | None, began_at: float
+        self, hashed_key: str, call_id: int | None, began_at: float
     ) -> tuple[FakeDocument | None, FakeDocument | None]:
-        record, call = await super().read(key_hash, call_id, began_at)
+        record, call = await super().read(hashed_key, call_id, began_at)
         if call is not None:
             call.size = 1_000_000
         return record, call
@@ -58,6 +59,7 @@ class Function:
             access=CallAccess(self.store, RecentlyUsed(100)),
             admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
             signer=signer or FakeSigner(),
+            cors=Cors(frozenset()),
             log=JsonLog(self.log, "INFO"),
             key_header="Authorization",
             project=None,
@@ -100,6 +102,20 @@ def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
     asyncio.run(run())
 
 
+def test_a_body_holds_its_bytes_while_it_is_compressed() -> None:
+    """A control character of the document takes six bytes of JSON."""
+    function = Function()
+    function.store.calls = {77: LONG | {"agent_name": "\x01" * 100_000}}
+    scope = SCOPE | {"headers": [*SCOPE["headers"], (b"accept-encoding", b"gzip")]}
+
+    async def run() -> None:
+        refused = await function.respond(request_in(scope))
+        assert refused.status_code == 503
+
+    asyncio.run(run())
+    assert "too many bytes" in function.entries()[0]["message"]
+
+
 def test_what_follows_an_answer_follows_a_long_one_too() -> None:
     done: list[bool] = []
 
@@ -116,7 +132,7 @@ def test_what_follows_an_answer_follows_a_long_one_too() -> None:
     assert done == [True]
 
 
-def test_a_client_that_does_not_read_loses_its_place_when_its_time_is_over(
+def test_a_client_that_does_not_read_loses_its_place_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SEND_SECONDS", 0.01)
@@ -175,9 +191,9 @@ def test_a_refused_call_is_freed_at_once() -> None:
         """A store that watches its documents."""
 
         async def read(
-            self, key_hash: str, call_id: int | None, began_at: float
+            self, hashed_key: str, call_id: int | None, began_at: float
         ) -> tuple[FakeDocument | None, FakeDocument | None]:
-            record, call = await super().read(key_hash, call_id, began_at)
+            record, call = await super().read(hashed_key, call_id, began_at)
             if call is not None:
                 call = Document(call.fields, call.size)
                 documents.append(weakref.ref(call))
@@ -218,7 +234,7 @@ def test_too_many_requests_at_a_time_are_refused_early() -> None:
     assert "over capacity" in function.entries()[0]["message"]
 
 
-def test_the_work_for_a_client_that_has_left_stops_and_leaves_no_place_behind() -> None:
+def test_work_stops_and_frees_its_place_when_the_client_leaves() -> None:
     class StuckSigner(FakeSigner):
         """Never signs."""
 

@@ -22,8 +22,8 @@ from local.emulator import (
     is_googles,
 )
 from local.seed import sample_calls, seed
-from tests.conftest import PROJECT
-from tests.serving import ROOT, served
+from tests.support.project import PROJECT
+from tests.support.serving import ROOT, served
 
 NOWHERE = {"version": "1.22.0", "url": "http://127.0.0.1:1/e.jar", "size": 9, "sha256": "0"}
 

@@ -23,7 +23,7 @@ from local.emulators import EMULATORS
 from local.runtimes import java
 from local.seed import sample_calls
 from local.site import headers_for, swagger_ui
-from tests.serving import ROOT
+from tests.support.serving import ROOT
 
 SOURCES = ("call_api", "local", "main.py", "openapi.yaml", "requirements.txt", "site")
 CONFIGURATION = ("firebase.json", "functions.yaml", "firestore.rules")
@@ -156,7 +156,9 @@ def suite(folder: Path) -> Iterator[Suite]:
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, Any]:
-    example: dict[str, Any] = json.loads((ROOT / "tests" / "published_example.json").read_text())
+    example: dict[str, Any] = json.loads(
+        (ROOT / "tests" / "support" / "published_example.json").read_text()
+    )
     return example
 
 
@@ -233,7 +235,7 @@ def test_the_rules_deny_every_client(suite: Suite, collection: str) -> None:
     assert answer.status_code == 403
 
 
-def test_a_taken_port_is_said_in_a_sentence(suite: Suite) -> None:
+def test_a_taken_port_is_reported_in_one_sentence(suite: Suite) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "local.emulators"],
         cwd=suite.folder,

@@ -15,11 +15,11 @@ import pytest
 import trustme
 
 from ops.published import check_reply
-from tests.faults import FIGURES
-from tests.faults.asking import check_honest
-from tests.faults.link import Link, link_to
-from tests.google_cloud import IAM_HOST, GoogleCloud
-from tests.serving import Service, served
+from tests.support.asking import check_honest
+from tests.support.figures import FIGURES
+from tests.support.google_cloud import IAM_HOST, GoogleCloud
+from tests.support.link import Link, link_to
+from tests.support.serving import Service, served
 
 CLIENTS = 8
 CALLS = (77, 78, 82, 84)  # with and without a recording

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import pytest
 import trustme
 
-from tests.conftest import PutCall
-from tests.faults import FIGURES
-from tests.faults.link import LINGER_NOT
-from tests.google_cloud import GoogleCloud
-from tests.serving import STOP_SECONDS, Service, held, started, wait_until_it_listens
+from tests.support.figures import FIGURES
+from tests.support.google_cloud import GoogleCloud
+from tests.support.link import LINGER_NOT
+from tests.support.project import PutCall
+from tests.support.serving import STOP_SECONDS, Service, held, started, wait_until_it_listens
 
 MIB = 2**20
 REST_SECONDS = 10.0  # for a server to see that its clients have left

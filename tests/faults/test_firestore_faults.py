@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
-from tests.faults.link import Link, link_to
-from tests.serving import Service, served
+from tests.support.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
+from tests.support.link import Link, link_to
+from tests.support.serving import Service, served
 
 READ_SECONDS = 3.0
 FAST_SECONDS = 1.0
@@ -78,7 +78,7 @@ def test_a_connection_that_died_in_silence_is_not_used_twice(
     check_answered_at_once(linked, acme_key)
 
 
-def test_silence_ends_with_the_budget_for_twenty_and_others_go_on(
+def test_silence_ends_with_the_budget_and_delays_nobody_else(
     linked: Service, link: Link, acme_key: str
 ) -> None:
     link.silent = True
@@ -137,10 +137,10 @@ def test_a_slow_firestore_is_waited_for(linked: Service, link: Link, acme_key: s
         assert 0.8 < seconds < READ_SECONDS
 
 
-def test_a_firestore_that_is_slow_after_a_failure_is_waited_for_too(
+def test_a_slow_firestore_is_waited_for_after_a_failure(
     linked: Service, link: Link, acme_key: str
 ) -> None:
-    """The trial has more time than the requests that wait for it, or slow would stay dead."""
+    """A probe outlasts the requests that wait for it, so a slow Firestore closes the circuit."""
     link.refuse()
     check_honest(timed(linked, acme_key)[0])
     link.heal()

@@ -14,11 +14,11 @@ import psutil
 import pytest
 import trustme
 
-from tests.faults import FIGURES
-from tests.faults.asking import HONEST
-from tests.faults.link import Link, link_to
-from tests.google_cloud import GoogleCloud
-from tests.serving import Service, bearer, started, wait_until_it_listens
+from tests.support.asking import HONEST
+from tests.support.figures import FIGURES
+from tests.support.google_cloud import GoogleCloud
+from tests.support.link import Link, link_to
+from tests.support.serving import Service, bearer, started, wait_until_it_listens
 
 STAGE_SECONDS = 0.6  # for a read or a signature while requests are to be caught in them
 ARBITER_SECONDS = 1.5  # gunicorn's master checks the heartbeats once a second

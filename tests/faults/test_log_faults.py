@@ -15,12 +15,20 @@ from typing import Any, NamedTuple
 import pytest
 
 from ops.published import check_reply
-from tests.serving import CLOSED, STOP_SECONDS, Service, bearer, started, wait_until_it_listens
+from tests.support.serving import (
+    CLOSED,
+    ROOT,
+    STOP_SECONDS,
+    Service,
+    bearer,
+    started,
+    wait_until_it_listens,
+)
 
 REQUESTS = 1000
 CLIENTS = 4
 PATIENCE_SECONDS = 10.0
-TUNED = {"FUNCTION_SOURCE": str(Path(__file__).with_name("tuned_function.py"))}
+TUNED = {"FUNCTION_SOURCE": str(ROOT / "tests" / "support" / "tuned_function.py")}
 
 
 class Kind(NamedTuple):
@@ -127,7 +135,7 @@ def piped(settings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], S
         assert service.stderr.read_text() == ""
 
 
-def test_a_log_that_nobody_reads_changes_no_answer_and_reports_what_it_dropped(
+def test_an_unread_log_changes_no_answer_and_reports_dropped_lines(
     settings: dict[str, str], kinds: list[Kind]
 ) -> None:
     """A pipe takes 64 KiB; before, the function hung after some 250 requests."""

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.conftest import BUCKET
-from tests.faults import FIGURES
-from tests.faults.large_firestore import (
+from tests.support.figures import FIGURES
+from tests.support.large_firestore import (
     HOUR,
     MANY_LARGE,
     NULLS,
@@ -30,7 +29,7 @@ from tests.faults.large_firestore import (
     TURNS_15500,
     TURNS_27000,
 )
-from tests.faults.overload import (
+from tests.support.overload import (
     MIB,
     Client,
     Outcome,
@@ -39,7 +38,8 @@ from tests.faults.overload import (
     memory_limit,
     memory_of,
 )
-from tests.serving import ROOT, Service, started, wait_until_it_listens
+from tests.support.project import BUCKET
+from tests.support.serving import ROOT, Service, started, wait_until_it_listens
 
 MEMORY = 512 * MIB
 CLIENTS = 79  # and one of another org
@@ -70,7 +70,7 @@ class Running(NamedTuple):
 @pytest.fixture(scope="module")
 def firestore_port() -> Iterator[int]:
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.large_firestore"],
+        [sys.executable, "-m", "tests.support.large_firestore"],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -147,7 +147,7 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     assert other.percentile(99 if soak else 50) < at_worst
 
 
-def test_clients_that_ask_and_leave_are_not_worked_for(running: Running) -> None:
+def test_work_for_clients_that_have_left_is_dropped(running: Running) -> None:
     """2,000 of them, as many at a time as the platform sends."""
     port = running.service.port
     asyncio.run(crowd([Client(port, HOUR, OWNER_KEY)], 0.2))
@@ -175,7 +175,7 @@ def longer_share(ones: list[float], others: list[float]) -> float:
     return sum(other > one for one in ones for other in others) / len(ones) / len(others)
 
 
-def test_the_time_of_a_401_does_not_tell_the_length_of_a_call(running: Running) -> None:
+def test_the_time_of_a_401_does_not_depend_on_the_call(running: Running) -> None:
     """Forty requests each, in turn. The 403's times are only reported: they have the transfer."""
     seconds: dict[str, dict[int, list[float]]] = {}
     for who in ("a stranger", "another org"):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.faults.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
-from tests.faults.link import Link, link_to
-from tests.google_cloud import IAM_HOST, GoogleCloud
-from tests.serving import Service, served
+from tests.support.asking import SLACK_SECONDS, check_answered_at_once, check_honest, timed
+from tests.support.google_cloud import IAM_HOST, GoogleCloud
+from tests.support.link import Link, link_to
+from tests.support.serving import Service, served
 
 SIGN_SECONDS = 4.0
 WITHOUT_RECORDING = "/v2/calls/84"
@@ -89,7 +89,7 @@ def test_connections_that_died_in_silence_fail_one_request_and_no_more(
         check_answered_at_once(keyless, acme_key)
 
 
-def test_silence_ends_with_the_budget_for_twenty_and_calls_without_recording_go_on(
+def test_silence_ends_with_the_budget_and_delays_no_other_call(
     keyless: Service, link: Link, acme_key: str
 ) -> None:
     link.silent = True

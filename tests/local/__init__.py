@@ -1,0 +1,1 @@
+"""The local stack: `make run`, its installation and its recordings server."""

@@ -10,7 +10,7 @@ import pytest
 from local import site
 from local.site import configuration, headers_for, site_files, site_server, stage
 from local.stack import app_served
-from tests.serving import ROOT, Service
+from tests.support.serving import ROOT, Service
 
 RECORDINGS = "http://127.0.0.1:4711"
 FIREBASE = json.loads((ROOT / "firebase.json").read_text("utf-8"))

@@ -87,7 +87,7 @@ def pytest_runtest_teardown() -> None:
 
 
 def reached() -> Iterator[str]:
-    """Yield what the served functions have run since the last test, as tests/measured reports it.
+    """Yield what the served functions have run since the last test, as tests/support/measured reports it.
 
     What a function runs until its second request counts for every test that it serves: settings,
     credentials and connections are made once, and all requests use them.

@@ -1,1 +1,1 @@
-"""What operates the function: its deployment and its tools."""
+"""The operator's tools: deployment, keys, smoke test."""

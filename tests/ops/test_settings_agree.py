@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from call_api.settings import Settings, SettingsError
-from tests.serving import ROOT
+from tests.support.serving import ROOT
 
 # The variable of the operator and the one of the function, where they differ.
 FUNCTION_VARIABLES = {"PROJECT": "GOOGLE_CLOUD_PROJECT"}
@@ -47,6 +47,14 @@ ACCEPTED = {
     ],
     "FIRESTORE_DATABASE": ["(default)", "default", "calls", "a234", "a" * 63, "a--b", ""],
     "LOG_LEVEL": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "debug", "Info", ""],
+    "ALLOWED_ORIGINS": [
+        "https://app.example.com",
+        "https://app.example.com:8443",
+        "https://a.example:65535,https://b.example,http://localhost:3000",
+        "http://localhost",
+        "https://xn--pp-via.example",
+        "",
+    ],
 }
 REFUSED = {
     "PROJECT": [
@@ -95,6 +103,23 @@ REFUSED = {
         "a,b",
         "calls\n",
         "cällse",
+    ],
+    "ALLOWED_ORIGINS": [
+        "*",
+        "null",
+        "https://app.example.com/",
+        "https://App.example.com",
+        "HTTPS://app.example.com",
+        "https://app.example.com:443",
+        "https://app.example.com:65536",
+        "https://app.example.com:0",
+        "http://app.example.com",
+        "http://localhost:80",
+        "https://a.example,",
+        "https://a.example, https://b.example",
+        "https://a.example;LOG_LEVEL=DEBUG",
+        "https://a.example\n",
+        "https://\u00e4pp.example",
     ],
     "LOG_LEVEL": ["verbose", "WARN", "FATAL", "20", " INFO", "INFO\n", "INFO,DEBUG", "NOTSET"],
 }
@@ -185,5 +210,5 @@ def deployed_environment(**environment: str) -> dict[str, str]:
         text=True,
         check=True,
     )
-    (variables,) = re.findall(r"'?--set-env-vars=([^' ]+)'?", run.stdout)
-    return dict(pair.split("=", 1) for pair in variables.split(","))
+    (variables,) = re.findall(r"'?--set-env-vars=\^;\^([^' ]+)'?", run.stdout)
+    return dict(pair.split("=", 1) for pair in variables.split(";"))

@@ -14,9 +14,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from local.site import site_files, site_server, swagger_ui
 from local.stack import app_served, recordings, utc_now
-from tests.conftest import PROJECT
-from tests.faults.link import Link, link_to
-from tests.serving import ROOT, served
+from tests.support.link import Link, link_to
+from tests.support.project import PROJECT
+from tests.support.serving import ROOT, served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = ROOT / ".local" / "site-screenshots"

@@ -4,8 +4,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
-from tests.faults import FIGURES
 from tests.site.conftest import NARROW, OpenTab, Tab
+from tests.support.figures import FIGURES
 
 SCHEMES = ("light", "dark")
 STATES = ("welcome", "refused", "77", "80", "83", "88")

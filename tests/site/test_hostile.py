@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.conftest import PutCall
 from tests.site.conftest import Tab
+from tests.support.project import PutCall
 
 MARKUP = [
     '<img src="x" onerror="window.pwned = 1">',

@@ -6,8 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Response, expect
 
-from tests.conftest import PutCall
 from tests.site.conftest import OpenTab, Stack, Tab
+from tests.support.project import PutCall
 
 SAID = [
     {"role": "assistant", "content": "Hello, how can I help?", "timestamp": "0.0"},

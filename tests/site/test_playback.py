@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from local.seed import sample_calls
-from tests.conftest import PutCall
 from tests.site.conftest import LINK_LIFE, PATIENCE_MS, OpenTab, Tab
+from tests.support.project import PutCall
 
 LONG_STARTS = [float(turn["timestamp"]) for turn in sample_calls()[86]["transcript"]]
 STARTS = [float(turn["timestamp"]) for turn in sample_calls()[88]["transcript"]]

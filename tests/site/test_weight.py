@@ -5,9 +5,9 @@ import gzip
 from playwright.sync_api import expect
 
 from local.site import site_files
-from tests.conftest import PutCall
-from tests.faults import FIGURES
 from tests.site.conftest import Tab
+from tests.support.figures import FIGURES
+from tests.support.project import PutCall
 
 KILOBYTES = 40
 TURNS = 1_800

@@ -1,1 +1,1 @@
-"""Tests of single modules, without a server or a network."""
+"""Single modules, without a server or a network."""

@@ -1,30 +1,47 @@
 """Access tokens: single-flight refresh, stale and refused tokens, failures."""
 
 import asyncio
+import functools
 import gc
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, ParamSpec
 
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
 from call_api.access_token import REFRESH_MARGIN, AccessTokens, TokenUnavailable
-from tests.fakes import Clock, FakeCredentials, Issued
+from tests.support.fakes import Clock, FakeCredentials, Issued
 
 SECOND = timedelta(seconds=1)
 LIFE = timedelta(hours=1)
+P = ParamSpec("P")
 
 
-def tokens_of(credentials: FakeCredentials, clock: Clock | None = None) -> AccessTokens:
-    found = lambda: (credentials, "project")  # noqa: E731
-    return AccessTokens(found) if clock is None else AccessTokens(found, clock)
+class Source:
+    """Access tokens over credentials whose refreshes give what is listed, under one clock."""
 
+    def __init__(self, *refreshes: Issued | str | Exception) -> None:
+        self.clock = Clock()
+        self.credentials = FakeCredentials(*refreshes, clock=self.clock)
+        self.tokens = AccessTokens(lambda: (self.credentials, "project"), self.clock)
 
-async def started(credentials: FakeCredentials) -> None:
-    """Wait until a refresh is under way."""
-    assert await asyncio.to_thread(credentials.started.wait, 10)
-    credentials.started.clear()
+    @property
+    def refreshes(self) -> int:
+        return self.credentials.refreshes
+
+    def block(self) -> None:
+        """Let refreshes from now on block until `unblock`."""
+        self.credentials.started.clear()
+        self.credentials.may_end.clear()
+
+    def unblock(self) -> None:
+        self.credentials.may_end.set()
+
+    async def started(self) -> None:
+        """Wait until a refresh is under way."""
+        assert await asyncio.to_thread(self.credentials.started.wait, 10)
+        self.credentials.started.clear()
 
 
 async def ended() -> None:
@@ -32,256 +49,211 @@ async def ended() -> None:
     await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
 
 
-def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test in an event loop, which must have nothing to complain about."""
-    complaints: list[dict[str, Any]] = []
+def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run the test in an event loop, which must have nothing to complain about."""
 
-    async def watched() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
-        await test()
-        gc.collect(1)  # where asyncio notices failures that nobody has retrieved
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        complaints: list[dict[str, Any]] = []
 
-    asyncio.run(watched())
-    assert complaints == []
+        async def watched() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, what: complaints.append(what))
+            await test(*args, **kwargs)
+            gc.collect(1)  # where asyncio notices failures that nobody has retrieved
 
+        asyncio.run(watched())
+        assert complaints == []
 
-def test_a_fresh_token_is_fetched_once() -> None:
-    clock = Clock()
-    credentials = FakeCredentials("first", clock=clock)
-    tokens = tokens_of(credentials, clock)
-
-    async def test() -> None:
-        assert [await tokens.get() for _ in range(3)] == ["first"] * 3
-        clock.time += LIFE - REFRESH_MARGIN - SECOND
-        assert await tokens.get() == "first"
-
-    run(test)
-    assert credentials.refreshes == 1
+    return run
 
 
-def test_a_stale_token_is_served_while_the_next_is_fetched() -> None:
-    clock = Clock()
-    credentials = FakeCredentials("first", "second", clock=clock)
-    tokens = tokens_of(credentials, clock)
+@in_event_loop
+async def test_a_fresh_token_is_fetched_once() -> None:
+    source = Source("first")
 
-    async def test() -> None:
-        await tokens.get()
-        clock.time += LIFE - REFRESH_MARGIN
-        credentials.may_end.clear()
-        assert [await tokens.get() for _ in range(20)] == ["first"] * 20
-        credentials.may_end.set()
-        await ended()
-        assert await tokens.get() == "second"
+    assert [await source.tokens.get() for _ in range(3)] == ["first"] * 3
+    source.clock.time += LIFE - REFRESH_MARGIN - SECOND
+    assert await source.tokens.get() == "first"
+    assert source.refreshes == 1
 
-    run(test)
-    assert credentials.refreshes == 2
+
+@in_event_loop
+async def test_a_stale_token_is_served_while_the_next_is_fetched() -> None:
+    source = Source("first", "second")
+    await source.tokens.get()
+
+    source.clock.time += LIFE - REFRESH_MARGIN
+    source.block()
+    assert [await source.tokens.get() for _ in range(20)] == ["first"] * 20
+    source.unblock()
+    await ended()
+    assert await source.tokens.get() == "second"
+    assert source.refreshes == 2
 
 
 @pytest.mark.parametrize("failure", [RefreshError(), ZeroDivisionError(), Issued("mal formed")])
-def test_a_stale_token_serves_until_it_expires(failure: Issued | Exception) -> None:
-    """Whatever the refreshes in the background come to."""
-    clock = Clock()
-    credentials = FakeCredentials("first", failure, failure, "second", clock=clock)
-    tokens = tokens_of(credentials, clock)
+@in_event_loop
+async def test_a_stale_token_serves_until_it_expires(failure: Issued | Exception) -> None:
+    """Failed refreshes in the background change nothing."""
+    source = Source("first", failure, failure, "second")
+    await source.tokens.get()
 
-    async def test() -> None:
-        await tokens.get()
-        clock.time += LIFE - SECOND
-        for _ in range(2):
-            assert await tokens.get() == "first"
-            await ended()
-        clock.time += SECOND
-        assert await tokens.get() == "second"
-
-    run(test)
-
-
-def test_an_expired_token_is_waited_for() -> None:
-    clock = Clock()
-    credentials = FakeCredentials("first", "second", clock=clock)
-    tokens = tokens_of(credentials, clock)
-
-    async def test() -> None:
-        await tokens.get()
-        clock.time += LIFE
-        assert await tokens.get() == "second"
-
-    run(test)
-
-
-def test_a_token_without_an_expiry_stays_fresh() -> None:
-    clock = Clock()
-    credentials = FakeCredentials(Issued("first", None), clock=clock)
-    tokens = tokens_of(credentials, clock)
-
-    async def test() -> None:
-        await tokens.get()
-        clock.time += timedelta(days=365)
-        assert await tokens.get() == "first"
-
-    run(test)
-    assert credentials.refreshes == 1
-
-
-def test_by_default_the_clock_is_the_machine_s() -> None:
-    credentials = FakeCredentials(Issued("first", REFRESH_MARGIN.total_seconds() + 60), "second")
-    tokens = tokens_of(credentials)
-
-    async def test() -> None:
-        assert [await tokens.get() for _ in range(2)] == ["first"] * 2
-
-    run(test)
-    assert credentials.refreshes == 1
-
-
-def test_twenty_callers_share_one_refresh() -> None:
-    credentials = FakeCredentials("first")
-    credentials.may_end.clear()
-    tokens = tokens_of(credentials)
-
-    async def test() -> None:
-        callers = [asyncio.create_task(tokens.get()) for _ in range(20)]
-        await started(credentials)
-        credentials.may_end.set()
-        assert await asyncio.gather(*callers) == ["first"] * 20
-
-    run(test)
-    assert credentials.refreshes == 1
-
-
-def test_twenty_callers_share_one_failure_and_the_next_caller_tries_again() -> None:
-    credentials = FakeCredentials(RefreshError(), "first")
-    credentials.may_end.clear()
-    tokens = tokens_of(credentials)
-
-    async def test() -> None:
-        callers = [asyncio.create_task(tokens.get()) for _ in range(20)]
-        await started(credentials)
-        credentials.may_end.set()
-        results = await asyncio.gather(*callers, return_exceptions=True)
-        assert {type(result) for result in results} == {TokenUnavailable}
-        assert await tokens.get() == "first"
-
-    run(test)
-    assert credentials.refreshes == 2
-
-
-def test_a_cancelled_caller_leaves_the_refresh_to_the_others() -> None:
-    credentials = FakeCredentials("first")
-    credentials.may_end.clear()
-    tokens = tokens_of(credentials)
-
-    async def test() -> None:
-        leaving, staying = (asyncio.create_task(tokens.get()) for _ in range(2))
-        await started(credentials)
-        leaving.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leaving
-        credentials.may_end.set()
-        assert await staying == "first"
-
-    run(test)
-    assert credentials.refreshes == 1
-
-
-def test_a_failure_that_no_caller_waits_for_any_longer_is_dropped() -> None:
-    credentials = FakeCredentials(RefreshError(), "first")
-    credentials.may_end.clear()
-    tokens = tokens_of(credentials)
-
-    async def test() -> None:
-        leaving = asyncio.create_task(tokens.get())
-        await started(credentials)
-        leaving.cancel()
-        credentials.may_end.set()
+    source.clock.time += LIFE - SECOND
+    for _ in range(2):
+        assert await source.tokens.get() == "first"
         await ended()
-        assert await tokens.get() == "first"
-
-    run(test)
-    assert credentials.refreshes == 2
+    source.clock.time += SECOND
+    assert await source.tokens.get() == "second"
 
 
-def test_a_refused_token_is_replaced() -> None:
-    credentials = FakeCredentials("first", "second")
-    tokens = tokens_of(credentials)
+@in_event_loop
+async def test_an_expired_token_is_waited_for() -> None:
+    source = Source("first", "second")
+    await source.tokens.get()
 
-    async def test() -> None:
-        tokens.reject(await tokens.get())
-        assert [await tokens.get() for _ in range(2)] == ["second"] * 2
-
-    run(test)
-    assert credentials.refreshes == 2
+    source.clock.time += LIFE
+    assert await source.tokens.get() == "second"
 
 
-def test_twenty_refusals_of_one_token_cause_one_refresh() -> None:
+@in_event_loop
+async def test_a_token_without_an_expiry_stays_fresh() -> None:
+    source = Source(Issued("first", None))
+    await source.tokens.get()
+
+    source.clock.time += timedelta(days=365)
+    assert await source.tokens.get() == "first"
+    assert source.refreshes == 1
+
+
+@in_event_loop
+async def test_by_default_the_clock_is_the_machine_s() -> None:
+    credentials = FakeCredentials(Issued("first", REFRESH_MARGIN.total_seconds() + 60), "second")
+    tokens = AccessTokens(lambda: (credentials, "project"))
+
+    assert [await tokens.get() for _ in range(2)] == ["first"] * 2
+    assert credentials.refreshes == 1
+
+
+@in_event_loop
+async def test_twenty_callers_share_one_refresh() -> None:
+    source = Source("first")
+    source.block()
+
+    callers = [asyncio.create_task(source.tokens.get()) for _ in range(20)]
+    await source.started()
+    source.unblock()
+    assert await asyncio.gather(*callers) == ["first"] * 20
+    assert source.refreshes == 1
+
+
+@in_event_loop
+async def test_twenty_callers_share_one_failure() -> None:
+    """The next caller tries again."""
+    source = Source(RefreshError(), "first")
+    source.block()
+
+    callers = [asyncio.create_task(source.tokens.get()) for _ in range(20)]
+    await source.started()
+    source.unblock()
+    results = await asyncio.gather(*callers, return_exceptions=True)
+    assert {type(result) for result in results} == {TokenUnavailable}
+    assert await source.tokens.get() == "first"
+    assert source.refreshes == 2
+
+
+@in_event_loop
+async def test_a_cancelled_caller_leaves_the_refresh_to_the_others() -> None:
+    source = Source("first")
+    source.block()
+
+    leaving, staying = (asyncio.create_task(source.tokens.get()) for _ in range(2))
+    await source.started()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    source.unblock()
+    assert await staying == "first"
+    assert source.refreshes == 1
+
+
+@in_event_loop
+async def test_a_failure_that_no_caller_waits_for_is_dropped() -> None:
+    source = Source(RefreshError(), "first")
+    source.block()
+
+    leaving = asyncio.create_task(source.tokens.get())
+    await source.started()
+    leaving.cancel()
+    source.unblock()
+    await ended()
+    assert await source.tokens.get() == "first"
+    assert source.refreshes == 2
+
+
+@in_event_loop
+async def test_a_refused_token_is_replaced() -> None:
+    source = Source("first", "second")
+
+    source.tokens.reject(await source.tokens.get())
+    assert [await source.tokens.get() for _ in range(2)] == ["second"] * 2
+    assert source.refreshes == 2
+
+
+@in_event_loop
+async def test_twenty_refusals_of_one_token_cause_one_refresh() -> None:
     """Ten arrive before the refresh ends, and ten after it."""
-    credentials = FakeCredentials("first", "second")
-    tokens = tokens_of(credentials)
+    source = Source("first", "second")
+    refused = await source.tokens.get()
+    source.block()
 
-    async def test() -> None:
-        refused = await tokens.get()
-        credentials.started.clear()
-        credentials.may_end.clear()
+    async def replaced() -> str:
+        source.tokens.reject(refused)
+        return await source.tokens.get()
 
-        async def replaced() -> str:
-            tokens.reject(refused)
-            return await tokens.get()
-
-        early = [asyncio.create_task(replaced()) for _ in range(10)]
-        await started(credentials)
-        credentials.may_end.set()
-        results = await asyncio.gather(*early)
-        results += [await replaced() for _ in range(10)]
-        assert results == ["second"] * 20
-
-    run(test)
-    assert credentials.refreshes == 2
+    early = [asyncio.create_task(replaced()) for _ in range(10)]
+    await source.started()
+    source.unblock()
+    results = await asyncio.gather(*early)
+    results += [await replaced() for _ in range(10)]
+    assert results == ["second"] * 20
+    assert source.refreshes == 2
 
 
-def test_a_refused_token_that_is_issued_again_is_served_again() -> None:
-    """The caller gives up after a second refusal; here it is told the truth once per refresh."""
-    credentials = FakeCredentials("first", "first", "second")
-    tokens = tokens_of(credentials)
+@in_event_loop
+async def test_a_refused_token_that_is_issued_again_is_served_again() -> None:
+    """Each refusal causes one refresh; it is the caller that gives up after the second."""
+    source = Source("first", "first", "second")
 
-    async def test() -> None:
-        for expected in ("first", "first", "second"):
-            assert await tokens.get() == expected
-            tokens.reject(expected)
-
-    run(test)
-    assert credentials.refreshes == 3
+    for expected in ("first", "first", "second"):
+        assert await source.tokens.get() == expected
+        source.tokens.reject(expected)
+    assert source.refreshes == 3
 
 
-def test_a_stale_token_refused_during_its_refresh_is_not_served_again() -> None:
-    clock = Clock()
-    credentials = FakeCredentials("first", "second", clock=clock)
-    tokens = tokens_of(credentials, clock)
+@in_event_loop
+async def test_a_stale_token_refused_during_its_refresh_is_not_served_again() -> None:
+    source = Source("first", "second")
+    await source.tokens.get()
 
-    async def test() -> None:
-        await tokens.get()
-        clock.time += LIFE - SECOND
-        credentials.started.clear()
-        credentials.may_end.clear()
-        tokens.reject(await tokens.get())
-        waiting = asyncio.create_task(tokens.get())
-        await started(credentials)
-        credentials.may_end.set()
-        assert await waiting == "second"
-
-    run(test)
-    assert credentials.refreshes == 2
+    source.clock.time += LIFE - SECOND
+    source.block()
+    source.tokens.reject(await source.tokens.get())
+    waiting = asyncio.create_task(source.tokens.get())
+    await source.started()
+    source.unblock()
+    assert await waiting == "second"
+    assert source.refreshes == 2
 
 
-def test_a_token_that_was_never_issued_can_be_rejected() -> None:
-    tokens = tokens_of(FakeCredentials("first"))
+@in_event_loop
+async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
+    source = Source("first")
 
-    async def test() -> None:
-        tokens.reject("another")
-        assert await tokens.get() == "first"
-        tokens.reject("another")
-        assert await tokens.get() == "first"
-
-    run(test)
+    source.tokens.reject("another")
+    assert await source.tokens.get() == "first"
+    source.tokens.reject("another")
+    assert await source.tokens.get() == "first"
 
 
 @pytest.mark.parametrize(
@@ -305,34 +277,30 @@ def test_a_token_that_was_never_issued_can_be_rejected() -> None:
     ],
     ids=repr,
 )
-def test_a_refresh_without_a_usable_token_is_not_cached(
+@in_event_loop
+async def test_a_refresh_without_a_usable_token_is_not_cached(
     given: Issued | Exception, reason: str
 ) -> None:
-    clock = Clock()
-    tokens = tokens_of(FakeCredentials(given, "second", clock=clock), clock)
+    source = Source(given, "second")
 
-    async def test() -> None:
-        with pytest.raises(TokenUnavailable) as unavailable:
-            await tokens.get()
-        assert str(unavailable.value) == reason
-        assert await tokens.get() == "second"
-
-    run(test)
+    with pytest.raises(TokenUnavailable) as unavailable:
+        await source.tokens.get()
+    assert str(unavailable.value) == reason
+    assert await source.tokens.get() == "second"
 
 
-@pytest.mark.parametrize("defect", [ZeroDivisionError(), AttributeError(), RuntimeError()])
-def test_a_defect_in_a_refresh_is_not_reported_as_an_outage(defect: Exception) -> None:
-    tokens = tokens_of(FakeCredentials(defect, "second"))
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), AttributeError(), RuntimeError()])
+@in_event_loop
+async def test_a_bug_in_a_refresh_is_not_reported_as_an_outage(bug: Exception) -> None:
+    source = Source(bug, "second")
 
-    async def test() -> None:
-        with pytest.raises(type(defect)):
-            await tokens.get()
-        assert await tokens.get() == "second"
-
-    run(test)
+    with pytest.raises(type(bug)):
+        await source.tokens.get()
+    assert await source.tokens.get() == "second"
 
 
-def test_credentials_are_found_once_for_twenty_callers() -> None:
+@in_event_loop
+async def test_credentials_are_found_once_for_twenty_callers() -> None:
     credentials = FakeCredentials("first")
     finds: list[FakeCredentials] = []
 
@@ -342,16 +310,14 @@ def test_credentials_are_found_once_for_twenty_callers() -> None:
 
     tokens = AccessTokens(find)
 
-    async def test() -> None:
-        found = await asyncio.gather(*(tokens.credentials() for _ in range(20)))
-        assert {(id(one), project) for one, project in found} == {(id(credentials), "project")}
-        assert await tokens.get() == "first"
-
-    run(test)
+    found = await asyncio.gather(*(tokens.credentials() for _ in range(20)))
+    assert {(id(one), project) for one, project in found} == {(id(credentials), "project")}
+    assert await tokens.get() == "first"
     assert len(finds) == 1
 
 
-def test_missing_credentials_are_looked_for_again() -> None:
+@in_event_loop
+async def test_missing_credentials_are_looked_for_again() -> None:
     finds: list[Any] = [DefaultCredentialsError(), DefaultCredentialsError(), FakeCredentials("a")]
 
     def find() -> tuple[Any, str | None]:
@@ -362,36 +328,32 @@ def test_missing_credentials_are_looked_for_again() -> None:
 
     tokens = AccessTokens(find)
 
-    async def test() -> None:
-        with pytest.raises(DefaultCredentialsError):
-            await tokens.credentials()
-        with pytest.raises(DefaultCredentialsError):
-            await tokens.get()
-        assert await tokens.get() == "a"
-        assert await tokens.credentials() == (await tokens.credentials())
-
-    run(test)
+    with pytest.raises(DefaultCredentialsError):
+        await tokens.credentials()
+    with pytest.raises(DefaultCredentialsError):
+        await tokens.get()
+    assert await tokens.get() == "a"
+    assert await tokens.credentials() == (await tokens.credentials())
     assert finds == []
 
 
 def test_an_event_loop_that_ends_during_a_refresh_leaves_nothing_behind() -> None:
-    credentials = FakeCredentials(Issued("first", 60), "second", "third")
-    tokens = tokens_of(credentials)
+    source = Source(Issued("first", 60), "second", "third")
 
-    async def test() -> None:
-        await tokens.get()
-        credentials.started.clear()
-        credentials.may_end.clear()
-        assert await tokens.get() == "first"  # which is stale
-        await started(credentials)
-        credentials.may_end.set()
+    @in_event_loop
+    async def one_loop() -> None:
+        await source.tokens.get()
+        source.block()
+        assert await source.tokens.get() == "first"  # which is stale
+        await source.started()
+        source.unblock()
 
-    run(test)
-
-    async def in_another_loop() -> None:
-        assert await tokens.get() == "first"
+    @in_event_loop
+    async def another_loop() -> None:
+        assert await source.tokens.get() == "first"
         await ended()
-        assert await tokens.get() == "third"
+        assert await source.tokens.get() == "third"
 
-    run(in_another_loop)
-    assert credentials.refreshes == 3
+    one_loop()
+    another_loop()
+    assert source.refreshes == 3

@@ -40,7 +40,7 @@ def test_small_documents_are_never_refused_for_their_bytes() -> None:
     for number in range(50):
         place = admission.enter("caller", number)
         place.hold(LARGE - 1)
-        assert not place.is_large
+        assert not place.holds_bytes
 
 
 def test_large_documents_are_refused_when_their_bytes_are_too_many() -> None:
@@ -52,7 +52,7 @@ def test_large_documents_are_refused_when_their_bytes_are_too_many() -> None:
 
     first.leave()
     second.hold(2 * LARGE)
-    assert second.is_large
+    assert second.holds_bytes
 
 
 def test_a_place_holds_the_bytes_that_it_was_given_last() -> None:
@@ -202,7 +202,7 @@ def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
     run(crowd)
 
 
-def test_a_document_found_to_be_large_keeps_others_from_being_fetched_until_its_turn() -> None:
+def test_others_wait_behind_a_document_found_to_be_large() -> None:
     async def crowd() -> None:
         admission = Admission(turns=1)
         await admission.enter("caller", "large").before_decoding(LARGE)
@@ -219,7 +219,7 @@ def test_a_document_found_to_be_large_keeps_others_from_being_fetched_until_its_
     run(crowd)
 
 
-def test_a_document_of_unknown_size_that_cannot_be_fetched_in_time_is_refused(
+def test_a_document_of_unknown_size_is_refused_after_the_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)

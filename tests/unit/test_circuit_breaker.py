@@ -72,7 +72,7 @@ async def test_requests_pass_when_the_probe_that_they_wait_for_succeeds(upstream
 
 
 @in_loop
-async def test_a_failed_probe_leaves_the_circuit_open_and_the_next_request_tries_again(
+async def test_after_a_failed_probe_the_next_request_starts_another(
     upstream: Upstream,
 ) -> None:
     upstream.open()

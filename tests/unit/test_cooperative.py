@@ -16,8 +16,8 @@ from call_api.errors import StoredCallInvalid
 from call_api.firestore_values import MAX_DOCUMENT_BYTES, FirestoreDocument, RawResponse
 from call_api.schema import MAX_ITEMS, STORED_CALL
 from local.seed import sample_calls
-from tests.faults.large_firestore import answer, nulls, turns
-from tests.strategies import Value, wire_list, wire_map
+from tests.support.large_firestore import answer, nulls, turns
+from tests.support.strategies import Value, wire_list, wire_map
 
 
 def count(steps: int) -> Generator[None, None, int]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from call_api import log_writer
 from call_api.log_writer import PAUSE_SECONDS, LogWriter, own_descriptor
-from tests.serving import ROOT, measuring
+from tests.support.serving import ROOT, measuring
 
 PATIENCE_SECONDS = 10.0
 FAILURES = [errno.ENOSPC, errno.EPIPE, errno.EAGAIN, errno.EBADF, errno.EIO]
@@ -97,7 +97,7 @@ def test_a_character_that_utf_8_cannot_encode_is_escaped() -> None:
     assert descriptor.text() == "मदद \\ud800\n"
 
 
-def test_queued_lines_are_written_together_as_far_as_a_pipe_takes_them_whole() -> None:
+def test_queued_lines_are_written_in_atomic_writes() -> None:
     """Lines of processes that share a pipe are not mixed up: POSIX promises it up to PIPE_BUF."""
     descriptor, writer = closed_descriptor()
     line = "x" * 999 + "\n"

@@ -15,7 +15,7 @@ from call_api.errors import Internal, UpstreamTimeout
 from call_api.settings import Settings
 from call_api.signed_urls import SignedUrls
 from local.signer import new_signer
-from tests.conftest import BUCKET, SIGNER
+from tests.support.project import BUCKET, SIGNER
 
 KEY_FILE, _ = new_signer(SIGNER)
 SETTINGS = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET})
@@ -64,7 +64,7 @@ def ec_key() -> str:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"private_key": ec_key()}, 'its "private_key" is not an RSA key of 2048 bits or more'),
+        ({"private_key": ec_key()}, 'its "private_key" is not an RSA key of 2048 to 4096 bits'),
         ({"client_email": ""}, 'its "client_email" is not an e-mail address'),
         ({"client_email": 5}, 'its "client_email" is not an e-mail address'),
     ],

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from call_api.settings import SettingsError
 from call_api.signer_key import MAX_FILE_BYTES, key_from_file
 from local.signer import new_signer
-from tests.conftest import SIGNER
+from tests.support.project import SIGNER
 
 GOOD, PUBLIC_KEY = new_signer(SIGNER)
-NOT_RSA = 'its "private_key" is not an RSA key of 2048 bits or more'
+NOT_RSA = 'its "private_key" is not an RSA key of 2048 to 4096 bits'
 UNREADABLE = 'its "private_key" cannot be read'
 NO_EMAIL = 'its "client_email" is not an e-mail address'
 
@@ -33,6 +33,21 @@ def rsa_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
+def damaged_key() -> str:
+    """Return a key of which so much is wrong that no signature of it verifies."""
+    sound = rsa_key(2048).private_numbers()
+    damaged = rsa.RSAPrivateNumbers(
+        p=sound.p,
+        q=sound.q,
+        d=sound.d + 2,
+        dmp1=sound.dmp1 + 2,
+        dmq1=sound.dmq1,
+        iqmp=sound.iqmp,
+        public_numbers=sound.public_numbers,
+    )
+    return pem(damaged.private_key(unsafe_skip_rsa_key_validation=True))
+
+
 UNUSABLE: dict[str, tuple[object, str]] = {
     "an EC key": (GOOD | {"private_key": pem(ec.generate_private_key(ec.SECP256R1()))}, NOT_RSA),
     "an Ed25519 key": (
@@ -41,6 +56,11 @@ UNUSABLE: dict[str, tuple[object, str]] = {
     ),
     "a DSA key": (GOOD | {"private_key": pem(dsa.generate_private_key(2048))}, NOT_RSA),
     "a short RSA key": (GOOD | {"private_key": pem(rsa_key(1024))}, NOT_RSA),
+    "a long RSA key": (GOOD | {"private_key": pem(rsa_key(4104))}, NOT_RSA),
+    "a damaged RSA key": (
+        GOOD | {"private_key": damaged_key()},
+        'its "private_key" is damaged',
+    ),
     "a key with a password": (
         GOOD | {"private_key": pem(rsa_key(2048), b"s3cret")},
         UNREADABLE,

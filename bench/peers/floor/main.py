@@ -3,6 +3,9 @@
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
+
+UvicornWorker.CONFIG_KWARGS = {"loop": "asyncio", "http": "h11"}  # as the function
 
 
 @functions_framework.aio.http

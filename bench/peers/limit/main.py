@@ -14,7 +14,9 @@ from google.auth.crypt import RSASigner
 from google.cloud.firestore_v1 import types
 from starlette.requests import Request
 from starlette.responses import Response
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
 
+UvicornWorker.CONFIG_KWARGS = {"loop": "asyncio", "http": "h11"}  # as the function
 Read, Answer = types.BatchGetDocumentsRequest.pb(), types.BatchGetDocumentsResponse.pb()
 DATABASE = f"projects/{os.environ['GOOGLE_CLOUD_PROJECT']}/databases/(default)"
 OPTIONS = [("grpc.max_receive_message_length", -1)]

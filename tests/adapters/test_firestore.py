@@ -1,0 +1,682 @@
+"""Reading from Firestore: one round trip, inside its budget, and failures told apart."""
+
+import asyncio
+import functools
+import hashlib
+import itertools
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import unquote
+
+import grpc
+import pytest
+import trustme
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import RefreshError
+from google.cloud.firestore_v1.types import (
+    BatchGetDocumentsRequest,
+    BatchGetDocumentsResponse,
+    Value,
+)
+from google.oauth2.credentials import Credentials as UserCredentials
+
+from call_api.access_token import AccessTokens
+from call_api.admission import Admission
+from call_api.api_keys import key_hash
+from call_api.calls import CallAccess, OrgId, StoredDocument
+from call_api.cooperative import in_slices
+from call_api.errors import (
+    CallsUnavailable,
+    Forbidden,
+    Internal,
+    Problem,
+    StoredCallInvalid,
+    Unauthenticated,
+    UpstreamTimeout,
+)
+from call_api.firestore import FirestoreCalls
+from call_api.recently_used import RecentlyUsed
+from call_api.schema import STORED_CALL, Shape
+from call_api.settings import Settings
+from local.seed import sample_calls
+from tests.support.fakes import FakeCredentials, no_credentials
+from tests.support.google_cloud import (
+    EMAIL,
+    FIRESTORE_HOST,
+    PROJECT,
+    WRITTEN,
+    GoogleCloud,
+    fake_firestore,
+    found,
+)
+from tests.support.project import BUCKET
+from tests.support.serving import served
+from tests.support.v4 import check_v4
+
+KEY = "a-key"
+BUDGET_SECONDS = 3.0
+SLACK_SECONDS = 1.0
+Read = tuple[StoredDocument | None, StoredDocument | None]
+
+
+def both_documents(
+    request: BatchGetDocumentsRequest, _: object = None
+) -> Iterator[BatchGetDocumentsResponse]:
+    """Answer the key's record and call 77, the call first, as Firestore may."""
+    for name in reversed(request.documents):
+        fields = sample_calls()[77] if "/calls/" in name else {"org_id": "org_acme"}
+        yield found(name, fields)
+
+
+def settings_for(port: int) -> Settings:
+    return Settings.from_environment(
+        {
+            "RECORDINGS_BUCKET": BUCKET,
+            "GOOGLE_CLOUD_PROJECT": "demo-tests",
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
+        }
+    )
+
+
+def store_at(port: int) -> FirestoreCalls:
+    return FirestoreCalls(settings_for(port), AccessTokens(no_credentials))
+
+
+async def read_now(store: FirestoreCalls, call_id: int | None = 77) -> Read:
+    """Read with a budget that begins now."""
+    return await store.read(key_hash(KEY), call_id, asyncio.get_running_loop().time())
+
+
+def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
+    """Read so often, all at once, from the Firestore at this port."""
+
+    async def reads() -> list[Read | Problem]:
+        store = store_at(port)
+        tasks = (read_now(store, call_id) for _ in range(times))
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        return [answer for answer in answers if isinstance(answer, tuple | Problem)]
+
+    answers = asyncio.run(reads())
+    assert len(answers) == times
+    return answers
+
+
+def decoded(document: StoredDocument, shape: dict[str, Shape]) -> dict[str, object]:
+    return asyncio.run(in_slices(document.decoded(shape)))
+
+
+def fields_of(answer: Read | Problem) -> tuple[object, object]:
+    assert isinstance(answer, tuple)
+    key, call = answer
+    assert key is not None
+    return {"org_id": key.value("org_id")}, call and decoded(call, STORED_CALL)
+
+
+def test_key_and_call_come_in_one_round_trip() -> None:
+    with fake_firestore(both_documents) as (port, asked):
+        (answer,) = read(port)
+
+    published = {name: value for name, value in sample_calls()[77].items() if name in STORED_CALL}
+    assert fields_of(answer) == ({"org_id": "org_acme"}, published)
+    ((request, metadata),) = asked
+    database = "projects/demo-tests/databases/(default)"
+    assert request.database == database
+    assert unquote(metadata["x-goog-request-params"]) == f"database={database}"  # AIP-4222
+    assert request.documents == [
+        f"{database}/documents/api_keys/{hashlib.sha256(KEY.encode()).hexdigest()}",
+        f"{database}/documents/calls/77",
+    ]
+    assert {"org_id", "recording_object", "expires_at"} <= set(request.mask.field_paths)
+
+
+def test_without_a_call_id_only_the_key_is_read() -> None:
+    with fake_firestore(both_documents) as (port, _):
+        (answer,) = read(port, None)
+
+    assert fields_of(answer) == ({"org_id": "org_acme"}, None)
+
+
+def test_what_does_not_exist_is_none() -> None:
+    def missing(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for name in request.documents:
+            yield BatchGetDocumentsResponse(missing=name, read_time=WRITTEN)
+
+    with fake_firestore(missing) as (port, _):
+        assert read(port) == [(None, None)]
+
+
+def test_the_update_time_is_exact() -> None:
+    with fake_firestore(both_documents) as (port, _):
+        (answer,) = read(port)
+
+    assert isinstance(answer, tuple)
+    assert answer[1] is not None
+    assert answer[1].updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
+
+
+def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) -> None:
+    """Unauthenticated callers cause one small read, whatever the call is that they ask for."""
+
+    async def ask(port: int, known_keys: RecentlyUsed[str, OrgId], key: str) -> None:
+        access = CallAccess(store_at(port), known_keys)
+        with suppress(Unauthenticated):
+            await access.read_owned_call(
+                key_hash(key), 77, noon, Admission().enter("caller", "any")
+            )
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for name in request.documents:
+            if name.endswith(key_hash("unknown")):
+                yield BatchGetDocumentsResponse(missing=name, read_time=WRITTEN)
+            else:
+                yield from both_documents(BatchGetDocumentsRequest(documents=[name]))
+
+    known_keys: RecentlyUsed[str, OrgId] = RecentlyUsed(10)
+    with fake_firestore(answers) as (port, asked):
+        for key in ("unknown", "unknown", KEY, KEY):
+            asyncio.run(ask(port, known_keys, key))
+
+    kinds = [[name.split("/")[-2] for name in each.request.documents] for each in asked]
+    alone, together = ["api_keys"], ["api_keys", "calls"]
+    assert kinds == [alone, alone, alone, together, together]
+
+
+NO_ROLE = "Firestore: PERMISSION_DENIED: is roles/datastore.viewer granted?"
+NO_TOKEN = "Firestore: UNAUTHENTICATED: it refuses the access token"
+RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED}
+
+
+@pytest.mark.parametrize(
+    ("status", "problem", "reason"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, Internal, NO_ROLE),
+        (grpc.StatusCode.UNAUTHENTICATED, Internal, NO_TOKEN),
+        (grpc.StatusCode.NOT_FOUND, Internal, "Firestore: NOT_FOUND"),
+        (grpc.StatusCode.INVALID_ARGUMENT, Internal, "Firestore: INVALID_ARGUMENT"),
+        (grpc.StatusCode.UNIMPLEMENTED, Internal, "Firestore: UNIMPLEMENTED"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "Firestore: RESOURCE_EXHAUSTED"),
+        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "Firestore: UNAVAILABLE"),
+        (grpc.StatusCode.ABORTED, CallsUnavailable, "Firestore: ABORTED"),
+        (grpc.StatusCode.CANCELLED, CallsUnavailable, "Firestore: CANCELLED"),
+        (grpc.StatusCode.INTERNAL, CallsUnavailable, "Firestore: INTERNAL"),
+        (grpc.StatusCode.UNKNOWN, CallsUnavailable, "Firestore: UNKNOWN"),
+        (grpc.StatusCode.DATA_LOSS, CallsUnavailable, "Firestore: DATA_LOSS"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore: DEADLINE_EXCEEDED"),
+    ],
+)
+def test_failures_are_told_apart(
+    status: grpc.StatusCode, problem: type[Problem], reason: str
+) -> None:
+    started = time.monotonic()
+    with fake_firestore(status) as (port, requests):
+        (answer,) = read(port)
+
+    assert type(answer) is problem
+    assert str(answer) == f"{problem.code}: {reason}"
+    assert time.monotonic() - started < BUDGET_SECONDS
+    if status in RETRIED:
+        assert len(requests) > 2
+    else:
+        assert len(requests) == (2 if status is grpc.StatusCode.UNAUTHENTICATED else 1)
+
+
+@pytest.mark.parametrize("missing", ["api_keys", "calls"])
+def test_an_incomplete_answer_is_not_used(missing: str) -> None:
+    """A good key is not refused for it, and a call that exists is not missing."""
+
+    def incomplete(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for response in both_documents(request):
+            if f"/{missing}/" not in response.found.name:
+                yield response
+        yield BatchGetDocumentsResponse(read_time=WRITTEN)
+
+    with fake_firestore(incomplete) as (port, requests):
+        (answer,) = read(port)
+
+    assert isinstance(answer, CallsUnavailable)
+    assert "incomplete answers" in str(answer)
+    assert len(requests) > 2
+
+
+def test_a_transient_failure_is_retried() -> None:
+    attempts = itertools.count()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        if next(attempts) == 0:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        yield from both_documents(request)
+
+    with fake_firestore(answers) as (port, requests):
+        (answer,) = read(port)
+
+    assert fields_of(answer)[0] == {"org_id": "org_acme"}
+    assert len(requests) == 2
+
+
+def test_an_unreachable_firestore_is_503_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = time.monotonic()
+    (answer,) = read(port)
+
+    assert isinstance(answer, CallsUnavailable)
+    assert time.monotonic() - started < 2
+
+
+def test_reads_from_a_silent_firestore_end_within_the_budget() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        answers = read(silent.getsockname()[1], times=20)
+
+    assert {type(answer) for answer in answers} == {UpstreamTimeout}
+    assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
+
+
+def test_a_silent_connection_is_replaced_once() -> None:
+    """The one that replaces it is not left, too, when the next of them gives up."""
+    peers: set[str] = set()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        peers.add(context.peer())
+        if request.documents[-1].endswith("/13"):
+            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
+        yield from both_documents(request)
+
+    @functools.cache
+    def slow_credentials() -> tuple[Credentials, str | None]:
+        time.sleep(0.5)  # so that all three find no connection when they come
+        return AnonymousCredentials(), "theirs"
+
+    async def reads(port: int) -> list[Read | BaseException]:
+        without_project = settings_for(port).model_copy(update={"project": None})
+        store = FirestoreCalls(without_project, AccessTokens(slow_credentials))
+
+        async def read_at(seconds: float, call_id: int) -> Read:
+            await asyncio.sleep(seconds)
+            return await read_now(store, call_id)
+
+        silent = [read_at(seconds, 13) for seconds in (0, 0.2, 0.4)]
+        others = [read_at(BUDGET_SECONDS + seconds, 77) for seconds in (0.1, 0.3, 0.5)]
+        return await asyncio.gather(*silent, *others, return_exceptions=True)
+
+    with fake_firestore(answers) as (port, asked):
+        answered = asyncio.run(reads(port))
+
+    assert [type(answer) for answer in answered] == [UpstreamTimeout] * 3 + [tuple] * 3
+    assert len(peers) == 2
+    assert sum(len(each.request.documents) == 1 for each in asked) == 1, "one probe is enough"
+
+
+class Firestore:
+    """A Firestore that answers as it is set to, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.status: grpc.StatusCode | None = None
+        self.hang_seconds = 0.0
+        self.peers: set[str] = set()
+
+    def __call__(
+        self, request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        self.peers.add(context.peer())
+        time.sleep(self.hang_seconds)
+        if self.status is not None:
+            context.abort(self.status, "s3cret")
+        yield from both_documents(request)
+
+
+async def outcome(store: FirestoreCalls, call_id: int | None = 77) -> Read | Problem:
+    try:
+        return await read_now(store, call_id)
+    except Problem as problem:
+        return problem
+
+
+def test_a_silent_firestore_is_asked_by_one_probe_at_a_time() -> None:
+    firestore = Firestore()
+    firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
+
+    async def reads(port: int) -> list[Read | Problem]:
+        store = store_at(port)
+        one_by_one = [await outcome(store), await outcome(store)]
+        return one_by_one + await asyncio.gather(*(outcome(store) for _ in range(20)))
+
+    with fake_firestore(firestore) as (port, asked):
+        answered = asyncio.run(reads(port))
+
+    assert [type(answer) for answer in answered] == [UpstreamTimeout] + [CallsUnavailable] * 21
+    assert "Firestore has failed, and has not answered since" in str(answered[-1])
+    first, *probes = asked
+    assert len(first.request.documents) == 2
+    assert [len(probe.request.documents) for probe in probes] == [1]  # of a key that nobody has
+
+
+def test_a_slow_firestore_recovers_after_a_failure() -> None:
+    """A probe has more time than those who wait for it, or it would never end in an answer."""
+    firestore = Firestore()
+
+    async def reads(port: int) -> list[Read | Problem]:
+        store = store_at(port)
+        firestore.status = grpc.StatusCode.UNAVAILABLE
+        answered = [await outcome(store)]
+        firestore.status, firestore.hang_seconds = None, 1.2
+        while not isinstance(answered[-1], tuple) and len(answered) < 10:
+            answered.append(await outcome(store))
+        return answered
+
+    with fake_firestore(firestore) as (port, _):
+        *refused, last = asyncio.run(reads(port))
+
+    assert {type(answer) for answer in refused} == {CallsUnavailable}
+    assert isinstance(last, tuple)
+
+
+def test_an_unanswered_probe_ends_and_the_next_one_starts() -> None:
+    firestore = Firestore()
+
+    async def reads(port: int) -> None:
+        store = store_at(port)
+        firestore.status = grpc.StatusCode.UNAVAILABLE
+        assert isinstance(await outcome(store), CallsUnavailable)
+        asked.clear()
+        firestore.status, firestore.hang_seconds = None, BUDGET_SECONDS
+        for seconds in (2.0, 0.0):
+            assert isinstance(await outcome(store), CallsUnavailable)
+            await asyncio.sleep(seconds)
+
+    with fake_firestore(firestore) as (port, asked):
+        asyncio.run(reads(port))
+
+    assert [len(each.request.documents) for each in asked] == [1, 1]
+
+
+def test_waiting_for_a_probe_counts_toward_the_budget() -> None:
+    firestore = Firestore()
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        if firestore.status is None:
+            is_probe = len(request.documents) == 1
+            time.sleep(0.4 if is_probe else BUDGET_SECONDS + SLACK_SECONDS)
+        yield from firestore(request, context)
+
+    async def second(port: int) -> tuple[type, float]:
+        store = store_at(port)
+        firestore.status = grpc.StatusCode.UNAVAILABLE
+        await outcome(store)
+        firestore.status = None
+        started = time.monotonic()
+        answer = await outcome(store)
+        return type(answer), time.monotonic() - started
+
+    with fake_firestore(answers) as (port, _):
+        answer, seconds = asyncio.run(second(port))
+
+    assert answer is UpstreamTimeout
+    assert seconds < BUDGET_SECONDS + 0.2
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
+def test_an_error_from_the_server_keeps_connection_and_circuit(
+    status: grpc.StatusCode,
+) -> None:
+    """The connection works: a new one would be a TLS handshake for nothing."""
+    firestore = Firestore()
+
+    async def reads(port: int) -> list[Read | Problem]:
+        store = store_at(port)
+        firestore.status = status
+        failed = [await outcome(store) for _ in range(5)]
+        firestore.status = None
+        return [*failed, await outcome(store)]
+
+    with fake_firestore(firestore) as (port, asked):
+        answered = asyncio.run(reads(port))
+
+    assert isinstance(answered[-1], tuple)
+    assert len(firestore.peers) == 1
+    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
+def test_a_document_that_firestore_fails_on_opens_no_circuit(status: grpc.StatusCode) -> None:
+    """However often it is asked for."""
+
+    def answers(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        if request.documents[-1].endswith("/13"):
+            context.abort(status, "s3cret")
+        yield from both_documents(request)
+
+    async def reads(port: int) -> list[type]:
+        store = store_at(port)
+        calls = [13] * 70 + [77] * 20 + [13] * 70 + [77] * 20
+        answered = await asyncio.gather(*(outcome(store, call_id) for call_id in calls))
+        return [
+            type(answer) for call_id, answer in zip(calls, answered, strict=True) if call_id == 77
+        ]
+
+    with fake_firestore(answers) as (port, asked):
+        assert asyncio.run(reads(port)) == [tuple] * 40
+
+    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
+
+
+def test_a_frozen_process_opens_no_circuit() -> None:
+    """It was frozen, or busy: its own timer fires late, with the answer waiting to be read."""
+
+    async def reads(port: int) -> tuple[Read | Problem, Read | Problem]:
+        store = store_at(port)
+        assert isinstance(await outcome(store), tuple)  # connects
+        reading = asyncio.create_task(outcome(store))
+        await asyncio.sleep(0.01)
+        time.sleep(BUDGET_SECONDS + 0.5)  # noqa: ASYNC251  (holds up the event loop on purpose)
+        return await reading, await outcome(store)
+
+    firestore = Firestore()
+    with fake_firestore(firestore) as (port, asked):
+        late, next_one = asyncio.run(reads(port))
+
+    assert isinstance(late, tuple) or "busy or frozen" in str(late)
+    assert isinstance(next_one, tuple)
+    assert len(firestore.peers) == 1
+    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
+
+
+def test_slow_credentials_open_no_circuit() -> None:
+    """And what is wrong with the settings is named, as soon as it is known."""
+    attempts = itertools.count()
+
+    def default_credentials() -> tuple[Credentials, str | None]:
+        if next(attempts) == 0:
+            time.sleep(BUDGET_SECONDS + 0.2)
+        return AnonymousCredentials(), None
+
+    async def reads(port: int) -> list[Read | Problem]:
+        settings = settings_for(port).model_copy(update={"project": None})
+        store = FirestoreCalls(settings, AccessTokens(default_credentials))
+        return [await outcome(store) for _ in range(3)]
+
+    with fake_firestore(Firestore()) as (port, _):
+        answered = asyncio.run(reads(port))
+
+    assert [type(answer) for answer in answered] == [UpstreamTimeout, Internal, Internal]
+
+
+def test_a_refusal_closes_the_circuit() -> None:
+    """Else a missing role would be reported as an outage, and no log would name it."""
+    firestore = Firestore()
+
+    async def reads(port: int) -> list[type]:
+        store = store_at(port)
+        answered = []
+        for status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
+            firestore.status = status
+            answered.append(type(await outcome(store)))
+        return answered
+
+    with fake_firestore(firestore) as (port, _):
+        assert asyncio.run(reads(port)) == [CallsUnavailable, Internal]
+
+
+MIB = 2**20
+
+
+def test_the_owner_of_an_oversized_call_is_still_checked(
+    noon: datetime,
+) -> None:
+    """Who owns it is read all the same, so nobody else learns that it is large."""
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for response in both_documents(request):
+            if "transcript" in request.mask.field_paths and "/calls/" in response.found.name:
+                response.found.fields["ended_reason"] = Value(string_value="x" * 2 * MIB)
+            if response.found.name.endswith(key_hash("foreign")):
+                response.found.fields["org_id"] = Value(string_value="org_globex")
+            yield response
+
+    async def ask(port: int, key: str) -> StoredDocument:
+        access = CallAccess(store_at(port), RecentlyUsed(10))
+        place = Admission().enter("caller", "any")
+        return (await access.read_owned_call(key_hash(key), 77, noon, place)).document
+
+    with fake_firestore(answers) as (port, _):
+        with pytest.raises(Forbidden):
+            asyncio.run(ask(port, "foreign"))
+        document = asyncio.run(ask(port, KEY))
+
+    with pytest.raises(StoredCallInvalid, match="call document: larger than 2 MiB"):
+        decoded(document, STORED_CALL)
+    assert document.size == 2 * MIB
+    assert document.updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
+
+
+def connect(credentials: Credentials | None, project: str | None, **settings: str) -> Read:
+    """Read with these default credentials."""
+
+    def default_credentials() -> tuple[Credentials, str | None]:
+        return (credentials, project) if credentials else no_credentials()
+
+    environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | settings)
+    return asyncio.run(read_now(FirestoreCalls(environment, AccessTokens(default_credentials))))
+
+
+def test_the_project_is_the_credentials_where_none_is_set() -> None:
+    with fake_firestore(both_documents) as (port, asked):
+        connect(
+            AnonymousCredentials(),
+            "theirs",
+            FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}",
+            FIRESTORE_DATABASE="calls-eu",
+        )
+
+    assert [each.request.database for each in asked] == ["projects/theirs/databases/calls-eu"]
+
+
+def test_user_credentials_name_the_quota_project() -> None:
+    credentials = UserCredentials("a-token", quota_project_id="mine")
+    with fake_firestore(both_documents) as (port, asked):
+        connect(credentials, "theirs", FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}")
+
+    assert [each.metadata["x-goog-user-project"] for each in asked] == ["mine"]
+
+
+def test_without_an_access_token_calls_are_unavailable() -> None:
+    """The metadata server has none right now, which is no fault of Firestore's."""
+    credentials = FakeCredentials(RefreshError("none"), RefreshError("none"))
+
+    async def reads() -> list[Read | Problem]:
+        settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
+        tokens = AccessTokens(lambda: (cast("Credentials", credentials), None))
+        store = FirestoreCalls(Settings.from_environment(settings), tokens)
+        return [await outcome(store), await outcome(store)]
+
+    answered = asyncio.run(reads())
+
+    assert {str(answer) for answer in answered} == {
+        "calls_unavailable: no access token for Firestore: RefreshError"
+    }
+
+
+def test_without_any_project_nothing_can_be_read() -> None:
+    unset = "^internal: GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project$"
+    with pytest.raises(Internal, match=unset):
+        connect(AnonymousCredentials(), None)
+
+
+def test_without_credentials_nothing_can_be_read() -> None:
+    with pytest.raises(Internal, match="DefaultCredentialsError"):
+        connect(None, None, GOOGLE_CLOUD_PROJECT="demo-tests")
+
+
+def test_in_production_the_metadata_server_s_token_is_used(
+    authority: trustme.CA, authority_file: Any
+) -> None:
+    """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
+
+    certificate = authority.issue_cert(FIRESTORE_HOST)
+    with (
+        closing(GoogleCloud(authority, str(authority_file))) as cloud,
+        fake_firestore(both_documents, certificate) as (port, asked),
+    ):
+        cloud.proxy.ports[FIRESTORE_HOST] = port
+        with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
+            replies = [service.request(key=KEY) for _ in range(3)]
+            output = service.output()
+
+    assert [reply.status for reply in replies] == [200] * 3
+    url = replies[0].json()["recording_url"]
+    assert url.startswith("https://storage.googleapis.com/")
+    name = sample_calls()[77]["recording_object"]
+    assert isinstance(name, str)
+    check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
+    database = f"projects/{PROJECT}/databases/(default)"
+    assert [each.request.database for each in asked] == [database] * 4  # one more for a new key
+    tokens = {each.metadata["authorization"] for each in asked}
+    assert tokens == {f"Bearer {cloud.metadata.token()}"}
+    assert cloud.metadata.token() not in output
+
+
+def test_a_token_that_firestore_refuses_is_replaced_once_for_all_requests(
+    authority: trustme.CA, authority_file: Any
+) -> None:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+
+        def answers(
+            request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+        ) -> Iterator[BatchGetDocumentsResponse]:
+            metadata = {name: str(value) for name, value in context.invocation_metadata()}
+            if not cloud.metadata.accepts(metadata["authorization"]):
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "s3cret")
+            yield from both_documents(request)
+
+        with fake_firestore(answers, authority.issue_cert(FIRESTORE_HOST)) as (port, _):
+            cloud.proxy.ports[FIRESTORE_HOST] = port
+            settings = {"RECORDINGS_BUCKET": BUCKET} | cloud.environment
+            with served(settings) as service, ThreadPoolExecutor(8) as clients:
+                assert service.request(key=KEY).status == 200
+                cloud.metadata.revoked.add(f"Bearer {cloud.metadata.token()}")
+                before = cloud.metadata.tokens
+                replies = list(clients.map(lambda _: service.request(key=KEY), range(8)))
+
+        assert [reply.status for reply in replies] == [200] * 8
+        assert cloud.metadata.tokens == before + 1

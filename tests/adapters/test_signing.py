@@ -1,0 +1,140 @@
+"""V4 signed URLs, signed in process: the rules of Cloud Storage, whatever a recording is called."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import google.auth
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from google.oauth2 import service_account
+
+from call_api.access_token import AccessTokens
+from call_api.errors import Internal
+from call_api.settings import Settings
+from call_api.signed_urls import SignedUrls
+from local.signer import new_signer
+from tests.support.fakes import no_credentials
+from tests.support.project import BUCKET, SIGNER
+from tests.support.v4 import NAMES, check_v4
+
+
+@pytest.fixture(scope="module")
+def signer() -> tuple[dict[str, str], RSAPublicKey]:
+    return new_signer(SIGNER)
+
+
+def settings(**changes: str) -> Settings:
+    return Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | changes)
+
+
+def urls(tmp_path: Path, key: dict[str, str], **changes: str) -> SignedUrls:
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(key))
+    changed = settings(RECORDING_SIGNER_KEY_FILE=str(file), **changes)
+    return SignedUrls(changed, AccessTokens(no_credentials))
+
+
+@pytest.mark.parametrize(("name", "extension"), NAMES.items())
+def test_a_link_is_right_by_the_rules(
+    name: str, extension: str, tmp_path: Path, signer: tuple[dict[str, str], RSAPublicKey]
+) -> None:
+    key, public_key = signer
+    url = asyncio.run(urls(tmp_path, key).signed_url(name, 77))
+
+    check_v4(url, name, public_key, SIGNER)
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.netloc) == ("https", "storage.googleapis.com")
+    assert unquote(parts.path) == f"/{BUCKET}/{name}"
+    query = dict(parse_qsl(parts.query))
+    assert query["response-content-disposition"] == f'inline; filename="call-77{extension}"'
+    assert query["X-Goog-Expires"] == "3600"
+    age = datetime.now(UTC) - datetime.strptime(query["X-Goog-Date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    assert 0 <= age.total_seconds() < 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_is_the_library_s(
+    name: str, tmp_path: Path, signer: tuple[dict[str, str], RSAPublicKey]
+) -> None:
+    key, _ = signer
+    extension = NAMES[name]
+    credentials = service_account.Credentials.from_service_account_info(key)
+    blob = storage.Client("p", AnonymousCredentials()).bucket(BUCKET).blob(name)
+    ours = asyncio.run(urls(tmp_path, key).signed_url(name, 77))
+    for _ in range(2):  # the second may have turned in between; not twice
+        theirs = blob.generate_signed_url(
+            version="v4",
+            expiration=3600,
+            credentials=credentials,
+            response_disposition=f'inline; filename="call-77{extension}"',
+        )
+        if theirs == ours:
+            break
+        ours = asyncio.run(urls(tmp_path, key).signed_url(name, 77))
+
+    assert ours == theirs
+
+
+def test_each_link_is_signed_afresh(
+    tmp_path: Path, signer: tuple[dict[str, str], RSAPublicKey]
+) -> None:
+    recordings = urls(tmp_path, signer[0])
+
+    async def two() -> tuple[str, str]:
+        first = await recordings.signed_url("a", 1)
+        await asyncio.sleep(1)
+        return first, await recordings.signed_url("a", 1)
+
+    first, second = asyncio.run(two())
+    assert first != second
+
+
+def test_links_point_to_the_emulator_where_one_is_set(
+    tmp_path: Path, signer: tuple[dict[str, str], RSAPublicKey]
+) -> None:
+    key, public_key = signer
+    recordings = urls(tmp_path, key, STORAGE_EMULATOR_HOST="http://localhost:9199")
+    url = asyncio.run(recordings.signed_url("a", 1))
+
+    assert url.startswith(f"http://localhost:9199/{BUCKET}/a?")
+    check_v4(url, "a", public_key, SIGNER)
+
+
+def test_default_credentials_that_are_a_key_sign_in_process(
+    signer: tuple[dict[str, str], RSAPublicKey],
+) -> None:
+    key, public_key = signer
+    credentials = service_account.Credentials.from_service_account_info(key)
+    recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, None)))
+
+    check_v4(asyncio.run(recordings.signed_url("a", 1)), "a", public_key, SIGNER)
+
+
+def test_without_credentials_a_call_with_a_recording_is_an_internal_error() -> None:
+    with pytest.raises(
+        Internal, match=r": there are no Application Default Credentials to sign with$"
+    ):
+        asyncio.run(SignedUrls(settings(), AccessTokens(no_credentials)).signed_url("a", 1))
+
+
+def test_credentials_without_a_service_account_cannot_sign(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A developer's own, say."""
+    user = {"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}
+    file = tmp_path / "user.json"
+    file.write_text(json.dumps(user))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-tests")
+    credentials, project = google.auth.default()
+    credentials.token = "valid"
+    credentials.expiry = datetime(2999, 1, 1)  # noqa: DTZ001  (as the library wants it: naive)
+
+    recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, project)))
+    with pytest.raises(Internal, match=r": the default credentials are not a service account's$"):
+        asyncio.run(recordings.signed_url("a", 1))

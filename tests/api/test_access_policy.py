@@ -1,0 +1,218 @@
+"""Who may see a call: the names of these tests are the policy."""
+
+import asyncio
+import io
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+import pytest
+
+from call_api.admission import Admission
+from call_api.api_keys import key_hash
+from call_api.calls import CallAccess, recording_to_sign, validated
+from call_api.cooperative import in_slices
+from call_api.errors import (
+    CallNotFound,
+    Forbidden,
+    KeyRecordInvalid,
+    OwnerMissing,
+    StoredCallInvalid,
+    Unauthenticated,
+)
+from call_api.logs import JsonLog
+from call_api.recently_used import RecentlyUsed
+from call_api.schema import STORED_CALL, Call
+from local.seed import sample_calls
+from tests.support.fakes import FakeCalls, api_over, request_in
+from tests.support.project import PutCall, PutKey
+from tests.support.serving import Service
+
+SECOND = timedelta(seconds=1)
+KEY = "key-of-acme"
+
+
+class Seen(NamedTuple):
+    """A call, and the org that sees it."""
+
+    call: Call
+    org_id: str
+
+
+def stored(record: dict[str, Any] | None = None, call: dict[str, Any] | None = None) -> FakeCalls:
+    return FakeCalls(
+        keys={KEY: {"org_id": "org_acme"} | (record or {})},
+        calls={77: sample_calls()[77] | (call or {})},
+    )
+
+
+def read(
+    noon: datetime,
+    *,
+    record: dict[str, Any] | None = None,
+    call: dict[str, Any] | None = None,
+    call_id: int | None = 77,
+    key: str = KEY,
+) -> Seen:
+    async def seen() -> Seen:
+        access = CallAccess(stored(record, call), RecentlyUsed(10))
+        place = Admission().enter("caller", "any")
+        owned = await access.read_owned_call(key_hash(key), call_id, noon, place)
+        values = await in_slices(owned.document.decoded(STORED_CALL))
+        return Seen(validated(values, owned.call_id), owned.org_id)
+
+    return asyncio.run(seen())
+
+
+def test_the_owner_sees_its_call(noon: datetime) -> None:
+    owned = read(noon)
+
+    assert (owned.call.id, owned.org_id) == (77, "org_acme")
+
+
+def test_the_owner_sees_its_deleted_call_without_the_recording(noon: datetime) -> None:
+    owned = read(noon, call={"status": "deleted"})
+
+    assert owned.call.recording_object is not None
+    assert recording_to_sign(owned.call) is None
+
+
+def test_an_unknown_key_sees_nothing(noon: datetime) -> None:
+    with pytest.raises(Unauthenticated, match="unknown key"):
+        read(noon, key="another key")
+
+
+def test_an_unknown_key_learns_nothing_of_ids(noon: datetime) -> None:
+    with pytest.raises(Unauthenticated):
+        read(noon, key="another key", call_id=None)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"), [("expires_at", "expired key"), ("revoked_at", "revoked key")]
+)
+def test_a_key_ends_at_its_end_and_not_before(end: str, reason: str, noon: datetime) -> None:
+    elsewhere = noon.astimezone(timezone(timedelta(hours=5, minutes=30)))
+
+    assert read(noon, record={end: noon + timedelta(microseconds=1)})
+    assert read(noon, record={end: None})
+    for past in (noon, noon - SECOND, elsewhere):
+        with pytest.raises(Unauthenticated, match=f": {reason}$") as refused:
+            read(noon, record={end: past})
+        assert refused.value.org_id == "org_acme"
+
+
+def test_people_s_notes_on_a_key_do_not_matter(noon: datetime) -> None:
+    assert read(noon, record={"name": "CI", "created_at": noon, "team": ["a"]})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"org_id": None},
+        {"org_id": ""},
+        {"org_id": 7},
+        {"org_id": ["org_acme"]},
+        {"expires_at": "2999-01-01T00:00:00Z"},
+        {"revoked_at": 0},
+        {"revoked_at": False},
+        {"expires_at": datetime(2999, 1, 1)},  # noqa: DTZ001  (a time without a zone)
+        {"created_at": "yesterday"},
+        {"name": 1},
+    ],
+)
+def test_a_key_record_that_cannot_be_understood_opens_nothing(
+    record: dict[str, Any], noon: datetime
+) -> None:
+    with pytest.raises(KeyRecordInvalid, match=f"key record: {next(iter(record))}") as refused:
+        read(noon, record=record)
+    assert refused.value.status == 401
+    assert refused.value.severity == "ERROR"
+
+
+def test_another_org_does_not_see_the_call(noon: datetime) -> None:
+    with pytest.raises(Forbidden):
+        read(noon, record={"org_id": "org_globex"})
+
+
+def test_another_org_does_not_learn_that_the_call_is_corrupt(noon: datetime) -> None:
+    with pytest.raises(Forbidden):
+        read(noon, record={"org_id": "org_globex"}, call={"status": "lost"})
+
+
+@pytest.mark.parametrize("owner", [None, "", 7, ["org_acme"], {"org_acme": True}])
+def test_a_call_without_an_owner_is_forbidden_to_everyone(owner: object, noon: datetime) -> None:
+    with pytest.raises(OwnerMissing) as refused:
+        read(noon, call={"org_id": owner})
+    assert (refused.value.status, refused.value.severity) == (403, "ERROR")
+
+
+@pytest.mark.parametrize("owner", ["org_acm", "org_acme ", "ORG_ACME", "org_acme\x00"])
+def test_owners_are_compared_exactly(owner: str, noon: datetime) -> None:
+    with pytest.raises(Forbidden):
+        read(noon, call={"org_id": owner})
+
+
+@pytest.mark.parametrize("call_id", [None, 78])
+def test_a_call_that_does_not_exist_is_not_found(call_id: int | None, noon: datetime) -> None:
+    with pytest.raises(CallNotFound):
+        read(noon, call_id=call_id)
+
+
+def test_a_document_under_another_id_is_not_that_call(noon: datetime) -> None:
+    with pytest.raises(StoredCallInvalid, match="id"):
+        read(noon, call={"id": 78})
+
+
+def test_every_refusal_of_a_known_key_names_its_org_to_the_log(noon: datetime) -> None:
+    scope = {
+        "method": "GET",
+        "path": "/v2/calls/77",
+        "headers": [(b"authorization", f"Bearer {KEY}".encode())],
+    }
+    for record, call in (
+        ({}, {"org_id": "other"}),
+        ({}, {"org_id": None}),
+        ({}, {"type": None}),
+        ({}, {"id": 1}),
+        ({"revoked_at": noon}, {}),
+    ):
+        log = io.StringIO()
+        api = api_over(stored(record, call), log=JsonLog(log, "INFO"))
+        assert asyncio.run(api.respond(request_in(scope))).status_code >= 400
+        assert json.loads(log.getvalue())["org_id"] == "org_acme"
+
+
+def test_all_bad_keys_are_answered_alike(service: Service, put_key: PutKey, noon: datetime) -> None:
+    """A probe cannot tell a key that was right once from one that never was."""
+    keys = [
+        "unknown",
+        put_key({"org_id": "org_acme", "expires_at": noon}),
+        put_key({"org_id": "org_acme", "revoked_at": noon}),
+        put_key({"name": "without an org"}),
+        put_key({}),
+    ]
+    replies = [service.request(key=key, headers=[("X-Request-Id", "same")]) for key in keys]
+
+    assert {reply.status for reply in replies} == {401}
+    assert len({reply.body for reply in replies}) == 1
+    assert {reply.headers["WWW-Authenticate"] for reply in replies} == {
+        'Bearer error="invalid_token"'
+    }
+
+
+def test_a_key_is_longest_at_512_characters(service: Service, put_key: PutKey) -> None:
+    longest = put_key({"org_id": "org_acme"}, key="".join(map(chr, range(0x21, 0x7F))) + "k" * 418)
+
+    assert len(longest) == 512
+    assert service.request(key=longest).status == 200
+
+
+def test_a_call_that_changes_hands_is_refused_to_its_old_owner(
+    service: Service, put_call: PutCall, acme_key: str, globex_key: str
+) -> None:
+    call_id = put_call()
+    assert service.request(target=f"/v2/calls/{call_id}", key=acme_key).status == 200
+    put_call({"org_id": "org_globex"}, at=call_id)
+
+    assert service.request(target=f"/v2/calls/{call_id}", key=acme_key).status == 403
+    assert service.request(target=f"/v2/calls/{call_id}", key=globex_key).status == 200

@@ -1,0 +1,156 @@
+"""Conditional requests: what a poller holds, and for how long a 304 may tell it so."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+
+from local.seed import sample_calls
+from tests.support.fakes import Clock, FakeCalls, FakeSigner, api_over, request_in
+from tests.support.project import PutCall
+from tests.support.serving import Service
+
+MINUTE = timedelta(minutes=1)
+
+
+class Api:
+    """The function over fakes, with a clock that can be set."""
+
+    def __init__(self, **call: Any) -> None:
+        self.clock = Clock()
+        self.signer = FakeSigner()
+        self.document = sample_calls()[77] | call
+        store = FakeCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: self.document})
+        self._api = api_over(store, signer=self.signer, now=self.clock)
+
+    def request(self, *, etags: Iterable[str] = (), method: str = "GET") -> Response:
+        conditions = [(b"if-none-match", etag.encode()) for etag in etags]
+        scope = {
+            "method": method,
+            "path": "/v2/calls/77",
+            "headers": [(b"authorization", b"Bearer key"), *conditions],
+        }
+        return asyncio.run(self._api.respond(request_in(scope)))
+
+
+def test_the_held_version_is_answered_without_a_body_or_a_signature() -> None:
+    api = Api()
+    etag = api.request().headers["ETag"]
+
+    again = api.request(etags=[etag])
+
+    assert (again.status_code, again.body) == (304, b"")
+    assert again.headers["ETag"] == etag
+    assert "Server-Timing" not in again.headers
+    assert len(api.signer.signed) == 1
+
+
+def test_a_304_leaves_at_least_50_minutes_on_the_link() -> None:
+    api = Api()
+    signed_at = api.clock.time
+    etag = api.request().headers["ETag"]
+
+    held = timedelta()
+    while api.request(etags=[etag]).status_code == 304:
+        api.clock.time += MINUTE
+        held = api.clock.time - signed_at
+
+    assert held == 10 * MINUTE
+
+
+def test_without_a_link_the_version_holds_for_ever() -> None:
+    for call in ({"status": "deleted"}, {"recording_object": None}):
+        api = Api(**call)
+        etag = api.request().headers["ETag"]
+        api.clock.time += timedelta(days=1000)
+
+        assert api.request(etags=[etag]).status_code == 304
+        assert api.signer.signed == []
+
+
+def test_the_etag_is_weak_and_tells_calls_with_and_without_link_apart() -> None:
+    tags = {Api(status=status).request().headers["ETag"] for status in ("ended", "deleted")}
+
+    assert len(tags) == 2
+    assert all(re.fullmatch(r'W/"[0-9a-f-]+"', tag) for tag in tags)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        ["{etag}"],
+        ["{strong}"],
+        ["*"],
+        [" * "],
+        ['"a", {etag}'],
+        ['W/"a",{etag} , "b"'],
+        ['"a"', "{etag}"],
+        ['"with, comma", {strong}'],
+    ],
+)
+def test_any_listed_version_is_held(listed: list[str]) -> None:
+    api = Api()
+    etag = api.request().headers["ETag"]
+    etags = [text.format(etag=etag, strong=etag.removeprefix("W/")) for text in listed]
+
+    assert api.request(etags=etags).status_code == 304
+    assert api.request(etags=etags, method="HEAD").status_code == 304
+
+
+@pytest.mark.parametrize(
+    "text", ["", '""', '"a"', "W/", "{bare}", '"{bare}', '"*"', "{etag}x{etag}x"]
+)
+def test_anything_else_is_not(text: str) -> None:
+    api = Api()
+    etag = api.request().headers["ETag"]
+    other = text.format(etag=etag[:-2], bare=etag[3:-1])
+
+    assert api.request(etags=[other]).status_code == 200
+
+
+def test_a_corrupt_call_is_never_confirmed() -> None:
+    api = Api()
+    api.document["type"] = "fax"
+
+    assert api.request(etags=["*"]).status_code == 500
+
+
+def test_head_answers_the_headers_of_get_and_signs_nothing() -> None:
+    """But for the length and the stage of the link that it does not make."""
+    api = Api()
+    get, head = api.request(), api.request(method="HEAD")
+
+    left_out = {"content-length", "x-request-id", "server-timing"}
+    assert {k: v for k, v in head.headers.items() if k not in left_out} == {
+        k: v for k, v in get.headers.items() if k not in left_out
+    }
+    assert "Content-Length" not in head.headers
+    assert head.headers["Server-Timing"].startswith("read;dur=")
+    assert len(api.signer.signed) == 1
+
+
+def test_head_tells_the_length_where_get_would_have_the_same() -> None:
+    api = Api(status="deleted")
+
+    lengths = {api.request(method=method).headers["Content-Length"] for method in ("GET", "HEAD")}
+    assert len(lengths) == 1
+
+
+def test_a_rewritten_document_is_a_new_version(
+    service: Service, put_call: PutCall, acme_key: str
+) -> None:
+    call_id = put_call({"recording_object": None})
+    target = f"/v2/calls/{call_id}"
+    etag = service.request(target=target, key=acme_key).headers["ETag"]
+    held = [("If-None-Match", etag)]
+    assert service.request(target=target, key=acme_key, headers=held).status == 304
+    put_call({"recording_object": None, "ended_reason": "timeout"}, at=call_id)
+
+    reply = service.request(target=target, key=acme_key, headers=held)
+
+    assert (reply.status, json.loads(reply.body)["ended_reason"]) == (200, "timeout")

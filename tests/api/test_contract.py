@@ -1,0 +1,360 @@
+"""The contract of `GET /v2/calls/{call_id}`, row by row, against the served function."""
+
+import json
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support.project import BUCKET, PutCall
+from tests.support.serving import ROOT, Service, bearer
+
+PUBLISHED = (ROOT / "tests" / "support" / "published_example.json").read_text("utf-8")
+INVALID_TOKEN = 'Bearer error="invalid_token"'
+# Reply headers of every answer that is ours.
+ALWAYS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Row(NamedTuple):
+    """One request and its answer; {acme} in a header stands for that org's key."""
+
+    states: str
+    status: int
+    code: str | None = None
+    method: str = "GET"
+    path: str = "/v2/calls/77"
+    headers: tuple[tuple[str, str], ...] = (("Authorization", "Bearer {acme}"),)
+    replied: tuple[tuple[str, str | None], ...] = ()
+
+
+def authorization(*values: str) -> tuple[tuple[str, str], ...]:
+    return tuple(("Authorization", value) for value in values)
+
+
+ALLOW = (("Allow", "GET, HEAD, OPTIONS"),)
+CHALLENGE = (("WWW-Authenticate", "Bearer"),)
+REFUSED_TOKEN = (("WWW-Authenticate", INVALID_TOKEN),)
+NOBODY: tuple[tuple[str, str], ...] = ()
+
+ROUTES = [
+    Row("GET reads the call", 200),
+    Row("HEAD reads its headers", 200, method="HEAD"),
+    Row(
+        "OPTIONS lists the methods, to anybody",
+        204,
+        method="OPTIONS",
+        headers=NOBODY,
+        replied=ALLOW,
+    ),
+    *(
+        Row(f"{method} is not allowed", 405, "method_not_allowed", method, replied=ALLOW)
+        for method in ("POST", "PUT", "PATCH", "DELETE")
+    ),
+    Row("the method comes before the key", 405, "method_not_allowed", "POST", headers=NOBODY),
+    *(
+        Row(f"{path} is no route", 404, "route_not_found", path=path, headers=NOBODY)
+        for path in (
+            "/",
+            "/v2",
+            "/v2/calls",
+            "/v2/calls/",
+            "/v2/calls/77/",
+            "/v2/calls/77/x",
+            "/v2/calls//77",
+            "//v2/calls/77",
+            "/v2/calls/a%2Fb",
+            "/v2/calls/77%2Fsecret%2F1",
+            "/v2/calls/..%2Fapi_keys%2F1",
+            "/v1/calls/77",
+            "/V2/calls/77",
+            "/v2/calls/77%2F",
+        )
+    ),
+    Row("no route comes before the method", 404, "route_not_found", "DELETE", "/v2/calls"),
+    Row("the query string is ignored", 200, path="/v2/calls/77?id=87&call_id=87"),
+    Row(
+        "the method is never overridden",
+        405,
+        "method_not_allowed",
+        "POST",
+        headers=(("Authorization", "Bearer {acme}"), ("X-HTTP-Method-Override", "GET")),
+    ),
+]
+
+IDS = [
+    Row(f"{segment} is no call", 404, "call_not_found", path=f"/v2/calls/{segment}")
+    for segment in (
+        "0",
+        "-1",
+        "+77",
+        "077",
+        "77.0",
+        "7_7",
+        "7e1",
+        "0x4d",
+        "%2077",
+        "77%20",
+        "77%09",
+        "77%00",
+        "77%0A",
+        "%D9%A7%D9%A7",  # Arabic-Indic 77
+        "%EF%BC%97%EF%BC%97",  # full-width 77
+        "%37%37%C2%B2",
+        "99999",
+        "9223372036854775808",  # 2^63
+        "18446744073709551693",  # 2^64 + 77
+        "9" * 4000,
+        "nan",
+        ".",
+        "..%20",
+        "__77__",
+        "%FF%FE",
+        "77;x=1",
+        "77%3Fid=77",
+        "%2577",
+    )
+] + [
+    Row("%37%37 is 77, as every server reads it", 200, path="/v2/calls/%37%37"),
+]
+
+CREDENTIALS = [
+    Row("no credentials", 401, "unauthenticated", headers=NOBODY, replied=CHALLENGE),
+    *(
+        Row(
+            f"{value!r} has no bearer key",
+            401,
+            "unauthenticated",
+            headers=authorization(value),
+            replied=CHALLENGE,
+        )
+        for value in (
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic dTpw",
+            "{acme}",
+            "Bearer{acme}",
+            "Token {acme}",
+        )
+    ),
+    *(
+        Row(
+            f"{value[:40]!r} is no key",
+            401,
+            "unauthenticated",
+            headers=authorization(value),
+            replied=REFUSED_TOKEN,
+        )
+        for value in (
+            "Bearer unknown",
+            "Bearer {acme}x",
+            "Bearer {acme} x",
+            "Bearer {acme}, Bearer {acme}",
+            "Bearer \tkey",
+            "Bearer clé",
+            "Bearer " + "k" * 513,
+            "Bearer ../calls/77",
+        )
+    ),
+    Row(
+        "two headers, one of them right",
+        401,
+        "unauthenticated",
+        headers=authorization("Bearer {acme}", "Bearer unknown"),
+        replied=REFUSED_TOKEN,
+    ),
+    Row(
+        "the right header twice",
+        401,
+        "unauthenticated",
+        headers=authorization("Bearer {acme}", "Bearer {acme}"),
+        replied=REFUSED_TOKEN,
+    ),
+    *(
+        Row(f"{value!r} is the key", 200, headers=authorization(value))
+        for value in ("bearer {acme}", "BEARER {acme}", "Bearer   {acme}", "  Bearer {acme}  ")
+    ),
+    Row(
+        "the key comes before the shape of the ID",
+        401,
+        "unauthenticated",
+        path="/v2/calls/077",
+        headers=authorization("Bearer unknown"),
+    ),
+    Row(
+        "the key comes before existence",
+        401,
+        "unauthenticated",
+        path="/v2/calls/99999",
+        headers=authorization("Bearer unknown"),
+    ),
+    *(
+        Row(
+            f"a forged {name} is not read",
+            401,
+            "unauthenticated",
+            headers=((name, value),),
+            replied=CHALLENGE,
+        )
+        for name, value in (
+            ("X-Forwarded-Authorization", "Bearer {acme}"),
+            ("X-Apigateway-Api-Userinfo", "eyJzdWIiOiJvcmdfYWNtZSJ9"),
+            ("X-Endpoint-API-UserInfo", "eyJzdWIiOiJvcmdfYWNtZSJ9"),
+            ("X-Api-Key", "{acme}"),
+        )
+    ),
+]
+
+OWNERS = [
+    Row("another org's call", 403, "forbidden", path="/v2/calls/87"),
+    Row("its owner's", 200, path="/v2/calls/87", headers=authorization("Bearer {globex}")),
+    Row("and the other way round", 403, "forbidden", headers=authorization("Bearer {globex}")),
+    Row("HEAD is refused alike", 403, None, "HEAD", "/v2/calls/87"),
+    Row(
+        "ownership comes before the condition",
+        403,
+        "forbidden",
+        path="/v2/calls/87",
+        headers=(("Authorization", "Bearer {acme}"), ("If-None-Match", "*")),
+    ),
+]
+
+DETAILS = {
+    "unauthenticated": ("Unauthorized", "Invalid or expired authentication token"),
+    "forbidden": ("Forbidden", "Not authorized to access this call"),
+    "call_not_found": ("Not Found", "Call not found"),
+    "route_not_found": ("Not Found", "No such route"),
+    "method_not_allowed": ("Method Not Allowed", "Method not allowed"),
+}
+
+
+@pytest.mark.parametrize(
+    "row", [*ROUTES, *IDS, *CREDENTIALS, *OWNERS], ids=lambda row: f"{row.status}: {row.states}"
+)
+def test_the_contract(row: Row, service: Service, acme_key: str, globex_key: str) -> None:
+    headers = [
+        (name, value.replace("{acme}", acme_key).replace("{globex}", globex_key))
+        for name, value in row.headers
+    ]
+    reply = service.request(row.method, row.path, headers)
+
+    assert reply.status == row.status
+    for name, value in (*ALWAYS.items(), *row.replied):
+        assert reply.headers.get_all(name) == [value]
+    if row.code is not None:
+        title, detail = DETAILS[row.code]
+        assert reply.headers["Content-Type"] == "application/problem+json"
+        assert list(reply.json().items()) == [
+            ("type", "about:blank"),
+            ("title", title),
+            ("status", row.status),
+            ("detail", detail),
+            ("code", row.code),
+            ("request_id", reply.headers["X-Request-Id"]),
+        ]
+    if row.method == "HEAD" or row.status == 204:
+        assert reply.body == b""
+
+
+def test_the_published_example_is_answered_exactly(service: Service, acme_key: str) -> None:
+    """Keys, their order and values; the page's link is cut short, so that one differs."""
+    reply = service.request(key=acme_key)
+
+    assert reply.headers["Content-Type"] == "application/json"
+    answered = re.sub(r'"recording_url":"[^"]+"', '"recording_url":null', reply.body.decode())
+    published = json.loads(PUBLISHED) | {"recording_url": None}
+    assert answered == json.dumps(published, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_every_sample_call_is_answered_as_published(service: Service, acme_key: str) -> None:
+    for call_id in range(78, 87):
+        assert service.request(target=f"/v2/calls/{call_id}", key=acme_key).status == 200
+
+
+def test_the_recording_is_signed_for_an_hour(service: Service, acme_key: str) -> None:
+    url = urlsplit(service.request(key=acme_key).json()["recording_url"])
+
+    assert (url.scheme, url.netloc) == ("https", "storage.googleapis.com")
+    assert url.path.startswith(f"/{BUCKET}/recordings/")
+    query = parse_qs(url.query, strict_parsing=True)
+    assert query["X-Goog-Expires"] == ["3600"]
+    assert query["X-Goog-SignedHeaders"] == ["host"]
+    assert query["response-content-disposition"] == ['inline; filename="call-77.wav"']
+
+
+@pytest.mark.parametrize(
+    ("what", "call_id"), [("pending", 82), ("deleted", 83), ("without recording", 84)]
+)
+def test_a_call_has_no_link(what: str, call_id: int, service: Service, acme_key: str) -> None:
+    reply = service.request(target=f"/v2/calls/{call_id}", key=acme_key)
+
+    assert (what, reply.json()["recording_url"]) == (what, None)
+    assert re.fullmatch(r"read;dur=[0-9.]+", reply.headers["Server-Timing"])
+
+
+def test_the_timing_names_the_stages(service: Service, acme_key: str) -> None:
+    timing = service.request(key=acme_key).headers["Server-Timing"]
+
+    assert re.fullmatch(r"read;dur=[0-9.]+, sign;dur=[0-9.]+", timing)
+
+
+@pytest.mark.parametrize(
+    "call_id",
+    [
+        *(1, 9),
+        *(pytest.param(n, marks=pytest.mark.google_emulator) for n in (2**53 + 1, 2**63 - 1)),
+    ],
+)
+def test_ids_are_answered_up_to_the_largest_integer(
+    call_id: int, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    put_call(at=call_id)
+
+    assert service.request(target=f"/v2/calls/{call_id}", key=acme_key).json()["id"] == call_id
+
+
+def test_text_is_utf_8_as_it_is(service: Service, acme_key: str, put_call: PutCall) -> None:
+    text = 'नमस्ते 👋🏽 "quoted" \\ / é \u2028'
+    call_id = put_call({"agent_name": text})
+
+    body = service.request(target=f"/v2/calls/{call_id}", key=acme_key).body.decode()
+
+    assert text.replace("\\", "\\\\").replace('"', '\\"') in body
+
+
+@pytest.mark.parametrize("request_id", ["a", "A-z_0.9", "x" * 128])
+def test_a_sane_request_id_is_kept(request_id: str, service: Service) -> None:
+    reply = service.request(headers=[("X-Request-Id", request_id)])
+
+    assert reply.headers["X-Request-Id"] == reply.json()["request_id"] == request_id
+
+
+@pytest.mark.parametrize(
+    "given", [[], [""], ["x" * 129], ["a b"], ["a,b"], ["é"], ["<script>"], ["one", "two"]]
+)
+def test_any_other_request_id_is_replaced(given: list[str], service: Service) -> None:
+    reply = service.request(headers=[("X-Request-Id", value) for value in given])
+
+    assert re.fullmatch(r"[0-9a-f]{32}", reply.headers["X-Request-Id"])
+
+
+def test_what_the_framework_cannot_serve_it_refuses_itself(service: Service) -> None:
+    trace = service.request("TRACE", published=False)
+    line_feed = service.request(target="/v2/calls/7%0A7", published=False)
+
+    assert (trace.status, line_feed.status) == (405, 404)
+
+
+def test_behind_the_gateway_the_key_is_where_the_gateway_put_it(
+    gateway_service: Service, acme_key: str
+) -> None:
+    """`Authorization` then is the gateway's own, and what else names a caller can be forged."""
+    forwarded = ("X-Forwarded-Authorization", f"Bearer {acme_key}")
+    identity = ("Authorization", "Bearer gateway-identity-token")
+    forged = ("X-Apigateway-Api-Userinfo", "eyJzdWIiOiJvcmdfYWNtZSJ9")
+
+    assert gateway_service.request(headers=[forwarded, identity]).status == 200
+    assert gateway_service.request(headers=[forwarded, forwarded]).status == 401
+    assert gateway_service.request(headers=bearer(acme_key)).status == 401
+    assert gateway_service.request(headers=[identity, forged]).status == 401

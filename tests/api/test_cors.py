@@ -1,0 +1,155 @@
+"""CORS through the running function; `tests/unit/test_cors.py` has the table of origins."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from call_api.schema import Call
+from tests.support.project import PutCall
+from tests.support.serving import Reply, Service, served
+
+APP = "https://app.example.com"
+CORS = {
+    "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Max-Age",
+    "Access-Control-Expose-Headers",
+}
+PREFLIGHT = [
+    ("Origin", APP),
+    ("Access-Control-Request-Method", "GET"),
+    ("Access-Control-Request-Headers", "authorization,if-none-match"),
+]
+
+
+@pytest.fixture(scope="module", params=["false", "true"], ids=["trigger", "gateway"])
+def browsers(
+    settings: dict[str, str], keys: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[Service]:
+    assert keys
+    changes = {
+        "ALLOWED_ORIGINS": f"https://other.example,{APP}",
+        "BEHIND_API_GATEWAY": request.param,
+    }
+    with served(settings | changes) as running:
+        yield running
+
+
+def cors_headers(reply: Reply) -> dict[str, str]:
+    """Return the reply's CORS headers; none of them may be there twice, and one never."""
+    assert "Access-Control-Allow-Credentials" not in reply.headers
+    found = {name: reply.headers.get_all(name, []) for name in CORS}
+    assert all(len(values) <= 1 for values in found.values())
+    return {name: values[0] for name, values in found.items() if values}
+
+
+def varies(reply: Reply) -> set[str]:
+    fields = ", ".join(reply.headers.get_all("Vary", []))
+    return {name for field in fields.split(",") if (name := field.strip())}
+
+
+def test_without_the_setting_no_answer_mentions_origins(service: Service, acme_key: str) -> None:
+    for reply in (
+        service.request("OPTIONS", headers=PREFLIGHT),
+        service.request(headers=[("Origin", APP)], key=acme_key),
+        service.request(headers=[("Origin", APP)]),
+    ):
+        assert cors_headers(reply) == {}
+        assert "Origin" not in varies(reply)
+
+
+def test_a_preflight_needs_no_key_and_reads_nothing(browsers: Service) -> None:
+    before = len(browsers.log())
+    reply = browsers.request("OPTIONS", headers=PREFLIGHT)
+
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert varies(reply) == {"Origin"}
+    assert cors_headers(reply) == {
+        "Access-Control-Allow-Origin": APP,
+        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+        "Access-Control-Allow-Headers": "Authorization, If-None-Match, X-Request-Id, traceparent",
+        "Access-Control-Max-Age": "7200",
+    }
+    (entry,) = [json.loads(line) for line in browsers.log(before).splitlines()]
+    assert entry["read_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/v2/calls/77", 401),
+        ("HEAD", "/v2/calls/77", 401),
+        ("POST", "/v2/calls/77", 405),
+        ("GET", "/v2/other", 404),
+        ("OPTIONS", "/v2/other", 404),
+    ],
+)
+def test_refusals_can_be_read_by_a_listed_origin(
+    method: str, target: str, status: int, browsers: Service
+) -> None:
+    reply = browsers.request(method, target, [("Origin", APP)])
+
+    assert reply.status == status
+    assert cors_headers(reply) == {
+        "Access-Control-Allow-Origin": APP,
+        "Access-Control-Expose-Headers": "ETag, X-Request-Id, Server-Timing, Retry-After",
+    }
+    assert "Origin" in varies(reply)
+
+
+def test_calls_and_broken_calls_can_be_read_by_a_listed_origin(
+    settings: dict[str, str], acme_key: str, put_call: PutCall
+) -> None:
+    broken = put_call({"status": "unheard of"})
+    with served(settings | {"ALLOWED_ORIGINS": APP}) as browsers:
+        found = browsers.request(headers=[("Origin", APP)], key=acme_key)
+        etag = [("Origin", APP), ("If-None-Match", found.headers["ETag"])]
+        unchanged = browsers.request(headers=etag, key=acme_key)
+        failed = browsers.request(
+            target=f"/v2/calls/{broken}", headers=[("Origin", APP)], key=acme_key
+        )
+        unlisted = browsers.request(headers=[("Origin", "null")], key=acme_key)
+        without = browsers.request(key=acme_key)
+
+    assert list(found.json()) == [
+        "recording_url" if name == "recording_object" else name for name in Call.model_fields
+    ]
+    for reply, status in ((found, 200), (unchanged, 304), (failed, 500)):
+        assert reply.status == status
+        assert cors_headers(reply)["Access-Control-Allow-Origin"] == APP
+        assert "Origin" in varies(reply)
+    for reply in (unlisted, without):
+        assert reply.status == 200
+        assert cors_headers(reply) == {}
+        assert varies(reply) == {"Origin", "Accept-Encoding"}
+
+
+@pytest.mark.parametrize(
+    "origins", [["https://app.example.com.evil.example"], ["null"], [APP, APP]]
+)
+def test_other_origins_are_answered_without_cors(origins: list[str], browsers: Service) -> None:
+    sent = [("Origin", origin) for origin in origins]
+    for method, extra in (("GET", []), ("OPTIONS", PREFLIGHT[1:])):
+        reply = browsers.request(method, headers=[*sent, *extra])
+        assert cors_headers(reply) == {}
+        assert varies(reply) == {"Origin"}
+
+
+@pytest.mark.parametrize("origin", [APP, "https://evil.example", "null"])
+def test_an_origin_changes_no_answer(
+    origin: str, settings: dict[str, str], acme_key: str, globex_key: str
+) -> None:
+    """Who may see a call is decided by the key alone."""
+    with served(settings | {"ALLOWED_ORIGINS": APP}) as browsers:
+        for key, status in ((acme_key, 200), (globex_key, 403), ("unknown", 401), (None, 401)):
+            with_it = browsers.request(headers=[("Origin", origin)], key=key)
+            without = browsers.request(key=key)
+
+            assert with_it.status == without.status == status
+            volatile = {"recording_url", "request_id"}
+            assert {k: v for k, v in with_it.json().items() if k not in volatile} == {
+                k: v for k, v in without.json().items() if k not in volatile
+            }

@@ -1,0 +1,380 @@
+"""Signing without a key: through IAM, as the service account that the metadata server names."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import trustme
+
+from tests.support.google_cloud import DROP, EMAIL, HANG, NOTHING, PLAIN, GoogleCloud, Raw
+from tests.support.project import PutCall
+from tests.support.serving import Service, held, served, started, wait_until_it_listens
+from tests.support.v4 import NAMES, check_v4
+
+BUDGET_SECONDS = 4.0
+SLACK_SECONDS = 1.0
+
+
+@pytest.fixture
+def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(shared_cloud: GoogleCloud) -> Iterator[GoogleCloud]:
+    """The Google Cloud of the `keyless` function, which works again after the test."""
+    yield shared_cloud
+    shared_cloud.iam.planned.clear()
+    shared_cloud.iam.seconds, shared_cloud.iam.lasting = 0.0, None
+
+
+@pytest.fixture(scope="module")
+def keyless(shared_cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
+    """Serve the function without a key; at the end, its whole log must be free of secrets."""
+    with served(keyless_settings | shared_cloud.environment) as service:
+        assert shared_cloud.metadata.connections == 0, "contacted before the first request"
+        assert shared_cloud.proxy.connections == 0, "contacted before the first request"
+        yield service
+        output = service.output()
+    secrets = ["s3cret", shared_cloud.metadata.token(), "X-Goog-Signature"]
+    assert [secret for secret in secrets if secret in output] == []
+
+
+def problem_of(service: Service, key: str) -> tuple[int, str, str, float]:
+    """Ask for a call that cannot be signed: status, code, the log's message, and the seconds."""
+    started = time.monotonic()
+    reply = service.request(key=key)
+    seconds = time.monotonic() - started
+    entry = service.entries()[-1]
+    assert "stack_trace" not in entry
+    assert entry["severity"] == "ERROR"
+    assert reply.headers["Retry-After"] == (None if reply.status == 500 else "1")
+    return reply.status, reply.json()["code"], entry["message"], seconds
+
+
+@pytest.mark.parametrize(("name", "extension"), NAMES.items())
+def test_a_link_is_right_by_the_rules(
+    name: str,
+    extension: str,
+    keyless: Service,
+    cloud: GoogleCloud,
+    put_call: PutCall,
+    acme_key: str,
+) -> None:
+    call_id = put_call({"recording_object": name})
+    url = keyless.request(target=f"/v2/calls/{call_id}", key=acme_key).json()["recording_url"]
+
+    check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
+    query = dict(parse_qsl(urlsplit(url).query))
+    assert query["response-content-disposition"] == f'inline; filename="call-{call_id}{extension}"'
+
+
+@pytest.mark.parametrize("failure", [429, 500, 502, 503, 504, DROP])
+def test_a_transient_failure_is_retried(
+    failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.planned.append(failure)
+
+    assert keyless.request(key=acme_key).status == 200
+    assert cloud.iam.requests - before == 2
+
+
+@pytest.mark.parametrize("failure", [429, 503, DROP])
+def test_a_lasting_failure_is_503_within_the_budget(
+    failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = failure
+    status, code, message, seconds = problem_of(keyless, acme_key)
+
+    assert (status, code) == (503, "signing_unavailable")
+    reason = (
+        "signBlob: ServerDisconnectedError" if failure == DROP else f"signBlob answered {failure}"
+    )
+    assert message.endswith(reason)
+    assert seconds < BUDGET_SECONDS + SLACK_SECONDS
+    assert cloud.iam.requests - before > 2
+
+
+def test_a_missing_role_is_an_internal_error_that_names_it(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = 403
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert "signBlob answered 403" in message
+    assert "roles/iam.serviceAccountTokenCreator" in message
+    assert cloud.iam.requests - before == 1
+
+
+@pytest.mark.parametrize("refusal", [302, 307, 400, 404])
+def test_another_refusal_is_not_retried_either(
+    refusal: int, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = refusal
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert message.endswith(f"signBlob answered {refusal}")
+    assert cloud.iam.requests - before == 1
+
+
+def test_a_signature_counts_whatever_type_of_content_it_is_called(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    cloud.iam.planned.append(PLAIN)
+
+    assert keyless.request(key=acme_key).status == 200
+    assert not cloud.iam.planned
+
+
+def test_an_answer_without_a_signature_is_never_a_link(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    cloud.iam.lasting = NOTHING
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert message.endswith("signBlob answered no signature")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"s3cret", "no JSON"),
+        (b"{}", "no signature"),
+        (b'{"signedBlob": "s3cret!"}', "a signature that is not base64"),
+    ],
+)
+def test_a_malformed_answer_is_an_internal_error_without_a_stack(
+    body: bytes, reason: str, keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.requests
+    cloud.iam.lasting = Raw(body)
+    status, code, message, _ = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert message.endswith(f"signBlob answered {reason}")
+    assert cloud.iam.requests - before == 1
+
+
+def test_an_answer_of_1_gib_is_not_read(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    """Not by the function, nor over TLS, whose orderly end could read on."""
+    with started(keyless_settings | new_cloud.environment) as (process, service):
+        wait_until_it_listens(process, service)
+        assert service.request(key=acme_key).status == 200
+        _, _, before = held(process)
+        new_cloud.iam.planned.extend([Raw(b"x" * 65536, endless=True)] * 5)
+        problems = [problem_of(service, acme_key) for _ in range(5)]
+        _, _, after = held(process)
+        assert service.request(key=acme_key).status == 200
+
+    assert {problem[:2] for problem in problems} == {(500, "internal")}
+    assert all(p[2].endswith("signBlob answered more than 65536 bytes") for p in problems)
+    assert after - before < 8 * 2**20
+    assert new_cloud.iam.streamed < 5 * 8 * 2**20  # most of it waits in the proxy and the kernel
+
+
+def test_a_token_that_is_refused_before_its_time_is_replaced(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    """Within the request, and for twenty requests at a time by one refresh."""
+    with (
+        served(keyless_settings | new_cloud.environment) as service,
+        ThreadPoolExecutor(20) as clients,
+    ):
+        assert service.request(key=acme_key).status == 200
+        new_cloud.metadata.revoked.add(f"Bearer {new_cloud.metadata.token()}")
+        new_cloud.iam.seconds = 0.2
+        replies = list(clients.map(lambda _: service.request(key=acme_key), range(20)))
+
+    assert {reply.status for reply in replies} == {200}
+    assert new_cloud.metadata.tokens == 2
+
+
+def test_a_token_that_is_refused_again_is_an_internal_error(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.iam.planned.extend([401, 401])
+    with served(keyless_settings | new_cloud.environment) as service:
+        status, code, message, _ = problem_of(service, acme_key)
+        assert service.request(key=acme_key).status == 200
+
+    assert (status, code) == (500, "internal")
+    assert "signBlob answered 401" in message
+    assert "is the service account disabled?" in message
+    assert (new_cloud.iam.requests, new_cloud.metadata.tokens) == (3, 3)
+
+
+def test_a_malformed_token_is_not_kept(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    malformed = b'{"access_token": "s3 cret", "token_type": "Bearer", "expires_in": 3600}'
+    new_cloud.metadata.failures.append(Raw(malformed, {"Content-Type": "application/json"}))
+    with served(keyless_settings | new_cloud.environment) as service:
+        status, code, message, _ = problem_of(service, acme_key)
+        assert service.request(key=acme_key).status == 200
+        output = service.output()
+
+    assert (status, code) == (503, "signing_unavailable")
+    assert message.endswith("no access token for signBlob: malformed token")
+    assert "s3 cret" not in output
+    assert new_cloud.metadata.tokens == 1
+
+
+def test_a_token_serves_to_its_end_while_there_is_no_other(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.metadata.token_seconds = 60
+    with served(keyless_settings | new_cloud.environment) as service:
+        assert service.request(key=acme_key).status == 200
+        new_cloud.metadata.failures.extend([HANG, 404, 404, 404])
+        for _ in range(4):
+            assert service.request(key=acme_key).status == 200
+        output = service.output()
+
+    assert "Traceback" not in output
+
+
+def test_a_token_that_runs_out_is_replaced(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.metadata.token_seconds = 60  # less than the library's margin
+    with served(keyless_settings | new_cloud.environment) as service:
+        deadline = time.monotonic() + 10
+        while new_cloud.metadata.tokens < 3:
+            assert service.request(key=acme_key).status == 200
+            assert time.monotonic() < deadline
+
+
+def test_requests_that_come_together_wait_for_one_token(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.metadata.seconds = 0.5
+    with (
+        served(keyless_settings | new_cloud.environment) as service,
+        ThreadPoolExecutor(8) as clients,
+    ):
+        replies = list(clients.map(lambda _: service.request(key=acme_key), range(8)))
+
+    assert {reply.status for reply in replies} == {200}
+    assert new_cloud.metadata.tokens == 1
+
+
+def test_without_a_token_nothing_is_signed_until_there_is_one(
+    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
+) -> None:
+    new_cloud.metadata.failures.extend([404, HANG, HANG])  # the library tries again after 3 s
+    with served(keyless_settings | new_cloud.environment) as service:
+        refused = problem_of(service, acme_key)
+        hanging = problem_of(service, acme_key)
+        deadline = time.monotonic() + 10
+        while service.request(key=acme_key).status != 200:
+            assert time.monotonic() < deadline
+
+    assert refused[:2] == (503, "signing_unavailable")
+    assert refused[2].endswith(" signing_unavailable: no access token for signBlob: RefreshError")
+    assert hanging[:2] == (504, "upstream_timeout")
+    assert hanging[2].endswith(" upstream_timeout: signing")
+    assert hanging[3] < BUDGET_SECONDS + SLACK_SECONDS
+    assert new_cloud.metadata.tokens == 1
+
+
+def test_one_signature_for_each_link_and_none_for_anything_else(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    reply = keyless.request(key=acme_key)
+    check_v4(
+        reply.json()["recording_url"],
+        "recordings/" + reply.json()["recording_url"].split("/recordings/")[1].split("?")[0],
+        cloud.iam.key.public_key(),
+        EMAIL,
+    )
+    before, signed = cloud.iam.requests, cloud.iam.signatures
+    for request, status in (
+        ({"headers": [("If-None-Match", reply.headers["ETag"])]}, 304),
+        ({"headers": [("If-None-Match", "*")]}, 304),
+        ({"method": "HEAD"}, 200),
+        ({"method": "OPTIONS"}, 204),
+        ({"target": "/v2/calls/87"}, 403),
+        ({"target": "/v2/calls/99999"}, 404),
+        ({"target": "/v2/calls/83"}, 200),  # deleted
+        ({"target": "/v2/calls/84"}, 200),  # without a recording
+    ):
+        assert keyless.request(key=acme_key, **request).status == status
+    assert keyless.request(key="unknown").status == 401
+    assert cloud.iam.requests == before
+
+    for _ in range(5):
+        assert keyless.request(key=acme_key).status == 200
+    assert (cloud.iam.requests, cloud.iam.signatures) == (before + 5, signed + 5)
+
+
+def test_forty_requests_share_two_connections_and_a_token(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    before = cloud.iam.connections
+    for _ in range(40):
+        assert keyless.request(key=acme_key).status == 200
+
+    assert cloud.iam.connections - before <= 2
+    assert cloud.metadata.tokens == 1
+
+
+def test_signatures_overlap(keyless: Service, cloud: GoogleCloud, acme_key: str) -> None:
+    """64 requests that wait 100 ms each: 6.4 s in a row, and here at most 1.2 s."""
+    cloud.iam.seconds = 0.1
+
+    def timed_round() -> float:
+        with ThreadPoolExecutor(64) as clients:
+            started = time.monotonic()
+            replies = list(
+                clients.map(lambda _: keyless.request(key=acme_key, published=False), range(64))
+            )
+            seconds = time.monotonic() - started
+        assert {reply.status for reply in replies} == {200}
+        return seconds
+
+    assert min(timed_round() for _ in range(3)) < 1.2
+
+
+def test_others_go_on_while_a_signature_hangs(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    cloud.iam.planned.extend([HANG] * 8)
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as clients:
+        hanging = [clients.submit(keyless.request, key=acme_key) for _ in range(8)]
+        while cloud.iam.planned:
+            time.sleep(0.01)
+        others = []
+        for _ in range(10):
+            begun = time.monotonic()
+            assert keyless.request(key=acme_key).status == 200
+            others.append(time.monotonic() - begun)
+        assert not any(one.done() for one in hanging)
+        replies = [one.result() for one in hanging]
+
+    assert statistics.median(others) < 0.5
+    assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
+    for reply in replies:
+        assert (reply.status, reply.json()["code"]) == (504, "upstream_timeout")
+        assert reply.headers["Retry-After"] == "1"

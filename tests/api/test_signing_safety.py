@@ -1,0 +1,335 @@
+"""A link opens the one recording that it is for, to GET, for an hour, whoever wrote the document.
+
+Objects' names come from documents, so here they are what an enemy would write.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes, urljoin, urlsplit
+
+import pytest
+import trustme
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from google.oauth2 import service_account
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from starlette.responses import Response
+
+from call_api.access_token import AccessTokens
+from call_api.settings import Settings
+from call_api.signed_urls import SignedUrls
+from local.recordings import recordings_server
+from local.seed import sample_calls
+from local.signer import new_signer
+from tests.support.fakes import Clock, FakeCalls, api_over, request_in
+from tests.support.figures import FUZZED
+from tests.support.google_cloud import EMAIL, GoogleCloud
+from tests.support.project import BUCKET, SIGNER, PutCall
+from tests.support.serving import Service, served
+from tests.support.v4 import check_v4
+
+HOST = "storage.googleapis.com"
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+KEY_FILE, PUBLIC_KEY = new_signer(SIGNER)
+KEY = service_account.Credentials.from_service_account_info(KEY_FILE)
+RECORDINGS = SignedUrls(
+    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), AccessTokens(lambda: (KEY, None))
+)
+# Pieces that end a name early for one reader or another: of URLs, of HTTP, of V4's canonical
+# request, of Content-Disposition.
+PIECES = [
+    *["..", "../", "/..", "./", "/", "//", "\\", "//evil.test/", "\\\\evil.test\\", "@evil.test/"],
+    *["http:", "gs:", "gs://other-bucket/", "https://evil.test/", ":443", BUCKET, "other-bucket"],
+    *["?", "&", "=", "#", ";", "+", " ", "%", "%2F", "%2e%2e%2F", "%00", "%0d%0a", "%252F", "%zz"],
+    *["?X-Goog-Expires=604800", "&X-Goog-Expires=604800", "?X-Goog-Signature=00", "&generation=1"],
+    *["?response-content-disposition=attachment", "&response-content-type=text%2Fhtml", "?acl"],
+    *["\r\n", "\n", "\r", "\0", "\t", "\x85", "\u2028", "\nPUT\n", "\r\nHost: evil.test\r\n\r\n"],
+    *['"', "'", '"; filename="evil.exe', "<script>", "\u202e", "\ufeff", "\ud7ff", "e\u0301", "م"],
+    *["a", "call-77.wav", ".wav", ".exe", ".WAV\n", ".wav.", ".wäv", "\U0010ffff", "~", "*", "{}"],
+]
+NAMES = st.one_of(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
+    st.text(min_size=1, max_size=200),
+)
+LINK = re.compile(rf"https://{re.escape(HOST)}/{BUCKET}/[\w.~/%-]+\?[\w.~%&=-]+", re.ASCII)
+PARAMETERS = {
+    *(f"X-Goog-{p}" for p in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders")),
+    *("X-Goog-Signature", "response-content-disposition"),
+}
+# Where a name costs a server's answer, or a dozen verifications.
+FEWER = settings(max_examples=settings().max_examples // 4)
+
+
+def is_url(name: str) -> bool:
+    """Tell the names that the schema refuses: none of these is longer than a name may be."""
+    return re.match("[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
+
+
+class Api:
+    """The function over stored calls in memory, with real signatures and a clock that can be set."""
+
+    def __init__(self, name: str, **record: object) -> None:
+        self.clock = Clock()
+        store = FakeCalls(
+            keys={"key": {"org_id": "org_acme"} | record},
+            calls={77: sample_calls()[77] | {"recording_object": name}},
+        )
+        self._api = api_over(store, signer=RECORDINGS, now=self.clock)
+
+    def ask(self, *, etag: str = "") -> Response:
+        """Ask for the call, with whatever else a client can say about its link."""
+        scope = {
+            "method": "GET",
+            "path": "/v2/calls/77",
+            "query_string": b"X-Goog-Expires=604800&bucket=other-bucket&method=PUT",
+            "headers": [
+                (b"authorization", b"Bearer key"),
+                (b"host", b"evil.test"),
+                (b"x-forwarded-host", b"evil.test"),
+                (b"x-http-method-override", b"PUT"),
+                (b"if-none-match", etag.encode()),
+            ],
+        }
+        return asyncio.run(self._api.respond(request_in(scope)))
+
+    def link(self) -> str:
+        url: str = json.loads(bytes(self.ask().body))["recording_url"]
+        return url
+
+
+def check_link(url: str, name: str, call_id: int, public_key: RSAPublicKey, email: str) -> None:
+    """Check that the link is for this object of our bucket, for an hour, and signed for just that."""
+    assert LINK.fullmatch(url), (
+        "a character that some reader of URLs takes for another part's start"
+    )
+    parts = urlsplit(url)
+    assert unquote_to_bytes(parts.path) == f"/{BUCKET}/{name}".encode()
+    query = parse_qsl(parts.query, strict_parsing=True)
+    assert len(query) == len(PARAMETERS)
+    said = dict(query)
+    assert said.keys() == PARAMETERS
+    assert (said["X-Goog-Expires"], said["X-Goog-SignedHeaders"]) == ("3600", "host")
+    assert re.fullmatch(
+        rf'inline; filename="call-{call_id}(\.[A-Za-z0-9]{{1,8}})?"',
+        said["response-content-disposition"],
+    )
+    check_v4(url, name, public_key, email)
+
+
+@given(name=NAMES)
+def test_a_hostile_name_gets_a_link_to_just_that_object_or_none(name: str) -> None:
+    FUZZED["names of recordings"] += 1
+    reply = Api(name).ask()
+    answer = json.loads(bytes(reply.body))
+
+    if is_url(name):
+        assert (reply.status_code, answer["code"]) == (500, "stored_call_invalid")
+    else:
+        assert reply.status_code == 200
+        check_link(answer["recording_url"], name, 77, PUBLIC_KEY, SIGNER)
+
+
+@FEWER
+@given(name=NAMES, other=NAMES)
+def test_a_link_is_signed_for_nothing_else(name: str, other: str) -> None:
+    assume(not is_url(name) and name != other)
+    FUZZED["names of recordings"] += 1
+    url = Api(name).link()
+
+    check_v4(url, name, PUBLIC_KEY, SIGNER)
+    for method in ("HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"):
+        with pytest.raises(InvalidSignature):
+            check_v4(url, name, PUBLIC_KEY, SIGNER, method=method)
+    with pytest.raises(InvalidSignature):
+        check_v4(url, other, PUBLIC_KEY, SIGNER)
+    with pytest.raises(InvalidSignature):
+        check_v4(url, name, PUBLIC_KEY, SIGNER, bucket="other-bucket")
+    for right, wrong in {
+        "Expires=3600": "Expires=604800",
+        "T[0-9]{6}Z": "T240000Z",
+        f"//{HOST}/": "//evil.test/",
+        "=inline": "=attachment",
+        "[?]": "?response-content-type=text%2Fhtml&",
+    }.items():
+        changed = re.sub(right, wrong, url)
+        assert changed != url
+        with pytest.raises(InvalidSignature):
+            check_v4(changed, name, PUBLIC_KEY, SIGNER)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sound") / "call.wav"
+    file.write_bytes(b"RIFF")
+    return file
+
+
+async def sent(
+    url: str, now: datetime, sound: Path, paths: tuple[str, ...], method: str = "GET"
+) -> tuple[int, dict[bytes, bytes]]:
+    """Send a link to the recordings server as it is written, which no client's library would."""
+    parts = urlsplit(url)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": method,
+        "path": unquote_to_bytes(parts.path).decode(),
+        "raw_path": parts.path.encode(),
+        "query_string": parts.query.encode(),
+        "headers": [(b"host", parts.netloc.encode())],
+    }
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()  # a client that sends no body and stays
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    server = recordings_server(dict.fromkeys(paths, sound), {SIGNER: PUBLIC_KEY}, lambda: now)
+    await server(scope, receive, send)
+    return answers[0]["status"], dict(answers[0]["headers"])
+
+
+def status(url: str, now: datetime, sound: Path, *paths: str, method: str = "GET") -> int:
+    return asyncio.run(sent(url, now, sound, paths, method))[0]
+
+
+# The local server's routes stop at a line feed, before any signature is looked at.
+@FEWER
+@given(name=NAMES.filter(lambda name: "\n" not in name))
+def test_the_recordings_server_opens_the_object_to_get_alone(name: str, sound: Path) -> None:
+    assume(not is_url(name))
+    FUZZED["names of recordings"] += 1
+    url, now = Api(name).link(), datetime.now(UTC)
+    ours, theirs = f"/{BUCKET}/{name}", f"/other-bucket/{name}"
+    code, headers = asyncio.run(sent(url, now, sound, (ours, theirs)))
+
+    assert code == 200
+    assert re.fullmatch(
+        rb'inline; filename="call-77(\.[A-Za-z0-9]{1,8})?"', headers[b"content-disposition"]
+    )
+    for method in ("HEAD", "PUT", "POST", "DELETE", "PATCH"):
+        assert status(url, now, sound, ours, method=method) in {403, 405}
+    assert status(url.replace(BUCKET, "other-bucket", 1), now, sound, ours, theirs) == 403
+    # Most clients resolve dots in a path before they send it: that is another object, or a bucket.
+    moved = urljoin(url, url.removeprefix(f"https://{HOST}"))
+    if moved != url:
+        path = unquote_to_bytes(urlsplit(moved).path).decode()
+        assert status(moved, now, sound, ours, path) == 403
+
+
+@pytest.fixture(scope="module")
+def cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def keyless(cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
+    with served(keyless_settings | cloud.environment) as service:
+        yield service
+
+
+@FEWER
+@given(name=NAMES)
+def test_iam_is_asked_to_sign_the_very_request_that_the_link_is(
+    name: str, keyless: Service, cloud: GoogleCloud, put_call: PutCall, acme_key: str
+) -> None:
+    """The fake IAM signs what it is handed: were that anything else, the link would not hold."""
+    FUZZED["names of recordings"] += 1
+    before = cloud.iam.requests
+    call_id = put_call({"recording_object": name}, at=999)
+    reply = keyless.request(target=f"/v2/calls/{call_id}", key=acme_key)
+
+    if is_url(name):
+        assert (reply.status, cloud.iam.requests) == (500, before)
+    else:
+        assert cloud.iam.requests == before + 1
+        url = reply.json()["recording_url"]
+        check_link(url, name, call_id, cloud.iam.key.public_key(), EMAIL)
+
+
+def date_of(url: str) -> datetime:
+    """Return the link's date: the time by the function's clock when it was signed."""
+    (date,) = re.findall("X-Goog-Date=([0-9T]+)Z", url)
+    return datetime.strptime(f"{date}+0000", "%Y%m%dT%H%M%S%z")
+
+
+@pytest.fixture(scope="module")
+def opens(sound: Path) -> Callable[[str, datetime], bool]:
+    """Tell whether the link opens when it is that time by Cloud Storage's clock."""
+
+    def ask(url: str, now: datetime) -> bool:
+        code = status(url, now, sound, f"/{BUCKET}/a.wav")
+        assert code in {200, 403}
+        return code == 200
+
+    return ask
+
+
+def test_a_link_ends_an_hour_after_its_date_to_the_moment(
+    opens: Callable[[str, datetime], bool],
+) -> None:
+    url = Api("a.wav").link()
+
+    assert opens(url, date_of(url))
+    assert opens(url, date_of(url) + HOUR - timedelta(microseconds=1))
+    assert not opens(url, date_of(url) + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "first", "end"),
+    [
+        (16, 1, 76),  # not yet: the server grants 15 minutes, and then it lives longer than an hour
+        (15, 0, 75),
+        (1, 0, 61),
+        (0, 0, 60),
+        (-1, 0, 59),
+        (-50, 0, 10),
+        (-60, 0, 0),  # never
+    ],
+)
+def test_a_link_s_hour_moves_with_the_function_s_clock(
+    ahead: int, first: int, end: int, opens: Callable[[str, datetime], bool]
+) -> None:
+    """In minutes: how far that clock is ahead; when, after the answer, the link opens, and ends."""
+    url = Api("a.wav").link()
+    answered = date_of(url) - ahead * MINUTE
+
+    minutes = [minute for minute in range(80) if opens(url, answered + minute * MINUTE)]
+    assert minutes == list(range(first, end))
+
+
+@pytest.mark.parametrize("behind", [0, 10, 50])
+def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(
+    behind: int, opens: Callable[[str, datetime], bool]
+) -> None:
+    api = Api("a.wav")
+    signed = api.clock.time  # at the start of a window, in which a 304 lasts longest
+    first = api.ask()
+    while api.ask(etag=first.headers["ETag"]).status_code == 304:
+        api.clock.time += timedelta(seconds=10)
+    url = json.loads(bytes(first.body))["recording_url"]
+    told = date_of(url) + (api.clock.time - signed) + behind * MINUTE  # by Cloud Storage's clock
+
+    left = [minute for minute in range(60) if opens(url, told + minute * MINUTE)]
+    assert left == list(range(50 - behind))
+
+
+@pytest.mark.parametrize("end", ["expires_at", "revoked_at"])
+def test_a_slow_clock_lengthens_the_life_of_a_key(end: str, noon: datetime) -> None:
+    api = Api("a.wav", **{end: noon})
+    api.clock.time = noon - timedelta(microseconds=1)
+    assert api.ask().status_code == 200
+
+    for later in (timedelta(0), HOUR):
+        api.clock.time = noon + later
+        assert api.ask().status_code == 401

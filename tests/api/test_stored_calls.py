@@ -1,0 +1,369 @@
+"""What a stored call must be, and how it reads: the schema, through the served function."""
+
+import itertools
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import sha256
+from math import inf, nan
+from typing import Any
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
+from google.cloud.firestore_v1.vector import Vector
+
+from call_api.calls import RENDERING_VERSION, validated
+from call_api.errors import StoredCallInvalid
+from call_api.schema import Call
+from local.seed import sample_calls
+from tests.support.project import PROJECT, PutCall
+from tests.support.serving import Service
+
+
+def answer(service: Service, call_id: int, key: str) -> Any:
+    reply = service.request(target=f"/v2/calls/{call_id}", key=key)
+    assert reply.status == 200, reply.body
+    return reply.json()
+
+
+OPTIONAL = (
+    "agent_name",
+    "started_at",
+    "ended_at",
+    "duration_seconds",
+    "ended_reason",
+    "recording_object",
+    "recording_duration",
+    "cost",
+    "model",
+    "transcriber",
+    "voice",
+    "latency_ms",
+    "interruptions",
+    "analysis",
+    "phone_number",
+    "caller_phone",
+    "call_direction",
+    "updated_at",
+)
+REQUIRED = ("id", "type", "status", "agent_id", "created_at")
+
+
+def test_what_is_not_stored_is_null_and_every_key_is_there(
+    service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    missing = answer(service, put_call(without=(*OPTIONAL, "transcript")), acme_key)
+    null = answer(service, put_call(dict.fromkeys((*OPTIONAL, "transcript"))), acme_key)
+
+    assert list(missing) == list(answer(service, 77, acme_key))
+    for call in (missing, null):
+        names = {"recording_url" if name == "recording_object" else name for name in OPTIONAL}
+        assert {name for name, value in call.items() if value is None} == names
+        assert call["transcript"] == []
+
+
+def test_nested_keys_are_always_there_too(
+    service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    stored = {
+        "cost": {"total_usd": 0},
+        "model": {},
+        "transcriber": {},
+        "voice": {},
+        "analysis": {"summary": {}, "score": {}, "tags": None},
+    }
+    call = answer(service, put_call(stored), acme_key)
+
+    parts = dict.fromkeys(("platform_fee", "stt", "tts", "llm", "telephony"))
+    assert call["cost"] == {"total_usd": 0, "total_inr": None, "breakdown": parts}
+    assert call["model"] == {"provider": None, "model_id": None}
+    assert call["transcriber"] == {"provider": None, "model": None}
+    assert call["voice"] == {"provider": None, "model": None, "voice_id": None}
+    assert call["analysis"] == {
+        "summary": dict.fromkeys(("overview", "key_topics", "action_items", "outcome")),
+        "sentiment": None,
+        "score": {"score": None, "reasoning": None},
+        "tags": [],
+        "knowledge_gaps": [],
+    }
+
+
+def test_unpublished_fields_never_leave(
+    service: Service, acme_key: str, put_call: PutCall, database: firestore.Client
+) -> None:
+    """Of any type, also of one that this code has never heard of, and inside published objects."""
+    other_database = firestore.Client(PROJECT, AnonymousCredentials(), "other")
+    unpublished = {
+        "room_token": "s3cret",
+        "metadata": {"deep": [{"er": b"\x00\xff"}]},
+        "where": firestore.GeoPoint(1, 2),
+        "who": database.document("users/1"),
+        "elsewhere": other_database.document("users/1"),
+        "vector": Vector([1.0, 2.0]),
+        "not_finite": inf,
+        "when": datetime(1, 1, 1, tzinfo=UTC),
+        "recording_url": "https://example.com/",
+        "not a `name`.": "odd",
+    }
+    stored = sample_calls()[77]
+    nested = {"model": stored["model"] | {"secret": b"x", "ref": unpublished["who"]}}
+    call = answer(service, put_call(unpublished | nested), acme_key)
+
+    expected = answer(service, 77, acme_key)
+    differs = {name for name in expected if expected[name] != call[name]}
+    assert list(call) == list(expected)
+    assert differs == {"id", "recording_url"}
+    assert call["model"] == stored["model"]
+
+
+@pytest.mark.google_emulator
+def test_amounts_are_answered_as_stored(service: Service, acme_key: str, put_call: PutCall) -> None:
+    breakdown = {
+        "platform_fee": 0.1 + 0.2,
+        "stt": 1,
+        "tts": 1e-9,
+        "llm": -0.0,
+        "telephony": 2**53 + 1,
+    }
+    stored = {"duration_seconds": 99, "cost": {"total_usd": 1e22, "breakdown": breakdown}}
+    reply = service.request(target=f"/v2/calls/{put_call(stored)}", key=acme_key)
+
+    for text in (
+        '"platform_fee":0.30000000000000004',
+        '"stt":1,',
+        '"tts":1e-9',
+        '"llm":-0.0',
+        '"telephony":9007199254740993',
+        '"total_usd":1e+22',
+        '"duration_seconds":99,',
+    ):
+        assert text in reply.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("stored", "published"),
+    [
+        (datetime(2026, 3, 25, 10, 20, 57, tzinfo=UTC), "2026-03-25T10:20:57Z"),
+        (datetime(2026, 3, 25, 10, 20, 57, 999_999, tzinfo=UTC), "2026-03-25T10:20:57Z"),
+        ("2026-03-25T10:20:57Z", "2026-03-25T10:20:57Z"),
+        ("2026-03-25t10:20:57.999999999z", "2026-03-25T10:20:57Z"),
+        ("2026-03-25T15:50:57+05:30", "2026-03-25T10:20:57Z"),
+        ("2026-03-24T23:20:57-11:00", "2026-03-25T10:20:57Z"),
+    ],
+)
+def test_times_are_answered_in_utc_and_whole_seconds(
+    stored: object, published: str, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    call_id = put_call({"started_at": stored})
+
+    assert answer(service, call_id, acme_key)["started_at"] == published
+
+
+def test_times_are_answered_in_utc_wherever_the_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        call = validated(sample_calls()[77] | {"started_at": "2026-03-25T12:20:57+02:00"}, 77)
+    time.tzset()
+
+    assert call.started_at == "2026-03-25T10:20:57Z"
+
+
+@pytest.mark.parametrize(
+    ("stored", "published"),
+    [
+        ("5.2", "5.2"),
+        (5.2, "5.2"),
+        (5, "5.0"),
+        (0, "0.0"),
+        (-0.04, "0.0"),
+        (61.25, "61.2"),
+        (3600.0, "3600.0"),
+    ],
+)
+def test_a_stored_offset_is_written_with_one_decimal(
+    stored: object, published: str, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    turn = {"role": "user", "content": "", "timestamp": stored}
+    call = answer(service, put_call({"transcript": [turn]}), acme_key)
+
+    assert call["transcript"] == [{"role": "user", "content": "", "timestamp": published}]
+
+
+def corrupt() -> Iterable[tuple[str, object]]:
+    """Name each field that can be wrong, and what is wrong there."""
+    yield from (("id", value) for value in (None, "77", 77.0, True, 78))
+    yield from itertools.product(("type", "status"), (None, "", "lost", "Web", 1, ["web"]))
+    yield from itertools.product(("agent_id", "created_at"), (None, 1))
+    texts = (
+        "agent_id",
+        "agent_name",
+        "ended_reason",
+        "phone_number",
+        "caller_phone",
+        "call_direction",
+    )
+    yield from itertools.product(texts, (1, False, b"x", ["x"], {"x": "x"}))
+    yield from itertools.product(
+        ("started_at", "ended_at", "created_at", "updated_at"),
+        (
+            0,
+            True,
+            "",
+            "yesterday",
+            "2026-03-25",
+            "2026-03-25T10:20:57",
+            "2026-13-25T10:20:57Z",
+            "2026-03-25 10:20:57Z",
+            "9999-12-31T23:59:59-01:00",
+            "2026-03-25T24:00:01Z",
+            "2026-03-25T10:20:57+05:60",
+            "٢٠٢٦-03-25T10:20:57Z",
+        ),
+    )
+    yield from itertools.product(("duration_seconds",), ("99.1", True, nan, inf, -inf, []))
+    yield from itertools.product(
+        ("recording_duration", "latency_ms", "interruptions"), ("1", 1.0, True, nan)
+    )
+    yield from (
+        ("recording_object", value)
+        for value in (
+            "",
+            "https://storage.googleapis.com/b/o",
+            "gs://bucket/object",
+            "HTTP://x",
+            "x" * 1025,
+            "म" * 342,
+            7,
+        )
+    )
+    yield from (("transcript", value) for value in ("text", {"role": "user"}, 1))
+    yield from itertools.product(("cost", "model", "transcriber", "voice", "analysis"), ("", 1, []))
+
+
+@pytest.mark.parametrize(("field", "value"), list(corrupt()), ids=repr)
+def test_a_wrong_value_is_named_and_never_shown(
+    field: str, value: object, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    check_corrupt(service, acme_key, put_call({field: value}), field)
+
+
+TURN = {"role": "user", "content": "x", "timestamp": "0.0"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "at_fault"),
+    [
+        ({"transcript": [TURN, TURN | {"role": "system"}]}, "transcript.1.role"),
+        ({"transcript": [TURN | {"content": None}]}, "transcript.0.content"),
+        ({"transcript": [TURN | {"timestamp": None}]}, "transcript.0.timestamp"),
+        ({"transcript": [TURN | {"timestamp": nan}]}, "transcript.0.timestamp"),
+        ({"transcript": [{}]}, "transcript.0.role, transcript.0.content, transcript.0.timestamp"),
+        ({"transcript": [None]}, "transcript.0"),
+        ({"cost": {}}, "cost.total_usd"),
+        ({"cost": {"total_usd": nan}}, "cost.total_usd"),
+        ({"cost": {"total_usd": "0.08"}}, "cost.total_usd"),
+        ({"cost": {"total_usd": 1, "total_inr": inf}}, "cost.total_inr"),
+        ({"cost": {"total_usd": 1, "breakdown": {"stt": nan}}}, "cost.breakdown.stt"),
+        ({"cost": {"total_usd": 1, "breakdown": {"llm": True}}}, "cost.breakdown.llm"),
+        ({"cost": {"total_usd": 1, "breakdown": []}}, "cost.breakdown"),
+        ({"model": {"provider": 1, "model_id": b""}}, "model.provider, model.model_id"),
+        ({"analysis": {"sentiment": "mixed"}}, "analysis.sentiment"),
+        ({"analysis": {"score": {"score": 101}}}, "analysis.score.score"),
+        ({"analysis": {"score": {"score": -0.1}}}, "analysis.score.score"),
+        ({"analysis": {"score": {"score": nan}}}, "analysis.score.score"),
+        ({"analysis": {"tags": ["a", 1]}}, "analysis.tags.1"),
+        ({"analysis": {"tags": "a"}}, "analysis.tags"),
+        ({"analysis": {"summary": "text"}}, "analysis.summary"),
+        ({"analysis": {"summary": {"key_topics": [None]}}}, "analysis.summary.key_topics.0"),
+        (
+            {"transcript": [TURN, TURN | {"role": "x", "content": 1}, *[None] * 1000]},
+            "transcript.1.role, transcript.1.content",
+        ),
+    ],
+)
+def test_a_wrong_value_deep_inside_is_named_with_its_path(
+    fields: dict[str, Any], at_fault: str, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    check_corrupt(service, acme_key, put_call(fields), at_fault)
+
+
+@pytest.mark.parametrize("field", REQUIRED)
+def test_a_missing_field_is_named(
+    field: str, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    check_corrupt(service, acme_key, put_call(without=(field,)), field)
+
+
+def check_corrupt(service: Service, key: str, call_id: int, at_fault: str) -> None:
+    reply = service.request(target=f"/v2/calls/{call_id}", key=key)
+
+    assert (reply.status, reply.json()["code"]) == (500, "stored_call_invalid")
+    assert reply.json()["detail"] == "The stored call does not match the published schema"
+    entry = service.entries()[-1]
+    assert entry["severity"] == "ERROR"
+    assert entry["message"] == f"GET 500 stored_call_invalid: call document: {at_fault}"
+    assert "stack_trace" not in entry
+
+
+@pytest.mark.parametrize("owner", [None, "", 7])
+def test_a_call_without_an_owner_is_refused_and_reported(
+    owner: object, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    reply = service.request(target=f"/v2/calls/{put_call({'org_id': owner})}", key=acme_key)
+
+    assert reply.status == 403
+    entry = service.entries()[-1]
+    assert (entry["severity"], entry["message"]) == (
+        "ERROR",
+        "GET 403 forbidden: call document: org_id",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "x" * 1024, "म" * 341, "a/b c#?&+%/मदद 👋'\".wav", "../x", "C:/x"]
+)
+def test_any_other_name_is_an_object_in_our_bucket(
+    name: str, service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    url = answer(service, put_call({"recording_object": name}), acme_key)["recording_url"]
+
+    assert url.startswith("https://storage.googleapis.com/thinnestai-recordings/")
+
+
+def test_a_call_of_nothing_but_faults_does_not_hold_up_the_others() -> None:
+    """As many as a document can hold: to name each would take seconds of the one event loop."""
+    call = sample_calls()[77] | {"transcript": [None] * 500_000}
+    started = time.process_time()
+    with pytest.raises(StoredCallInvalid, match=r": transcript\.0$"):
+        validated(call, 77)
+
+    assert time.process_time() - started < 0.5
+
+
+def test_a_call_at_firestore_s_limit_is_answered(
+    service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    turns = [{"role": "user", "content": "मदद" * 30, "timestamp": n} for n in range(2_900)]
+    call = answer(service, put_call({"transcript": turns}), acme_key)
+
+    assert len(call["transcript"]) == len(turns)
+
+
+def test_the_rendering_has_a_new_number_when_it_changes() -> None:
+    """A client would be told that its old rendering is current: raise RENDERING_VERSION with this hash."""
+    bare = {
+        "id": 1,
+        "type": "web",
+        "status": "ended",
+        "agent_id": "a",
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+    rendered = [
+        Call.model_validate(call).render().with_link("https://x")
+        for call in (sample_calls()[77], bare)
+    ]
+    fingerprint = sha256(b"\n".join(rendered)).hexdigest()[:16]
+
+    assert (RENDERING_VERSION, fingerprint) == (1, "446a04f5fc912ee9")

@@ -1,0 +1,80 @@
+"""Where the time goes: a request's stages and its total agree, also when 64 come at once."""
+
+import re
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+
+from tests.support.google_cloud import GoogleCloud
+from tests.support.serving import served
+
+CLIENTS, REQUESTS = 64, 256
+SIGN_SECONDS = 0.06
+REST_MS = 2.0  # what is no stage: the route, the answer's JSON and its headers
+
+
+class Timed(NamedTuple):
+    """What a client measured, what it was told, and what the log says; milliseconds."""
+
+    client: float
+    told: dict[str, float]
+    logged: dict[str, float]
+
+    @property
+    def rest(self) -> float:
+        return self.logged["total"] - self.logged["read"] - self.logged["sign"]
+
+
+@pytest.fixture(scope="module")
+def under_load(
+    authority: trustme.CA, authority_file: Path, keyless_settings: dict[str, str], acme_key: str
+) -> list[Timed]:
+    def ask(number: int) -> tuple[str, float, dict[str, float]]:
+        started = time.perf_counter()
+        given = [("X-Request-Id", f"timed-{number}")]
+        reply = service.request(headers=given, key=acme_key, published=False)
+        seconds = time.perf_counter() - started
+        assert reply.status == 200
+        told = re.findall(r"(\w+);dur=([\d.]+)", reply.headers["Server-Timing"])
+        return given[0][1], seconds * 1000, {stage: float(ms) for stage, ms in told}
+
+    with (
+        closing(GoogleCloud(authority, str(authority_file))) as cloud,
+        served(keyless_settings | cloud.environment) as service,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
+        ask(0)  # connects, and fetches the token
+        cloud.iam.seconds = SIGN_SECONDS
+        asked = list(clients.map(ask, range(1, REQUESTS + 1)))
+        entries = {
+            entry["request_id"]: {name: entry[f"{name}_ms"] for name in ("read", "sign", "total")}
+            for entry in service.entries()
+        }
+    return [Timed(client, told, entries[number]) for number, client, told in asked]
+
+
+def test_a_client_is_told_what_the_log_says(under_load: list[Timed]) -> None:
+    for timed in under_load:
+        assert timed.told == {stage: timed.logged[stage] for stage in ("read", "sign")}
+
+
+def test_the_stages_add_up_to_the_total(under_load: list[Timed]) -> None:
+    rests = sorted(timed.rest for timed in under_load)
+
+    assert rests[0] > -0.05  # each is rounded to a hundredth
+    assert statistics.median(rests) < REST_MS
+
+
+def test_no_stage_is_shorter_than_what_it_waits_for(under_load: list[Timed]) -> None:
+    assert min(timed.logged["sign"] for timed in under_load) >= SIGN_SECONDS * 1000
+    assert min(timed.logged["read"] for timed in under_load) > 0
+
+
+def test_a_total_is_within_what_the_client_waited(under_load: list[Timed]) -> None:
+    assert all(timed.logged["total"] < timed.client for timed in under_load)

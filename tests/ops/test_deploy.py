@@ -1,0 +1,552 @@
+"""deploy.sh: what it asks of gcloud, in which order, and what it tells an operator."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ops.hosting import hosting
+from tests.support.cloud import (
+    COMMANDS,
+    DEPLOY_SCRIPTS,
+    SETTINGS,
+    Cloud,
+    a_cloud,
+    changes,
+    index_of,
+)
+from tests.support.serving import ROOT
+
+HOSTING_APIS = ("firebase.googleapis.com", "firebasehosting.googleapis.com")
+RUNTIME = "serviceAccount:get-call-runtime@my-project.iam.gserviceaccount.com"
+GATEWAY = "serviceAccount:get-call-gateway@my-project.iam.gserviceaccount.com"
+RUNTIME_GRANTS = {
+    ("projects", "my-project", RUNTIME, "roles/datastore.viewer"),
+    ("storage", "gs://my-recordings", RUNTIME, "roles/storage.objectViewer"),
+    ("iam", RUNTIME.split(":")[1], RUNTIME, "roles/iam.serviceAccountTokenCreator"),
+}
+PUBLIC_GRANT = ("run", "get-call", "allUsers", "roles/run.invoker")
+GATEWAY_GRANT = ("run", "get-call-private", GATEWAY, "roles/run.invoker")
+
+
+def grants(cloud: Cloud) -> set[tuple[str, ...]]:
+    lines = [line for line in cloud.resources() if line.startswith("grant ")]
+    return {tuple(line.split(" ")[1:]) for line in lines}
+
+
+# Dry runs
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_dry_run_prints_gcloud_commands_and_runs_none(command: str, cloud: Cloud) -> None:
+    result = cloud.run(command, "--dry-run")
+
+    assert result.code == 0, result.err
+    assert cloud.commands() == []
+    assert result.out
+    for line in result.out.splitlines():
+        words = shlex.split(line)
+        assert Path(words[0]).name in {"gcloud", "firebase"}
+        assert "--project=my-project" in words
+
+
+def test_a_dry_run_needs_no_gcloud_and_no_clean_work_tree(cloud: Cloud) -> None:
+    (cloud.clone / "call_api").mkdir()
+    (cloud.clone / "call_api" / "draft.py").touch()
+
+    assert cloud.run("function", "--dry-run", without="gcloud").code == 0
+
+
+def test_a_dry_run_prints_what_a_first_run_runs(cloud: Cloud) -> None:
+    for command in ("function", "gateway"):
+        home = a_cloud(cloud.home / command)
+        printed = home.run(command, "--dry-run").out.splitlines()
+        ran = [shlex.split(line) for line in home.succeed(command)]
+
+        ran = [words for words in ran if words[0] == "gcloud"]
+        assert [shlex.split(line)[:4] for line in printed if "SPEC-HASH" not in line] == [
+            words[:4] for words in ran if "get-call-spec" not in words and not is_of_spec(words)
+        ]
+
+
+def is_of_spec(words: list[str]) -> bool:
+    return any(re.search(r"get-call-[0-9a-f]{12}$", word) for word in words)
+
+
+# First and second runs
+
+
+def test_a_first_run_grants_three_roles_and_then_the_public_one(cloud: Cloud) -> None:
+    commands = cloud.succeed("function")
+
+    assert grants(cloud) == RUNTIME_GRANTS | {PUBLIC_GRANT}
+    deployed = index_of(commands, "functions deploy get-call ")
+    for part in ("datastore.viewer", "objectViewer", "TokenCreator", "ops.firestore_rules"):
+        assert index_of(commands, part) < deployed
+    assert "--no-allow-unauthenticated" in commands[deployed]
+    assert "allUsers" in commands[-1]
+    assert [i for i, c in enumerate(commands) if "allUsers" in c] == [len(commands) - 1]
+
+
+def test_the_function_is_deployed_with_explicit_limits_and_its_commit(cloud: Cloud) -> None:
+    commands = cloud.succeed("function")
+
+    words = shlex.split(commands[index_of(commands, "functions deploy get-call ")])
+    head = (cloud.clone / ".git" / "refs" / "heads").iterdir()
+    commit = next(head).read_text()[:12]
+    assert {
+        "--gen2",
+        "--runtime=python313",
+        "--entry-point=get_call",
+        "--trigger-http",
+        "--concurrency=80",
+        "--cpu=1",
+        "--memory=512Mi",
+        "--timeout=15s",
+        "--min-instances=0",
+        "--max-instances=20",
+        f"--update-labels=commit={commit}",
+        (
+            "--set-env-vars=^;^GOOGLE_CLOUD_PROJECT=my-project;RECORDINGS_BUCKET=my-recordings;"
+            "FIRESTORE_DATABASE=(default);BEHIND_API_GATEWAY=false;LOG_LEVEL=INFO"
+        ),
+    } <= set(words)
+
+
+def test_the_bucket_is_created_private_with_the_requested_retention(
+    cloud: Cloud,
+) -> None:
+    commands = cloud.succeed("function", RETENTION_DAYS="90")
+
+    create = commands[index_of(commands, "storage buckets create")]
+    assert "--uniform-bucket-level-access --public-access-prevention" in create
+    rules = json.loads((cloud.clone / ".local" / "deploy" / "lifecycle.json").read_text())
+    assert rules == {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 90}}]}
+
+
+def test_a_bucket_and_a_database_that_exist_are_left_as_they_are(cloud: Cloud) -> None:
+    cloud.add("firestore databases (default)")
+    cloud.add("storage buckets gs://my-recordings")
+
+    commands = cloud.succeed("function", RETENTION_DAYS="90")
+
+    touching = [c for c in changes(commands) if " databases " in c or " buckets " in c]
+    assert [shlex.split(c)[1:4] for c in touching] == [
+        ["storage", "buckets", "add-iam-policy-binding"]
+    ]
+
+
+def test_a_secret_takes_the_place_of_signing_through_iam(cloud: Cloud) -> None:
+    commands = cloud.succeed("function", SIGNER_SECRET="signer")
+
+    assert ("secrets", "signer", RUNTIME, "roles/secretmanager.secretAccessor") in grants(cloud)
+    assert not any("TokenCreator" in command for command in commands)
+    deploy = commands[index_of(commands, "functions deploy")]
+    assert "--set-secrets=/secrets/signer/key.json=signer:latest" in deploy
+    assert "RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json" in deploy
+
+
+def test_behind_the_gateway_only_the_gateway_may_call(cloud: Cloud) -> None:
+    commands = cloud.succeed("gateway")
+
+    assert grants(cloud) == RUNTIME_GRANTS | {GATEWAY_GRANT}
+    deploy = commands[index_of(commands, "functions deploy get-call-private ")]
+    assert "BEHIND_API_GATEWAY=true" in deploy
+    assert "--no-allow-unauthenticated" in deploy
+    config = commands[index_of(commands, "api-configs create")]
+    assert f"--backend-auth-service-account={GATEWAY.split(':')[1]}" in config
+    assert index_of(commands, "run.invoker") < index_of(commands, "gateways create")
+
+
+@pytest.mark.parametrize("command", ["function", "gateway", "alerts"])
+def test_a_second_run_creates_nothing(command: str, cloud: Cloud) -> None:
+    cloud.succeed(command)
+    first = cloud.resources()
+
+    second = cloud.succeed(command)
+
+    assert cloud.resources() == first
+    assert not [c for c in second if " create " in c or " enable " in c]
+
+
+def test_a_second_run_does_not_close_the_function_to_its_clients(cloud: Cloud) -> None:
+    cloud.succeed("function")
+
+    second = cloud.succeed("function")
+
+    assert not [command for command in second if "unauthenticated" in command]
+
+
+def test_a_changed_spec_makes_one_config_and_moves_the_gateway_to_it(cloud: Cloud) -> None:
+    cloud.succeed("gateway")
+
+    commands = cloud.succeed("gateway", SPEC="changed")
+
+    created = [c for c in commands if " create " in c]
+    assert [shlex.split(c)[1:4] for c in created] == [["api-gateway", "api-configs", "create"]]
+    name = shlex.split(created[0])[4]
+    assert f"--api-config={name}" in commands[index_of(commands, "gateways update")]
+
+
+def test_alerts_keep_the_channels_that_a_policy_has(cloud: Cloud) -> None:
+    cloud.succeed("alerts")
+    cloud.add("channels named/get-call: 5xx ratio projects/my-project/notificationChannels/7")
+
+    commands = cloud.succeed("alerts")
+
+    (update,) = (c for c in commands if "policies update" in c and "notificationChannels/7" in c)
+    assert "--policy-from-file=ops/alerts/5xx-ratio.json" in update
+
+
+# What an operator gets wrong
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "sentence"),
+    [
+        ("function", {"PROJECT": ""}, "PROJECT is required: the ID of the Google Cloud project"),
+        ("status", {"REGION": ""}, "REGION is required: the region to deploy to"),
+        ("gateway", {"RECORDINGS_BUCKET": ""}, "RECORDINGS_BUCKET is required: the name of the"),
+        ("function", {"FUNCTION": "Get_Call"}, "FUNCTION is malformed"),
+        ("function", {"RETENTION_DAYS": "a week"}, "RETENTION_DAYS is malformed"),
+        ("function", {"FIRESTORE_RULES": "yes"}, "FIRESTORE_RULES is malformed"),
+        ("function", {"PROJECT": "no-project"}, "there is no project no-project that operator@"),
+        ("status", {"LIFECYCLE": "DELETE_REQUESTED"}, "is DELETE_REQUESTED, not ACTIVE"),
+        ("function", {"FUNCTION": "get-call-private"}, "is the name of the function behind the"),
+        ("function", {"PROJECT": "My Project"}, "PROJECT is malformed"),
+        ("function", {"REGION": " "}, "REGION is malformed"),
+        ("gateway", {"GATEWAY_REGION": "Europe"}, "GATEWAY_REGION is malformed"),
+        ("function", {"RECORDINGS_BUCKET": "b,LOG_LEVEL=DEBUG"}, "RECORDINGS_BUCKET is malformed"),
+        ("function", {"FIRESTORE_DATABASE": "a,b"}, "FIRESTORE_DATABASE is malformed"),
+        ("function", {"LOG_LEVEL": "verbose"}, "LOG_LEVEL is malformed"),
+        ("function", {"ALLOWED_ORIGINS": "*"}, "ALLOWED_ORIGINS is malformed"),
+        ("gateway", {"ALLOWED_ORIGINS": "https://a.example;X=1"}, "ALLOWED_ORIGINS is malformed"),
+        ("function", {"SIGNER_SECRET": "signer:3"}, "SIGNER_SECRET is malformed"),
+        ("function", {"PROJECT": "123456789012"}, "PROJECT is malformed"),
+        ("function", {"PROJECT": "short"}, "PROJECT is malformed"),
+        ("function", {"RECORDINGS_BUCKET": "a..b"}, "RECORDINGS_BUCKET is malformed"),
+        ("function", {"RECORDINGS_BUCKET": "x" * 64}, "RECORDINGS_BUCKET is malformed"),
+        ("gateway", {"RECORDINGS_BUCKET": "192.168.5.4"}, "RECORDINGS_BUCKET is malformed"),
+        *(
+            (command, {"CONCURRENCY": number}, "CONCURRENCY is malformed: 1 to 100, as an instance")
+            for command in ("function", "gateway")
+            for number in ("0", "101", "1000", "-1", "8 0", "080", "eighty", "80,LOG_LEVEL=DEBUG")
+        ),
+        ("function", {"NO_ACCOUNT": "1"}, "gcloud has no active account: run `gcloud auth login`"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    command: str, environment: dict[str, str], sentence: str, cloud: Cloud
+) -> None:
+    result = cloud.run(command, **environment)
+
+    assert result.code == 1
+    assert sentence in result.err
+    assert len(result.err.splitlines()) == 1
+    assert cloud.resources() == set()
+
+
+def test_a_missing_gcloud_is_one_sentence(cloud: Cloud) -> None:
+    result = cloud.run("function", without="gcloud")
+
+    assert result.code == 1
+    assert result.err.startswith("deploy.sh: gcloud is missing: install the Google Cloud CLI")
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_work_tree_with_changes_is_not_deployed(cloud: Cloud) -> None:
+    (cloud.clone / "main.py").write_text("changed")
+
+    result = cloud.run("function")
+
+    assert result.code == 1
+    assert "the work tree has uncommitted changes" in result.err
+    assert len(result.err.splitlines()) == 1
+    assert cloud.commands() == []
+
+
+@pytest.mark.parametrize("arguments", [["deploy"], ["status", "--force"], ["status", "now"]])
+def test_an_unknown_word_is_named(arguments: list[str], cloud: Cloud) -> None:
+    result = cloud.run(*arguments)
+
+    assert result.code == 1
+    assert arguments[-1] in result.err
+    assert "--help" in result.err
+
+
+@pytest.mark.parametrize("name", ["lib", "settings", "project", "../deploy/status", "function.sh"])
+def test_a_file_that_is_no_command_is_an_unknown_word(name: str, cloud: Cloud) -> None:
+    result = cloud.run(name)
+
+    assert (result.code, result.err) == (
+        1,
+        f"deploy.sh: there is no command {name}: see ./deploy.sh --help.\n",
+    )
+
+
+def test_each_file_whose_header_is_a_usage_is_a_command(cloud: Cloud) -> None:
+    """The dispatcher lists the commands in the order of the help; the files are the commands."""
+    headers = {path.stem: path.read_text() for path in (ROOT / "ops" / "deploy").glob("*.sh")}
+    found = {name for name, text in headers.items() if text.startswith("# usage: ")}
+    listed = re.findall(r"^  ([a-z]+) +\w", cloud.run("--help").out, re.MULTILINE)
+
+    assert found == set(COMMANDS)
+    assert listed == list(COMMANDS)
+
+
+def test_the_script_is_found_through_symbolic_links(cloud: Cloud) -> None:
+    """One is absolute, the other relative to its own directory, and the working directory neither."""
+    links = cloud.home / "links"
+    links.mkdir()
+    (links / "absolute").symlink_to(cloud.clone / "deploy.sh")
+    (links / "relative").symlink_to("absolute")
+
+    run = subprocess.run(
+        [links / "relative", "status", "--dry-run"],
+        cwd="/",
+        env={"PATH": str(cloud.home / "bin"), **SETTINGS},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (0, cloud.run("status", "--dry-run").out), run.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_that_needs_no_settings(command: str, cloud: Cloud) -> None:
+    result = cloud.run(command, "--help", without="gcloud", PROJECT="", REGION="")
+
+    assert result.code == 0
+    assert result.out.startswith(f"usage: ./deploy.sh {command} ")
+
+
+def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> None:
+    script = "".join(path.read_text() for path in DEPLOY_SCRIPTS)
+    read = set(re.findall(r"\$\{([A-Z_]+):|  require_set ([A-Z_]+)", script))
+    read = {name for names in read for name in names if name} - {
+        "BASH_SOURCE",
+        "DEPLOY_FIREBASE",
+        "DEPLOY_PYTHON",
+        "RETRY_SECONDS",
+    }
+
+    named = set(re.findall(r"[A-Z][A-Z_]+", cloud.run("--help").out))
+
+    assert read
+    assert read <= named
+
+
+# The site
+
+
+def test_the_site_is_deployed_after_its_files_are_prepared_and_nothing_else_is(
+    cloud: Cloud,
+) -> None:
+    cloud.succeed("function")
+    commands = cloud.succeed("site")
+
+    prepared = index_of(commands, "python -m ops.hosting ")
+    deployed = index_of(commands, "firebase deploy ")
+    assert prepared < deployed
+    assert "--function=get-call --region=europe-west1" in commands[prepared]
+    assert "--only=hosting --config=.firebase-deploy.json " in commands[deployed]
+    assert changes(commands[:prepared]) == [
+        f"gcloud services enable {' '.join(HOSTING_APIS)} --project=my-project"
+    ]
+    assert grants(cloud) == RUNTIME_GRANTS | {PUBLIC_GRANT}
+
+
+def test_no_site_is_deployed_without_its_function(cloud: Cloud) -> None:
+    result = cloud.run("site")
+
+    assert result.code == 1
+    assert result.err == (
+        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n"
+    )
+    assert not any("firebase" in command for command in cloud.commands())
+
+
+def test_hosting_rewrites_calls_to_the_deployed_function_and_keeps_its_headers() -> None:
+    configured = json.loads((ROOT / "firebase.json").read_text())["hosting"]
+
+    assert hosting("calls", "asia-south1") == {
+        "hosting": configured
+        | {
+            "rewrites": [
+                {
+                    "source": "/v2/calls/**",
+                    "run": {"serviceId": "calls", "region": "asia-south1"},
+                }
+            ]
+        }
+    }
+
+
+# After the deployment
+
+
+def test_the_smoke_test_runs_where_there_is_a_key_for_it(cloud: Cloud) -> None:
+    without = cloud.run("function")
+    with_key = cloud.run("function", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert "KEY=… make smoke URL=https://get-call-abc.a.run.app CALL=…" in without.out
+    assert with_key.out == "smoke https://get-call-abc.a.run.app the-key 77\n"
+
+
+def test_the_smoke_test_goes_through_the_gateway(cloud: Cloud) -> None:
+    result = cloud.run("gateway", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert result.out == "smoke https://get-call-abc.gateway.dev the-key 77\n"
+
+
+def test_status_says_what_is_and_what_is_not_deployed(cloud: Cloud) -> None:
+    nothing = cloud.run("status").out
+    cloud.succeed("function")
+    function = cloud.run("status").out
+
+    assert nothing.splitlines() == [
+        "get-call: not deployed in europe-west1",
+        "get-call-private: not deployed in europe-west1",
+        "gateway: not deployed in europe-west1",
+    ]
+    assert function.startswith("get-call:\nstate: ACTIVE\n")
+
+
+def test_rollback_gives_the_traffic_to_the_ready_revision_before(cloud: Cloud) -> None:
+    for _ in range(3):
+        cloud.succeed("function")
+    cloud.add("broken get-call-2")
+
+    (*_, command) = cloud.succeed("rollback")
+
+    assert "update-traffic get-call --to-revisions=get-call-1=100" in command
+    again = cloud.run("rollback")
+    assert again.code == 1
+    assert "no ready revision of get-call that is older than get-call-1" in again.err
+
+
+def test_rollback_is_never_to_the_same_image(cloud: Cloud) -> None:
+    """A revision that only a changed setting has made would not be a way back."""
+    for _ in range(3):
+        cloud.succeed("function")
+    cloud.add("twin get-call-3")
+
+    (*_, command) = cloud.succeed("rollback")
+
+    assert "--to-revisions=get-call-1=100" in command
+
+
+def test_rollback_goes_to_the_revision_that_was_named(cloud: Cloud) -> None:
+    for _ in range(3):
+        cloud.succeed("function")
+
+    (*_, command) = cloud.succeed("rollback", "get-call-1")
+
+    assert "update-traffic get-call --to-revisions=get-call-1=100" in command
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Get-call-1",
+        "1-get-call",
+        "get-call-1-",
+        "get_call-1",
+        "get-call-1=50",
+        "get-call-1,get-call-2",
+        "get-call-1 ",
+        "get-call-1\n",
+        "LATEST",
+        "projects/p/revisions/get-call-1",
+        "x" * 64,
+    ],
+)
+def test_a_malformed_revision_is_refused_before_gcloud_is_asked(name: str, cloud: Cloud) -> None:
+    result = cloud.run("rollback", name)
+
+    assert result.code == 1
+    assert result.err.startswith("deploy.sh: REVISION is malformed: up to 63 lower-case letters")
+    assert len(result.err.splitlines()) == 1
+    assert cloud.commands() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("get-call-7", "there is no revision get-call-7 of get-call in europe-west1."),
+        (
+            "get-call-private-1",
+            "there is no revision get-call-private-1 of get-call in europe-west1.",
+        ),
+        ("get-call-2", "the revision get-call-2 is not ready, so it cannot take the traffic."),
+    ],
+)
+def test_rollback_is_to_a_ready_revision_of_the_function_alone(
+    name: str, sentence: str, cloud: Cloud
+) -> None:
+    for command in ("function", "function", "function", "gateway"):
+        cloud.succeed(command)
+    cloud.add("broken get-call-2")
+    before = len(cloud.commands())
+
+    result = cloud.run("rollback", name)
+
+    assert (result.code, result.err) == (1, f"deploy.sh: {sentence}\n")
+    assert not changes(cloud.commands()[before:])
+
+
+def test_an_empty_revision_is_no_revision_left_out(cloud: Cloud) -> None:
+    """As in `./deploy.sh rollback "$REVISION"` where the variable is unset."""
+    result = cloud.run("rollback", "")
+
+    assert result.code == 1
+    assert result.err == (
+        "deploy.sh: an argument of rollback is empty: see ./deploy.sh rollback --help.\n"
+    )
+    assert cloud.commands() == []
+
+
+@pytest.mark.parametrize("number", ["1", "99", "100"])
+def test_an_instance_may_answer_up_to_100_calls_at_a_time(number: str, cloud: Cloud) -> None:
+    commands = cloud.succeed("function", CONCURRENCY=number)
+
+    assert f"--concurrency={number} " in commands[index_of(commands, "functions deploy get-call ")]
+
+
+def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
+    for command in ("function", "gateway", "alerts"):
+        cloud.succeed(command)
+
+    commands = cloud.succeed("delete", answer="get-call\n")
+
+    assert not [c for c in commands if re.search(r"firestore|storage|gs://|my-recordings", c)]
+    left = {line.split(" ")[0] for line in cloud.resources()}
+    assert left <= {"api", "firestore", "storage", "grant", "boost", "rules", "gateway-config"}
+    assert {"firestore databases (default)", "storage buckets gs://my-recordings"} <= (
+        cloud.resources()
+    )
+
+
+@pytest.mark.parametrize("answer", ["", "y\n", "get-cal\n"])
+def test_delete_does_nothing_without_the_name(answer: str, cloud: Cloud) -> None:
+    cloud.succeed("function")
+    before = cloud.resources()
+
+    result = cloud.run("delete", answer=answer)
+
+    assert result.code == 1
+    assert "nothing was deleted" in result.err
+    assert cloud.resources() == before
+
+
+def test_delete_keeps_what_another_region_uses(cloud: Cloud) -> None:
+    cloud.succeed("function")
+    cloud.add("functions projects/my-project/locations/asia-south1/functions/get-call")
+
+    commands = cloud.succeed("delete", answer="get-call\n")
+
+    assert not [c for c in commands if "service-accounts" in c]

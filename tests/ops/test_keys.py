@@ -1,0 +1,731 @@
+"""The operator's tool for keys, against the emulator, and what the served function makes of it."""
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.cloud import firestore
+
+from call_api.api_keys import PREFIX, is_well_formed, new_key
+from ops.keys import main
+from tests.support.project import PROJECT, PutKey
+from tests.support.serving import ROOT, Service, measuring
+
+DAY = timedelta(days=1)
+OWNER = (("authorization", "Bearer owner"),)  # whom the emulator takes for a service account
+
+
+class Outcome(NamedTuple):
+    """What a command did: its exit status, and what it wrote."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+Tool = Callable[..., Outcome]
+
+
+@pytest.fixture
+def tool(
+    emulator_host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Tool:
+    """Run `python -m ops.keys` in this process."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
+    monkeypatch.delenv("FIRESTORE_DATABASE", raising=False)
+
+    def run(*argv: str, now: datetime | None = None) -> Outcome:
+        capsys.readouterr()
+        code: object = 0
+        try:
+            main(argv, now or datetime.now(UTC))
+        except SystemExit as left:
+            code = left.code
+        stdout, stderr = capsys.readouterr()
+        # As the interpreter does with a sentence: it is written to standard error.
+        return (
+            Outcome(code, stdout, stderr)
+            if isinstance(code, int)
+            else Outcome(1, stdout, f"{code}\n")
+        )
+
+    return run
+
+
+@pytest.fixture
+def issued(tool: Tool) -> str:
+    return tool("issue", "--org", "org_acme").stdout.strip()
+
+
+def digits(key: str, number: int = 12) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:number]
+
+
+@contextmanager
+def fake_firestore_that_refuses(code: grpc.StatusCode) -> Iterator[str]:
+    """Serve every method of Firestore with this refusal."""
+
+    class Refusing(grpc.GenericRpcHandler):
+        def service(self, _: grpc.HandlerCallDetails) -> Any:
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _, context: context.abort(code, "not\nhere")
+            )
+
+    with serving(Refusing()) as host:
+        yield host
+
+
+@contextmanager
+def serving(handler: grpc.GenericRpcHandler) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@contextmanager
+def emulator_behind(
+    host: str, before_commit: Callable[[grpc.ServicerContext], object]
+) -> Iterator[str]:
+    """Lead to the emulator, and do something before it writes."""
+    channel = grpc.insecure_channel(host)
+
+    class Leading(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> Any:
+            method = details.method
+
+            def commit(request: bytes, context: grpc.ServicerContext) -> bytes:
+                before_commit(context)
+                try:
+                    answer: bytes = channel.unary_unary(method, bytes, bytes)(
+                        request, metadata=OWNER
+                    )
+                except grpc.RpcError as error:
+                    context.abort(error.code(), str(error.details()))
+                return answer
+
+            if method.endswith("/Commit"):
+                return grpc.unary_unary_rpc_method_handler(commit)
+            return grpc.unary_stream_rpc_method_handler(
+                lambda request, _: channel.unary_stream(method, bytes, bytes)(
+                    request, metadata=OWNER
+                )
+            )
+
+    with channel, serving(Leading()) as behind:
+        yield behind
+
+
+@pytest.mark.google_emulator
+def test_an_issued_key_opens_its_orgs_calls_and_after_revocation_none(
+    service: Service, tool: Tool
+) -> None:
+    key = tool("issue", "--org", "org_acme", "--name", "CI", "--expires", "90d").stdout.strip()
+    assert service.request(key=key).status == 200
+
+    assert tool("revoke", digits(key)).status == 0
+    assert service.request(key=key).status == 401
+
+
+def test_a_key_speaks_for_its_own_org_only(service: Service, tool: Tool) -> None:
+    key = tool("issue", "--org", "org_globex").stdout.strip()
+
+    assert service.request(key=key).status == 403
+
+
+def test_an_expired_key_is_refused(service: Service, tool: Tool) -> None:
+    now = datetime.now(UTC)
+    key = tool("issue", "--org", "org_acme", "--expires", "1d", now=now - DAY).stdout.strip()
+    later = tool("issue", "--org", "org_acme", "--expires", "2d", now=now - DAY).stdout.strip()
+
+    assert service.request(key=key).status == 401
+    assert service.request(key=later).status == 200
+
+
+def test_a_key_is_printed_once_and_stored_as_its_hash(
+    tool: Tool, database: firestore.Client, noon: datetime
+) -> None:
+    done = tool("issue", "--org", "org_new", "--name", "CI", "--expires", "90d", now=noon)
+    key = done.stdout.removesuffix("\n")
+
+    assert is_well_formed(key)
+    assert done == (
+        0,
+        f"{key}\n",
+        f"Issued {digits(key)} for org_new. The key is shown this once.\n",
+    )
+    assert database.document("api_keys", digits(key, 64)).get().to_dict() == {
+        "org_id": "org_new",
+        "name": "CI",
+        "created_at": noon,
+        "expires_at": noon + 90 * DAY,
+    }
+
+
+def test_the_list_has_what_people_need_and_never_the_key(tool: Tool, noon: datetime) -> None:
+    later = tool("issue", "--org", "org_list", now=noon + DAY).stdout.strip()
+    first = tool("issue", "--org", "org_list", "--name", "प्रिया", "--expires", "90d", now=noon)
+    listed = tool("list", "--org", "org_list")
+
+    never = "-" + 19 * " "
+    head, oldest, newest = listed.stdout.splitlines()
+    assert head == f"HASH{9 * ' '} CREATED{14 * ' '} EXPIRES{14 * ' '} REVOKED{14 * ' '} NAME"
+    dates = "2026-03-25T12:00:00Z  2026-06-23T12:00:00Z"
+    assert oldest == f"{digits(first.stdout.strip())}  {dates}  {never}  प्रिया"
+    assert newest == f"{digits(later)}  2026-03-26T12:00:00Z  {never}  {never}  -"
+    assert listed.stderr == "Keys of org_list: 2.\n"
+    assert later not in listed.stdout + listed.stderr
+    assert digits(later, 13) not in listed.stdout
+
+
+def test_the_list_is_in_the_order_of_creation(tool: Tool, put_key: PutKey, noon: datetime) -> None:
+    for n, key in enumerate(["a", "b", "c"]):  # whose hashes begin with c, 3 and 2
+        put_key({"org_id": "org_order", "name": key, "created_at": noon + n * DAY}, key)
+
+    listed = tool("list", "--org", "org_order", "--json").json()
+    assert [record["name"] for record in listed] == ["a", "b", "c"]
+
+
+def test_dates_are_shown_in_utc_wherever_the_operator_is(
+    tool: Tool, noon: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        made = tool("issue", "--org", "org_zone", "--json", now=noon)
+    time.tzset()
+
+    assert made.json()["created_at"] == "2026-03-25T12:00:00Z"
+
+
+def test_an_org_without_keys_has_an_empty_list(tool: Tool) -> None:
+    assert tool("list", "--org", "org_none").stderr == "Keys of org_none: 0.\n"
+    assert tool("list", "--org", "org_none", "--json").json() == []
+
+
+@pytest.mark.google_emulator
+def test_json_is_for_programs(tool: Tool, noon: datetime) -> None:
+    issued = tool("issue", "--org", "org_json", "--name", "CI", "--json", now=noon)
+    made = issued.json()
+    assert issued.stdout == json.dumps(made, indent=2) + "\n"
+    key = made.pop("key")
+    assert made == {
+        "hash": digits(key),
+        "created_at": "2026-03-25T12:00:00Z",
+        "expires_at": None,
+        "revoked_at": None,
+        "name": "CI",
+    }
+    assert tool("list", "--org", "org_json", "--json").json() == [made]
+    revoked = tool("revoke", digits(key), "--json").json()
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", revoked.pop("revoked_at"))
+    assert revoked.items() <= made.items()
+
+
+@pytest.mark.google_emulator
+def test_a_record_that_others_have_written_is_listed_as_it_is(tool: Tool, put_key: PutKey) -> None:
+    key = put_key({"org_id": "org_odd", "name": ["a"], "created_at": "yesterday", "revoked_at": 0})
+    assert f"{digits(key)}  yesterday  " in tool("list", "--org", "org_odd").stdout
+    assert tool("list", "--org", "org_odd", "--json").json()[0]["name"] == ["a"]
+
+    assert "is revoked" in tool("revoke", digits(key)).stderr
+
+    put_key({"org_id": "org_bytes", "name": b"a"})
+    assert tool("list", "--org", "org_bytes", "--json").json()[0]["name"] == "b'a'"
+
+
+@pytest.mark.google_emulator
+def test_the_first_date_of_a_revocation_stays(
+    tool: Tool, issued: str, database: firestore.Client
+) -> None:
+    record = database.document("api_keys", digits(issued, 64))
+    first = tool("revoke", digits(issued, 64))
+    assert (first.status, first.stdout) == (0, "")
+    written = record.get().to_dict()
+    again = tool("revoke", digits(issued, 8))
+
+    assert again.status == 0
+    assert again.stderr == first.stderr.replace("is revoked", "was revoked already")
+    assert record.get().to_dict() == written
+
+
+@pytest.mark.google_emulator
+def test_a_revocation_that_is_still_to_come_comes_at_once(
+    service: Service, tool: Tool, put_key: PutKey
+) -> None:
+    key = put_key({"org_id": "org_acme", "revoked_at": datetime.now(UTC) + DAY})
+    assert service.request(key=key).status == 200
+
+    assert tool("revoke", digits(key)).status == 0
+    assert service.request(key=key).status == 401
+
+
+@pytest.mark.google_emulator
+def test_a_revocation_does_not_depend_on_this_machines_clock(
+    service: Service, tool: Tool, issued: str
+) -> None:
+    assert tool("revoke", digits(issued), now=datetime.now(UTC) + DAY).status == 0
+    assert service.request(key=issued).status == 401
+
+
+@pytest.mark.google_emulator
+def test_of_two_who_revoke_a_key_at_once_the_first_one_s_date_stays(
+    tool: Tool,
+    issued: str,
+    database: firestore.Client,
+    emulator_host: str,
+    noon: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = database.document("api_keys", digits(issued, 64))
+
+    with emulator_behind(emulator_host, lambda _: record.update({"revoked_at": noon})) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        second = tool("revoke", digits(issued))
+
+    assert (second.status, second.stdout) == (1, "")
+    assert second.stderr.startswith("Firestore cannot be used: ")
+    assert record.get().get("revoked_at") == noon
+
+
+@pytest.mark.google_emulator
+def test_a_revocation_that_fails_is_not_tried_again(
+    tool: Tool, issued: str, emulator_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def fail(context: grpc.ServicerContext) -> None:
+        tries.append(context)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not here")
+
+    with emulator_behind(emulator_host, fail) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        failed = tool("revoke", digits(issued))
+
+    assert failed == (1, "", "Firestore cannot be used: 503 not here\n")
+    assert len(tries) == 1
+
+
+@pytest.mark.google_emulator
+def test_a_hash_that_is_not_the_only_one_or_not_there_is_refused(
+    tool: Tool, database: firestore.Client
+) -> None:
+    both = [f"{'5eed' * 3}{last * 52}" for last in "0f"]
+    for name in both:
+        database.document("api_keys", name).set({"org_id": "org_twins"})
+
+    assert tool("revoke", "5eed5eed") == (
+        1,
+        "",
+        "More than one key's hash starts with 5eed5eed.\n",
+    )
+    assert tool("revoke", "5eed5eeda") == (1, "", "No key's hash starts with 5eed5eeda.\n")
+    assert tool("revoke", both[1]).status == 0
+    assert database.document("api_keys", both[0]).get().to_dict() == {"org_id": "org_twins"}
+
+
+def test_a_key_in_place_of_its_hash_is_recognised_without_a_read(
+    tool: Tool, issued: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
+    done = tool("revoke", issued)
+
+    assert done.status == 2
+    assert done.stderr.endswith(f"this is a key; its hash: {digits(issued)}\n")
+    assert issued not in done.stderr
+
+
+def test_a_key_is_256_random_bits_after_a_prefix_that_scanners_can_match() -> None:
+    made = {new_key() for _ in range(100)}
+
+    assert len(made) == 100
+    assert PREFIX == "callkey_"
+    assert all(re.fullmatch("callkey_[0-9a-f]{72}", key) for key in made)
+    assert all(map(is_well_formed, made))
+
+
+def test_any_one_slip_in_a_key_is_recognised() -> None:
+    for _ in range(20):
+        key = new_key()
+        for place, right in enumerate(key):
+            others = {*"0123456789abcdefgzGZ_-O l٣\n", ""} - {right}
+            assert not any(is_well_formed(key[:place] + c + key[place + 1 :]) for c in others)
+            assert not any(is_well_formed(key[:place] + c + key[place:]) for c in "0f \n")
+            swapped = key[:place] + key[place : place + 2][::-1] + key[place + 2 :]
+            assert swapped == key or not is_well_formed(swapped)
+        assert not is_well_formed(key + "\n")
+
+
+def test_no_swap_across_the_start_of_the_checksum_passes() -> None:
+    """It changes four bits of the checksum, and the secret by a digit, whose checksum more."""
+    for last, first in itertools.permutations("0123456789abcdef", 2):
+        assert (zlib.crc32(last.encode()) ^ zlib.crc32(first.encode())) & 0x0FFFFFFF
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["delete"], "invalid choice"),
+        (["issue"], "the following arguments are required: --org"),
+        (["issue", "--org", ""], "argument --org: give one line of text"),
+        (["issue", "--org", "org_acme "], "argument --org: give one line of text"),
+        (["issue", "--org", "org\nacme"], "argument --org: give one line of text"),
+        (["issue", "--org", "org_\udcff"], "argument --org: give one line of text"),
+        (["issue", "--org", "o", "--name", "\x1b[2J"], "argument --name: give one line of text"),
+        *(
+            (["issue", "--org", "o", "--expires", text], "argument --expires: give days")
+            for text in ("90", "0d", "1.5d", "90 d", "10000d", "٩d", "d", "1m")
+        ),
+        *(
+            (["revoke", text], "argument HASH-PREFIX: give the first 8 digits")
+            for text in ("", "5eed", "5eed5ee", "xyzxyzxyz", "5eed/5eed", "a" * 65, "callkey_1")
+        ),
+    ],
+)
+def test_a_command_that_is_written_wrong_is_said_so(tool: Tool, argv: list[str], said: str) -> None:
+    done = tool(*argv)
+
+    assert (done.status, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_a_missing_project_is_said_so(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "")
+    done = tool("list", "--org", "org_acme")
+    assert done.status == 2
+    assert "required: --project" in done.stderr
+
+    assert tool("list", "--org", "org_acme", "--project", "demo-other").status == 0
+
+
+def test_the_project_and_the_database_are_those_that_are_named(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool("issue", "--org", "org_here", "--project", "demo-other", "--database", "calls-eu")
+
+    def count() -> int:
+        return len(tool("list", "--org", "org_here", "--json").json())
+
+    assert count() == 0
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-other")
+    assert count() == 0
+    monkeypatch.setenv("FIRESTORE_DATABASE", "calls-eu")
+    assert count() == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            grpc.StatusCode.PERMISSION_DENIED,
+            f"Firestore refuses: is roles/datastore.user granted in {PROJECT}?\n",
+        ),
+        (grpc.StatusCode.NOT_FOUND, "Firestore cannot be used: 404 not here\n"),
+        (grpc.StatusCode.UNAVAILABLE, "Firestore cannot be used: 503 not here\n"),
+    ],
+)
+@pytest.mark.parametrize(
+    "argv", [["issue", "--org", "o"], ["list", "--org", "o"], ["revoke", "5eed5eed"]]
+)
+def test_a_refusal_of_firestore_is_one_sentence(
+    tool: Tool,
+    monkeypatch: pytest.MonkeyPatch,
+    argv: list[str],
+    code: grpc.StatusCode,
+    said: str,
+) -> None:
+    with fake_firestore_that_refuses(code) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        assert tool(*argv) == (1, "", said)
+
+
+def test_missing_credentials_are_one_sentence(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
+    done = tool("list", "--org", "org_acme")
+
+    assert (done.status, done.stdout) == (1, "")
+    assert re.fullmatch(r"Firestore cannot be used: .*/nowhere.*\n", done.stderr)
+
+
+HELP = "-h, --help show this help message and exit"
+WHERE = (
+    " --project PROJECT or GOOGLE_CLOUD_PROJECT"
+    " --database DATABASE or FIRESTORE_DATABASE, or (default)"
+    " --json print JSON on standard output"
+)
+COMMANDS = (
+    "issue make a key and print it, this once"
+    " revoke end a key, at once and for good"
+    " list list an org's keys, dead or alive"
+)
+ISSUED = "--name NAME what the key is for --expires DAYS such as 90d; default: never"
+ORG = " --org ORG the org that the keys speak for"
+
+
+@pytest.mark.parametrize(
+    ("argv", "usage", "explained"),
+    [
+        (
+            [],
+            "COMMAND ...",
+            f" COMMAND {COMMANDS}",
+        ),
+        (
+            ["issue"],
+            "--org ORG",
+            f" {ISSUED}{ORG}{WHERE}",
+        ),
+        (["list"], "--org ORG", f"{ORG}{WHERE}"),
+        (["revoke"], "HASH-PREFIX", f" HASH-PREFIX as `list` shows it{WHERE}"),
+    ],
+)
+def test_every_command_explains_itself(
+    tool: Tool, argv: list[str], usage: str, explained: str
+) -> None:
+    done = tool(*argv, "--help")
+
+    assert (done.status, done.stderr) == (0, "")
+    words = " ".join(done.stdout.split()).replace(f" options: {HELP}", "")
+    assert words.startswith(" ".join(["usage: python -m ops.keys", *argv, "[-h]"]))
+    assert usage in words
+    assert words.endswith(explained)
+
+
+def test_the_tool_explains_itself_by_an_example(tool: Tool) -> None:
+    assert "\nKEY=$(python -m ops.keys issue --org org_acme" in tool("--help").stdout
+
+
+def test_the_function_does_not_import_the_tool() -> None:
+    sources = [ROOT / "main.py", *(ROOT / "call_api").glob("*.py")]
+
+    assert not any("ops.keys import" in source.read_text() for source in sources)
+    assert not any("import call_api" in source.read_text() for source in sources)
+
+
+@pytest.mark.google_emulator
+def test_it_runs_as_a_program(emulator_host: str) -> None:
+    environment = os.environ | {"FIRESTORE_EMULATOR_HOST": emulator_host}
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ops.keys", *argv, "--project", PROJECT],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    issued = run("issue", "--org", "org_program")
+    assert is_well_formed(issued.stdout.strip())
+    assert issued.stderr.count("\n") == 1
+    revoked = run("revoke", digits(issued.stdout.strip()))
+    assert (revoked.returncode, revoked.stdout) == (0, "")
+    assert revoked.stderr.count("\n") == 1
+    unknown = run("revoke", "0" * 64)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr == f"No key's hash starts with {'0' * 64}.\n"
+
+
+RUN_MAIN = """
+import sys
+from datetime import UTC, datetime
+from ops import keys
+keys.main(sys.argv[1:], datetime.now(UTC))
+"""
+
+
+# A background job of a shell, as a test run may be, has the signal ignored, and its children inherit that.
+RUN_INTERRUPTIBLE = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+{RUN_MAIN}"""
+
+
+def test_an_interrupt_is_reported_in_one_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        environment = {
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}",
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+        }
+        with (
+            subprocess.Popen(
+                [sys.executable, "-c", RUN_INTERRUPTIBLE, "list", "--org", "org_acme"],
+                cwd=ROOT,
+                env=os.environ | measuring() | environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as process,
+            silent.accept()[0],
+        ):  # it waits for Firestore now
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+
+    assert (process.returncode, said.splitlines()[-1]) == (1, "Interrupted.")
+    assert "Traceback" not in said
+
+
+def run_without_output(redirection: str, host: str, *argv: str) -> Outcome:
+    """Run the tool in a shell that redirects its output; `|` leads to a pipe without a reader."""
+    program = [sys.executable, "-c", RUN_MAIN, *argv]
+    environment = {"FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": PROJECT}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirection.removeprefix("|")}', "sh", *program],
+            cwd=ROOT,
+            env=os.environ | measuring() | environment,
+            stdout=writer if redirection == "|" else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    return Outcome(done.returncode, done.stdout or "", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "why"),
+    [
+        (">/dev/full", "[Errno 28] No space left on device"),
+        ("|", "[Errno 32] Broken pipe"),
+        (">&-", "it is closed"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_key_that_cannot_be_shown_is_deleted_again(
+    redirection: str, why: str, more: tuple[str, ...], tool: Tool, emulator_host: str
+) -> None:
+    done = run_without_output(redirection, emulator_host, "issue", "--org", "org_unseen", *more)
+
+    assert done == (
+        1,
+        "",
+        f"Standard output cannot be written ({why}): the key is deleted again.\n",
+    )
+    assert tool("list", "--org", "org_unseen", "--json").json() == []
+
+
+@pytest.mark.google_emulator  # it has ranges of __name__
+def test_a_key_that_can_be_neither_shown_nor_deleted_is_named(
+    tool: Tool, emulator_host: str
+) -> None:
+    commits = itertools.count()
+
+    def fail(context: grpc.ServicerContext) -> None:
+        if next(commits):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not here")
+
+    with emulator_behind(emulator_host, fail) as host:
+        done = run_without_output(">/dev/full", host, "issue", "--org", "org_stuck")
+    (record,) = tool("list", "--org", "org_stuck", "--json").json()
+
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Standard output cannot be written ([Errno 28] No space left on device):"
+        f" its record could not be deleted, so end the key by `revoke {record['hash']}`.\n"
+    )
+    assert tool("revoke", record["hash"]).status == 0
+
+
+def test_an_interrupt_while_a_key_is_shown_deletes_it(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(io.StringIO):
+        def flush(self) -> None:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Interrupted())
+        done = tool("issue", "--org", "org_interrupted")
+
+    assert done.stderr == (
+        "Standard output cannot be written (interrupted): the key is deleted again.\n"
+    )
+    assert tool("list", "--org", "org_interrupted", "--json").json() == []
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_list_that_cannot_be_shown_is_one_sentence(
+    more: tuple[str, ...], emulator_host: str
+) -> None:
+    done = run_without_output("|", emulator_host, "list", "--org", "org_acme", *more)
+
+    assert done.status == 1
+    assert done.stderr == (
+        "Standard output cannot be written ([Errno 32] Broken pipe): the list is incomplete.\n"
+    )
+
+
+def test_a_name_that_the_terminal_cannot_show_is_one_sentence(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool("issue", "--org", "org_ascii", "--name", "\u092a\u094d\u0930\u093f\u092f\u093e")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+        done = tool("list", "--org", "org_ascii")
+
+    assert done.status == 1
+    assert re.fullmatch(
+        r"Standard output cannot be written \('ascii' codec .*\): the list is incomplete\.\n",
+        done.stderr,
+    )
+
+
+@pytest.mark.google_emulator  # it has ranges of __name__
+def test_a_revocation_that_cannot_be_shown_is_one_sentence_and_holds(
+    service: Service, issued: str, emulator_host: str
+) -> None:
+    done = run_without_output(">/dev/full", emulator_host, "revoke", digits(issued), "--json")
+
+    assert (done.status, done.stdout) == (1, "")
+    said = re.escape("Standard output cannot be written ([Errno 28] No space left on device): ")
+    assert re.fullmatch(rf"{said}{digits(issued)} is revoked, as of 20\S+Z\.\n", done.stderr)
+    assert service.request(key=issued).status == 401
+
+
+@pytest.mark.google_emulator  # it has ranges of __name__
+def test_a_revocation_needs_no_standard_output(issued: str, emulator_host: str) -> None:
+    assert run_without_output(">&-", emulator_host, "revoke", digits(issued)).status == 0
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_a_shown_key_stays_valid_if_standard_error_fails(
+    redirection: str, service: Service, emulator_host: str
+) -> None:
+    """A failure would make a script discard a key that is live."""
+    done = run_without_output(redirection, emulator_host, "issue", "--org", "org_acme")
+
+    assert (done.status, done.stderr) == (0, "")
+    assert service.request(key=done.stdout.strip()).status == 200

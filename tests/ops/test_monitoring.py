@@ -1,0 +1,92 @@
+"""What watches the function: metrics, alert policies, the dashboard."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from call_api.errors import UpstreamTimeout
+from call_api.logs import RequestEntry
+from tests.support.cloud import Cloud
+from tests.support.problems import PROBLEMS
+from tests.support.serving import ROOT
+
+
+def test_another_function_is_watched_by_files_of_its_own(cloud: Cloud) -> None:
+    commands = cloud.succeed("alerts", FUNCTION="calls")
+
+    for path in [*(ROOT / "ops/alerts").iterdir(), ROOT / "ops/dashboard.json"]:
+        name = path.relative_to(ROOT)
+        written = json.loads((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        assert written == json.loads(path.read_text("utf-8").replace("get-call", "calls"))
+        assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
+    for path in (ROOT / "ops/metrics").iterdir():
+        name = path.relative_to(ROOT)
+        written = yaml.safe_load((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        assert written == yaml.safe_load(path.read_text("utf-8").replace("get-call", "calls"))
+        assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
+
+
+def test_policies_are_found_again_however_their_json_is_laid_out(cloud: Cloud) -> None:
+    for path in [*(cloud.clone / "ops/alerts").iterdir(), cloud.clone / "ops/dashboard.json"]:
+        document = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps(dict(reversed(document.items()))))
+    cloud.succeed("alerts")
+
+    commands = cloud.succeed("alerts")
+
+    assert not [c for c in commands if " create " in c]
+
+
+@pytest.mark.parametrize("command", ["alerts", "delete"])
+def test_a_missing_python_is_one_sentence(command: str, cloud: Cloud) -> None:
+    result = cloud.run(command, answer="get-call\n", without="python")
+
+    assert result.code == 1
+    assert result.err == "deploy.sh: python3 is missing: install Python 3.\n"
+
+
+POLICIES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "ops/alerts").iterdir()}
+METRICS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "ops/metrics").iterdir()}
+
+
+def test_there_is_a_policy_for_each_thing_to_watch() -> None:
+    assert set(POLICIES) == {
+        "5xx-ratio",
+        "p99-latency",
+        "signatures-refused",
+        "stored-call-invalid",
+    }
+    names = [policy["displayName"] for policy in POLICIES.values()]
+    assert len(set(names)) == len(names)
+    assert all("First:" in policy["documentation"]["content"] for policy in POLICIES.values())
+
+
+def test_what_is_watched_is_measured() -> None:
+    watching = json.dumps(POLICIES) + (ROOT / "ops/dashboard.json").read_text()
+    used = set(re.findall(r"logging\.googleapis\.com/user/get-call-([a-z-]+)", watching))
+
+    assert used == set(METRICS)
+
+
+def test_what_is_measured_is_what_the_function_logs() -> None:
+    """By the fields of an entry. A message is prose: a reworded one would silence its alert."""
+    filters = " ".join(metric["filter"] for metric in METRICS.values())
+    fields = set(re.findall(r"jsonPayload\.(\w+)", filters))
+    codes = set(re.findall(r'jsonPayload\.code="(\w+)"', filters))
+
+    assert {"code", "sign_ms"} == fields <= set(RequestEntry("id", {}).fields(200))
+    assert codes
+    assert codes <= {problem.code for problem in PROBLEMS}
+
+
+def test_a_failure_while_signing_is_counted_and_another_is_not() -> None:
+    """The metric tells them apart by `sign_ms`."""
+    reading, signing = RequestEntry("id", {}), RequestEntry("id", {})
+    for entry, stage in ((reading, "read"), (signing, "sign")):
+        with pytest.raises(UpstreamTimeout), entry.stage(stage):
+            raise UpstreamTimeout
+
+    assert reading.fields(504)["sign_ms"] is None
+    assert isinstance(signing.fields(504)["sign_ms"], float)

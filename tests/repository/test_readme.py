@@ -1,0 +1,119 @@
+"""README.md and the pages under docs/ say what the code does."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.report import report
+from call_api.calls import ApiKey
+from call_api.schema import Call
+from call_api.settings import Settings
+from ops import capacity
+from ops.pages import with_tables
+from tests.support.problems import PROBLEMS
+from tests.support.serving import ROOT, Service
+
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {
+    page: page.read_text("utf-8")
+    for page in [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
+}
+RESULTS = json.loads(capacity.RESULTS.read_text("utf-8"))
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table under a heading, without its head."""
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip().strip("`") for cell in row.split("|")[1:-1]] for row in rows[2:]]
+
+
+def anchors(page: str) -> set[str]:
+    """Return what a link can name in a page, as GitHub makes it of the headings."""
+    prose = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_documented_reply_is_the_reply(service: Service, acme_key: str) -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    documented = json.loads(block)
+    reply = service.request(key=acme_key).json()
+
+    object_name = "/thinnestai-recordings/recordings/2026/03/25/call-77.wav?X-Goog-"
+    assert object_name in documented.pop("recording_url")
+    assert object_name in reply.pop("recording_url")
+    assert json.dumps(documented) == json.dumps(reply)
+
+
+def test_every_refusal_is_in_the_table() -> None:
+    documented = {tuple(row[:3]) for row in table(README, "Refusals")}
+
+    assert documented == {(str(p.status.value), p.code, p.detail) for p in PROBLEMS}
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    rows = table(PAGES[DOCS / "deploy.md"], "Settings")
+    documented = {name: default for name, default, _ in rows}
+
+    assert documented.keys() == {field.alias for field in Settings.model_fields.values()}
+    assert documented.pop("RECORDINGS_BUCKET") == "required"
+    assert documented.pop("GOOGLE_CLOUD_PROJECT") == "from the credentials"
+    defaults = {field.alias: field.default for field in Settings.model_fields.values()}
+    for name, default in documented.items():
+        unset: dict[object, str] = {None: "unset", frozenset(): "unset", False: "false"}
+        assert default == unset.get(defaults[name], defaults[name])
+
+
+def test_every_module_is_on_the_map() -> None:
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "call_api").glob("[!_]*.py")}
+    code_map = README.split("## Map of the code")[1].split("```")[1]
+
+    assert {line.split()[0] for line in code_map.strip().splitlines()} == modules | {"main.py"}
+
+
+def test_every_stored_field_is_documented() -> None:
+    stored_call = PAGES[DOCS / "deploy.md"].split("## Stored calls")[1].split("\n## ")[0]
+    reply = re.findall(r'"(\w+)":', README)
+    record = table(PAGES[DOCS / "keys.md"], "The stored record")
+    in_record = {name for row in record for name in re.findall(r"\w+", row[0])}
+
+    assert set(Call.model_fields) <= {*reply, *re.findall(r"`(\w+)`", stored_call)}
+    assert in_record == set(ApiKey.model_fields)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", PAGES[page]):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text("utf-8")), link
+
+
+def test_the_readme_links_every_page() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)\)", README))
+
+    assert {str(page.relative_to(ROOT)) for page in PAGES} - {"README.md"} <= linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`((?:bench|call_api|docs|local|ops|tests)/[\w./-]+)`", PAGES[page])
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_page_on_performance_is_of_the_run_that_is_kept() -> None:
+    page = PAGES[DOCS / "performance.md"]
+
+    assert page == with_tables(page, "make bench", report(RESULTS))
+
+
+def test_the_page_on_capacity_is_what_the_command_prints() -> None:
+    page = PAGES[DOCS / "capacity.md"]
+
+    assert page == with_tables(page, capacity.COMMAND, capacity.printed(RESULTS))

@@ -1,0 +1,158 @@
+"""A Google Cloud project as deploy.sh sees it: a fake gcloud, and a clone of the repository."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.serving import ROOT
+
+DEPLOY_SCRIPTS = (ROOT / "deploy.sh", *sorted((ROOT / "ops" / "deploy").glob("*.sh")))
+COMMANDS = ("function", "gateway", "site", "alerts", "status", "rollback", "delete")
+SETTINGS = {
+    "PROJECT": "my-project",
+    "REGION": "europe-west1",
+    "RECORDINGS_BUCKET": "my-recordings",
+}
+EVERY_OPTION = SETTINGS | {
+    "BUILD_ACCOUNT": "builder@my-project.iam.gserviceaccount.com",
+    "CONCURRENCY": "40",
+    "CPU": "2",
+    "FIRESTORE_DATABASE": "calls",
+    "FIRESTORE_LOCATION": "eur3",
+    "FIRESTORE_RULES": "replace",
+    "FUNCTION": "calls",
+    "ALLOWED_ORIGINS": "https://app.example.com,http://localhost:3000",
+    "LOG_LEVEL": "DEBUG",
+    "MAX_INSTANCES": "100",
+    "MEMORY": "1Gi",
+    "MIN_INSTANCES": "1",
+    "NOTIFICATION_CHANNELS": "projects/my-project/notificationChannels/1",
+    "RETENTION_DAYS": "90",
+    "SIGNER_SECRET": "signer",
+}
+CHANGES = re.compile(r" (create|update|update-traffic|enable|deploy|add-iam\S+) |rules |spec ")
+# What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
+TOOLS = ("awk", "basename", "bash", "cat", "dirname", "env", "git", "grep", "make", "mkdir", "mv")
+MORE_TOOLS = ("readlink", "rm", "sed", "sleep", "sort", "tr", "wc")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run of deploy.sh ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A clone of the repository, and a fake of the project that gcloud would change."""
+
+    clone: Path
+    home: Path
+
+    def run(
+        self, *arguments: str, answer: str = "", without: str = "", **environment: str
+    ) -> Result:
+        """Run deploy.sh; `without` names a tool that is not installed."""
+        tools = self.home / "bin"
+        if without:
+            tools = self.home / f"bin-without-{without}"
+            shutil.copytree(self.home / "bin", tools, symlinks=True)
+            (tools / without).unlink()
+        settings = {name: value for name, value in (SETTINGS | environment).items() if value}
+        run = subprocess.run(
+            [self.clone / "deploy.sh", *arguments],
+            cwd=self.home,
+            env={
+                "PATH": str(tools),
+                "HOME": str(self.home),
+                "FAKE_CLOUD": str(self.home),
+                "DEPLOY_PYTHON": str(tools / "python"),
+                "DEPLOY_FIREBASE": str(tools / "firebase"),
+                "REAL_PYTHON": sys.executable,
+                "RETRY_SECONDS": "0",
+                "GIT_CONFIG_GLOBAL": os.devnull,
+                "LC_ALL": "C.UTF-8",
+                **settings,
+            },
+            input=answer,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return Result(run.returncode, run.stdout, run.stderr)
+
+    def succeed(self, *arguments: str, answer: str = "", **environment: str) -> list[str]:
+        """Run deploy.sh and return the commands that it ran."""
+        before = len(self.commands())
+        result = self.run(*arguments, answer=answer, **environment)
+        assert result.code == 0, result.err
+        return self.commands()[before:]
+
+    def commands(self) -> list[str]:
+        return (self.home / "log").read_text().splitlines()
+
+    def add(self, resource: str) -> None:
+        with (self.home / "resources").open("a") as resources:
+            resources.write(resource + "\n")
+
+    def copied_to(self, home: Path) -> "Cloud":
+        """Return a copy in the same state."""
+        shutil.copytree(self.home, home, symlinks=True)
+        return Cloud(home / self.clone.name, home)
+
+    def state(self) -> tuple[str, ...]:
+        """Return all that a further run could find: what exists, and the files of earlier runs."""
+        left = sorted(file for file in (self.clone / ".local").rglob("*") if file.is_file())
+        return ((self.home / "resources").read_text(), *(file.read_text() for file in left))
+
+    def resources(self) -> set[str]:
+        """Return what exists; a run may end with more revisions than another, of the same."""
+        lines = (self.home / "resources").read_text().splitlines()
+        return {line for line in lines if not line.startswith(("revision ", "serving "))}
+
+
+def a_cloud(home: Path) -> Cloud:
+    clone = home / "clone"
+    clone.mkdir(parents=True)
+    for name in ("deploy.sh", "openapi.yaml", ".gitignore", "main.py", "requirements.txt"):
+        shutil.copy(ROOT / name, clone / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "ops", clone / "ops", ignore=ignored)
+    (clone / "firestore.rules").write_text("deny")
+    (clone / "Makefile").write_text('smoke:\n\t@echo "smoke $(URL) $(KEY) $(CALL)"\n')
+    # Always the same commit, since its hash is in the label and so in the log.
+    when = {"GIT_AUTHOR_DATE": "@1700000000 +0000", "GIT_COMMITTER_DATE": "@1700000000 +0000"}
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-C", str(clone)]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=t"]):
+        subprocess.run(
+            [*git, *command],
+            check=True,
+            env={**os.environ, **when, "GIT_CONFIG_GLOBAL": os.devnull},
+        )
+    (home / "bin").mkdir()
+    for tool in TOOLS + MORE_TOOLS:
+        found = shutil.which(tool)
+        assert found, tool
+        (home / "bin" / tool).symlink_to(found)
+    for name in ("firebase", "gcloud", "python"):
+        (home / "bin" / name).symlink_to(ROOT / "tests" / "support" / "fake_gcloud")
+    (home / "log").touch()
+    (home / "resources").touch()
+    return Cloud(clone, home)
+
+
+def changes(commands: list[str]) -> list[str]:
+    return [command for command in commands if CHANGES.search(command)]
+
+
+def index_of(commands: list[str], part: str) -> int:
+    (index,) = (i for i, command in enumerate(commands) if part in command)
+    return index

@@ -1,0 +1,345 @@
+"""Fakes of the parts of Google Cloud that have no emulator, over real HTTP, TLS and gRPC."""
+
+import base64
+import json
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+import grpc
+import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from google.cloud.firestore_v1 import _helpers
+from google.cloud.firestore_v1.types import (
+    BatchGetDocumentsRequest,
+    BatchGetDocumentsResponse,
+    Document,
+)
+
+EMAIL = "function@demo-tests.iam.gserviceaccount.com"
+PROJECT = "project-of-the-credentials"
+IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
+DROP, HANG, NOTHING, PLAIN = "drop", "hang", "nothing", "plain"
+HANG_SECONDS = 12.0  # longer than any request may take
+GIB = 2**30
+WRITTEN = datetime(2026, 3, 25, 10, 22, 38, 123_456, tzinfo=UTC)
+
+
+class Raw(NamedTuple):
+    """An answer as it is sent; an endless one repeats its body up to 1 GiB."""
+
+    body: bytes
+    headers: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    endless: bool = False
+    status: int = 200
+
+
+class _Server(ThreadingHTTPServer):
+    """A server on a free port, in threads that end with it."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.lock = threading.Lock()
+        self.connections = 0
+        self.streamed = 0  # bytes of endless answers that went into the connection
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: that clients leave is what some tests are about."""
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    wbufsize = (
+        -1
+    )  # an answer is one packet; two would wait for the client's delayed acknowledgement
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        with self.server.lock:
+            self.server.connections += 1
+        super().setup()
+
+    def answer(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
+        content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        kind = "text/plain" if isinstance(body, str) else "application/json"
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def answer_raw(self, raw: Raw) -> None:
+        self.send_response(raw.status)
+        for name, value in raw.headers.items():
+            self.send_header(name, value)
+        chunked = raw.headers.get("Transfer-Encoding") == "chunked"
+        # A length that is given is a wrong one, which the connection does not survive.
+        self.close_connection = raw.endless or "Content-Length" in raw.headers
+        if not chunked and "Content-Length" not in raw.headers:
+            self.send_header("Content-Length", str(GIB if raw.endless else len(raw.body)))
+        self.end_headers()
+        if not raw.endless:
+            self.wfile.write(raw.body)
+            return
+        # A small buffer, so that what was sent is little more than what was read.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        body = b"%x\r\n%b\r\n" % (len(raw.body), raw.body) if chunked else raw.body
+        with suppress(OSError):  # when the client leaves
+            while self.server.streamed < GIB:
+                self.wfile.write(body)
+                self.server.streamed += len(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Metadata(_Server):
+    """The metadata server: it hands out a token, which it counts."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.revoked: set[str] = set()
+        self.token_seconds = 3600
+        self.seconds = 0.0
+        self.failures: deque[int | str | Raw] = deque()
+        self.encodings: set[str | None] = set()  # that the requests accept
+        super().__init__(_MetadataHandler)
+
+    def token(self) -> str:
+        return f"ya29.token-{self.tokens}"
+
+    def accepts(self, authorization: str) -> bool:
+        """Tell whether this is a token that was handed out, and not revoked since."""
+        issued = {f"Bearer ya29.token-{n}" for n in range(1, self.tokens + 1)}
+        return authorization in issued - self.revoked
+
+
+class _MetadataHandler(_Handler):
+    server: Metadata
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        self.server.encodings.add(self.headers["Accept-Encoding"])
+        flavor = {"Metadata-Flavor": "Google"}
+        if path.endswith("/token"):
+            with self.server.lock:
+                failure = self.server.failures.popleft() if self.server.failures else None
+            time.sleep(HANG_SECONDS if failure == HANG else self.server.seconds)
+            if isinstance(failure, int):
+                self.answer(failure, "no token", flavor)
+                return
+            if isinstance(failure, Raw):
+                self.answer_raw(failure._replace(headers=flavor | failure.headers))
+                return
+            with self.server.lock:
+                self.server.tokens += 1
+            token = {"access_token": self.server.token(), "token_type": "Bearer"}
+            self.answer(200, token | {"expires_in": self.server.token_seconds}, flavor)
+        elif path.endswith("/email"):
+            self.answer(200, EMAIL, flavor)
+        elif "/service-accounts/" in path:
+            self.answer(200, {"email": EMAIL, "scopes": [], "aliases": ["default"]}, flavor)
+        elif path.endswith("/project-id"):
+            self.answer(200, PROJECT, flavor)
+        elif path.endswith("/universe-domain"):
+            self.answer(200, "googleapis.com", flavor)
+        else:
+            self.answer(200, "", flavor)
+
+
+class Iam(_Server):
+    """IAM Credentials: signs blobs for whoever brings the right token, or does what is planned."""
+
+    def __init__(self, metadata: Metadata, certificate: trustme.LeafCert | None) -> None:
+        self.metadata = metadata
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.requests = self.signatures = 0
+        self.seconds = 0.0
+        self.planned: deque[int | str | Raw | None] = deque()  # for the next requests, one each
+        self.lasting: int | str | Raw | None = None  # for all that come after those
+        self.headers: list[dict[str, str]] = []  # of the requests so far
+        self.asked = threading.Semaphore(0)  # released with each request
+        self.context = None  # plain HTTP
+        if certificate is not None:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            certificate.configure_cert(self.context)
+        super().__init__(_IamHandler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self.context is None:
+            return connection, address
+        # The handshake follows in the connection's own thread, at its first read.
+        return self.context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        ), address
+
+
+class _IamHandler(_Handler):
+    server: Iam
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        iam = self.server
+        with iam.lock:
+            iam.requests += 1
+            iam.headers.append(dict(self.headers.items()))
+            plan = iam.planned.popleft() if iam.planned else iam.lasting
+        iam.asked.release()
+        time.sleep(HANG_SECONDS if plan == HANG else iam.seconds)
+        if plan == DROP:
+            self.close_connection = True
+        elif isinstance(plan, int):
+            self.answer(plan, {"error": {"message": "s3cret of IAM"}}, {"Location": self.path})
+        elif isinstance(plan, Raw):
+            self.answer_raw(plan)
+        elif not iam.metadata.accepts(self.headers["Authorization"]):
+            self.answer(401, {})
+        elif (
+            self.path.removesuffix("?alt=json")
+            != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob"
+        ):
+            self.answer(404, {})
+        else:
+            with iam.lock:
+                iam.signatures += 1
+            signature = iam.key.sign(base64.b64decode(body["payload"]), PKCS1v15(), SHA256())
+            blob = "" if plan == NOTHING else base64.b64encode(signature).decode()
+            signed = {"keyId": "1", "signedBlob": blob}
+            self.answer(200, json.dumps(signed) if plan == PLAIN else signed)
+
+
+class Proxy(_Server):
+    """A proxy that leads Google's hosts to fakes on this machine, and others nowhere."""
+
+    def __init__(self, ports: dict[str, int]) -> None:
+        self.ports = ports
+        super().__init__(_ProxyHandler)
+
+
+class _ProxyHandler(_Handler):
+    server: Proxy
+
+    def do_CONNECT(self) -> None:
+        port = self.server.ports.get(self.path.partition(":")[0])
+        if port is None:
+            self.answer(403, "no such host here")
+            return
+        self.close_connection = True  # when either side leaves, in whatever way
+        with socket.create_connection(("127.0.0.1", port)) as upstream, suppress(OSError):
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.flush()
+            both = [self.connection, upstream]
+            while True:
+                for readable in select.select(both, [], [])[0]:
+                    data = readable.recv(65536)
+                    if not data:
+                        return
+                    both[readable is self.connection].sendall(data)
+
+
+class GoogleCloud:
+    """The metadata server and IAM, as a function without a key file meets them."""
+
+    def __init__(self, authority: trustme.CA, authority_file: str) -> None:
+        self.metadata = Metadata()
+        self.iam = Iam(self.metadata, authority.issue_cert(IAM_HOST))
+        self.proxy = Proxy({IAM_HOST: self.iam.port})
+        host = f"127.0.0.1:{self.metadata.port}"
+        self.environment = {
+            "GCE_METADATA_HOST": host,
+            "GCE_METADATA_IP": host,
+            "https_proxy": f"http://127.0.0.1:{self.proxy.port}",
+            "no_proxy": "127.0.0.1,localhost",
+            "SSL_CERT_FILE": authority_file,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": authority_file,
+        }
+
+    def close(self) -> None:
+        for server in (self.proxy, self.iam, self.metadata):
+            server.stop()
+
+
+def found(name: str, fields: dict[str, Any]) -> BatchGetDocumentsResponse:
+    document = Document(name=name, fields=_helpers.encode_dict(fields), update_time=WRITTEN)
+    return BatchGetDocumentsResponse(found=document, read_time=WRITTEN)
+
+
+Answers = Callable[
+    [BatchGetDocumentsRequest, grpc.ServicerContext], Iterator[BatchGetDocumentsResponse]
+]
+
+
+class Asked(NamedTuple):
+    """A request that the fake Firestore has had."""
+
+    request: BatchGetDocumentsRequest
+    metadata: dict[str, str]
+
+
+@contextmanager
+def fake_firestore(
+    answers: Answers | grpc.StatusCode, certificate: trustme.LeafCert | None = None
+) -> Iterator[tuple[int, list[Asked]]]:
+    """Serve BatchGetDocuments so; yield the port, and the requests so far."""
+    asked: list[Asked] = []
+
+    def batch_get_documents(
+        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        metadata = {name: str(value) for name, value in context.invocation_metadata()}
+        asked.append(Asked(request, metadata))
+        if isinstance(answers, grpc.StatusCode):
+            context.abort(answers, "s3cret of Firestore")
+        else:
+            yield from answers(request, context)
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    method = grpc.unary_stream_rpc_method_handler(
+        batch_get_documents,
+        request_deserializer=BatchGetDocumentsRequest.deserialize,
+        response_serializer=BatchGetDocumentsResponse.serialize,
+    )
+    service = "google.firestore.v1.Firestore"
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(service, {"BatchGetDocuments": method})]
+    )
+    if certificate is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+        pair = (certificate.private_key_pem.bytes(), chain)
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    server.start()
+    try:
+        yield port, asked
+    finally:
+        server.stop(None).wait()

@@ -1,0 +1,158 @@
+"""The API asked in this process, over fakes or over a fake Firestore by gRPC; every answer is checked."""
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from http.client import HTTPMessage
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
+
+from call_api.access_token import AccessTokens
+from call_api.calls import CallStore
+from call_api.firestore import FirestoreCalls
+from call_api.logs import JsonLog
+from call_api.settings import Settings
+from ops.published import check_reply
+from tests.support.fakes import Clock, api_over, no_credentials, request_in
+from tests.support.google_cloud import fake_firestore
+from tests.support.project import BUCKET
+from tests.support.serving import Reply
+from tests.support.strategies import SECRET, Value, wire_list, wire_map
+
+KEY, KEY_OF_THE_OTHERS = "key-of-acme", "key-of-globex"
+KEYS = {KEY: {"org_id": "org_acme"}, KEY_OF_THE_OTHERS: {"org_id": "org_globex"}}
+MINE = [("authorization", f"Bearer {KEY}")]
+
+
+class Answered(NamedTuple):
+    """A reply, and its line in the log."""
+
+    reply: Reply
+    entry: dict[str, Any]
+
+    @property
+    def what(self) -> str:
+        """Say what it is: the status, and a problem's code."""
+        status = str(self.reply.status)
+        is_problem = status >= "400" and self.reply.body
+        return f"{status} {self.reply.json()['code']}" if is_problem else status
+
+
+JUDGED: set[str] = set()
+
+
+def check(method: str, reply: Reply) -> None:
+    """Check a reply against openapi.yaml; refusals that differ in their ID alone only once."""
+    request_id = reply.headers["X-Request-Id"]
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", request_id)
+    written = f"{method} {reply.status} {reply.headers} {reply.body!r}".replace(request_id, "ID")
+    if written not in JUDGED:
+        check_reply(method, reply.status, reply.headers, reply.body)
+        JUDGED.add(written)
+
+
+async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str, str]]) -> Answered:
+    """Ask the API over these stored calls, as a server would; check what it answers and logs."""
+    stream = io.StringIO()
+    api = api_over(store, log=JsonLog(stream, "DEBUG"), project="demo-tests", now=Clock())
+    scope = {
+        "method": method,
+        "path": path,
+        "raw_path": quote(path).encode(),
+        "query_string": f"token={SECRET}".encode(),
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+    }
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:  # what ASGI awaits
+        sent.append(message)
+
+    request = request_in(scope)
+    response = await api.respond(request)
+    await response(request.scope, None, send)  # type: ignore[arg-type]  # a response receives nothing
+    fields = HTTPMessage()
+    for name, value in sent[0]["headers"]:
+        fields[name.decode()] = value.decode("latin-1")
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    reply = Reply(sent[0]["status"], fields, b"" if method == "HEAD" else body)
+    check(method, reply)
+    log = stream.getvalue()
+    entry = json.loads(log)  # one line, so one object
+    assert SECRET not in json.dumps(entry | {"org_id": None})  # which a key's record may give it
+    assert KEY not in log
+    return Answered(reply, entry)
+
+
+def asked(
+    store: CallStore, path: str, headers: list[tuple[str, str]], method: str = "GET"
+) -> Answered:
+    return asyncio.run(ask(store, method, path, headers))
+
+
+class Wire(NamedTuple):
+    """The code's own way to Firestore, and what a Firestore at its end answers."""
+
+    runner: asyncio.Runner
+    store: FirestoreCalls
+    answers: dict[str, Any]
+
+
+@contextmanager
+def wire_to_firestore() -> Iterator[Wire]:
+    """Connect to a fake Firestore by gRPC."""
+    held: dict[str, Any] = {}
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for name in request.documents:
+            kind = "calls" if "/calls/" in name else "api_keys"
+            response = BatchGetDocumentsResponse()
+            found = BatchGetDocumentsResponse.pb(response).found
+            found.name = name
+            for field, value in held[kind].items():
+                found.fields[field].CopyFrom(value)
+            yield response
+
+    with fake_firestore(answers) as (port, _), asyncio.Runner() as runner:
+        environment = {
+            "RECORDINGS_BUCKET": BUCKET,
+            "GOOGLE_CLOUD_PROJECT": "demo-tests",
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
+        }
+        settings = Settings.from_environment(environment)
+        store = FirestoreCalls(settings, AccessTokens(no_credentials))
+        yield Wire(runner, store, held)
+
+
+def on_the_wire(value: object) -> Any:
+    """Encode a value as Firestore sends it, by hand."""
+    if isinstance(value, Value):
+        return value
+    if isinstance(value, dict):
+        return wire_map({name: on_the_wire(part) for name, part in value.items()})
+    if isinstance(value, list):
+        return wire_list([on_the_wire(part) for part in value])
+    if isinstance(value, datetime):
+        encoded = Value()
+        encoded.timestamp_value.FromDatetime(value)
+        return encoded
+    kinds = {
+        bool: "boolean_value",
+        int: "integer_value",
+        float: "double_value",
+        str: "string_value",
+    }
+    return Value(**({"null_value": 0} if value is None else {kinds[type(value)]: value}))
+
+
+def over(wire: Wire, document: dict[str, Any], record: dict[str, Any]) -> Answered:
+    wire.answers["calls"] = {name: on_the_wire(value) for name, value in document.items()}
+    wire.answers["api_keys"] = {name: on_the_wire(value) for name, value in record.items()}
+    return wire.runner.run(ask(wire.store, "GET", "/v2/calls/77", MINE))

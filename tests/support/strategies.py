@@ -1,0 +1,312 @@
+"""What an attacker or a broken writer may come up with, as Hypothesis makes it."""
+
+import copy
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal, localcontext
+from typing import Any
+
+from google.cloud.firestore_v1.types import document as wire
+from hypothesis import strategies as st
+
+from local.seed import sample_calls
+
+SECRET = "s3cret"  # begins texts of documents; no log may show it
+INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from(
+    [2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63)]
+)
+DOUBLE = st.floats() | st.sampled_from([5e-324, 2.2250738585072014e-308, 1.7976931348623157e308])
+# Whatever UTF-8 can say, which is all but lone surrogates, and its odd places more often.
+TEXT = st.text(max_size=30) | st.text(
+    '\x00\x1b\n"\\\x7f\ud7ff\ue000\ufffe\uffff\U0010ffff', max_size=9
+)
+TEXTS = TEXT | TEXT.map(lambda text: SECRET + text)
+MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+FIELD_NAMES = st.sampled_from(
+    [
+        "id",
+        "org_id",
+        "type",
+        "status",
+        "transcript",
+        "cost",
+        "total_usd",
+        "analysis",
+        "recording_url",
+    ]
+) | st.text(min_size=1, max_size=9)
+
+# Values as the decoder gives them; the object stands for a type that no published field has.
+SCALARS = st.none() | st.booleans() | INT64 | DOUBLE | TEXTS | MOMENTS | st.builds(object)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(FIELD_NAMES, inner, max_size=4),
+    max_leaves=9,
+)
+
+# Values as Firestore sends them: of every type, also ones that it would not store itself.
+Value = wire.Value.pb()
+_LEAVES = st.one_of(
+    st.builds(Value),  # of a type that the library does not know
+    st.builds(Value, null_value=st.just(0)),
+    st.builds(Value, boolean_value=st.booleans()),
+    st.builds(Value, integer_value=INT64),
+    st.builds(Value, double_value=DOUBLE),
+    st.builds(Value, string_value=TEXTS),
+    st.builds(Value, bytes_value=st.binary(max_size=9)),
+    st.builds(Value, reference_value=TEXT),
+    st.builds(
+        Value,
+        geo_point_value=st.fixed_dictionaries({"latitude": DOUBLE, "longitude": DOUBLE}),
+    ),
+    st.builds(
+        Value,
+        timestamp_value=st.fixed_dictionaries(
+            {
+                "seconds": st.integers(-62_135_596_800, 253_402_300_799),
+                "nanos": st.integers(0, 999_999_999),
+            }
+        ),
+    ),
+)
+
+
+def wire_maps(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.dictionaries(FIELD_NAMES, inner, max_size=4).map(wire_map)
+
+
+def wire_map(fields: dict[str, Any]) -> Any:
+    value = Value()
+    value.map_value.SetInParent()
+    for name, field in fields.items():
+        value.map_value.fields[name].CopyFrom(field)
+    return value
+
+
+def wire_list(parts: list[Any]) -> Any:
+    value = Value()
+    value.array_value.SetInParent()
+    value.array_value.values.extend(parts)
+    return value
+
+
+WIRE_VALUES = st.recursive(
+    _LEAVES,
+    lambda inner: wire_maps(inner) | st.lists(inner, max_size=4).map(wire_list),
+    max_leaves=9,
+)
+
+_SHORT_SAMPLES = [call for call_id, call in sample_calls().items() if call_id != 86]
+
+
+@st.composite
+def mutants(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> dict[str, Any]:
+    """A sample call, wrong in up to four places: a value replaced, added or taken away."""
+    call: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(_SHORT_SAMPLES)))
+    for _ in range(draw(st.integers(1, 4))):
+        node: Any = call
+        while True:
+            places = list(node) if isinstance(node, dict) else list(range(len(node)))
+            place = draw(st.sampled_from(places)) if places else None
+            inside = place is not None and isinstance(node[place], dict | list)
+            if not inside or draw(st.booleans()):
+                break
+            node = node[place]
+        if place is None or (isinstance(node, dict) and draw(st.integers(0, 3)) == 0):
+            if isinstance(node, dict):
+                node[draw(FIELD_NAMES)] = draw(values)
+            else:
+                node.append(draw(values))
+        elif draw(st.integers(0, 3)) == 0:
+            del node[place]
+        else:
+            node[place] = draw(values)
+    return call
+
+
+DOCUMENTS = mutants() | st.dictionaries(FIELD_NAMES, VALUES, max_size=6)
+
+# Right calls, each value with what is published in its place.
+Pair = tuple[Any, Any]
+Pairs = st.SearchStrategy[Pair]
+MISSING = object()
+
+
+def as_it_is(stored: st.SearchStrategy[Any]) -> Pairs:
+    return stored.map(lambda value: (value, value))
+
+
+def optional(pairs: Pairs, published: object = None) -> Pairs:
+    return pairs | st.sampled_from([(None, published), (MISSING, published)])
+
+
+def fields(**pairs: Pairs) -> Pairs:
+    """An object of these fields: what is stored, and what is published."""
+
+    def both(drawn: dict[str, Pair]) -> Pair:
+        stored = {name: pair[0] for name, pair in drawn.items() if pair[0] is not MISSING}
+        return stored, {name: drawn[name][1] for name in pairs}  # drawn in any order
+
+    return st.fixed_dictionaries(pairs).map(both)
+
+
+def listed(pairs: Pairs) -> Pairs:
+    return st.lists(pairs, max_size=4).map(
+        lambda drawn: ([s for s, _ in drawn], [p for _, p in drawn])
+    )
+
+
+def in_seconds(moment: datetime) -> str:
+    utc = moment.astimezone(UTC)
+    return (
+        f"{utc.year:04}-{utc.month:02}-{utc.day:02}T{utc.hour:02}:{utc.minute:02}:{utc.second:02}Z"
+    )
+
+
+@st.composite
+def _written_moments(draw: st.DrawFn) -> Pair:
+    """RFC 3339 text in any zone."""
+    zone = timezone(timedelta(minutes=draw(st.integers(-1439, 1439))))
+    local = draw(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31))).replace(tzinfo=zone)  # noqa: DTZ001
+    text = local.isoformat(
+        timespec=draw(st.sampled_from(["seconds", "milliseconds", "microseconds"]))
+    )
+    return text, in_seconds(local)
+
+
+def _one_decimal(number: float) -> str:
+    """Write a number as the contract says, by other means than the code's."""
+    with localcontext(prec=400):
+        rounded = Decimal(number).quantize(Decimal("0.1"))
+        return str(abs(rounded) if rounded == 0 else rounded)
+
+
+texts = as_it_is(TEXTS)
+integers = as_it_is(INT64)
+numbers = as_it_is(INT64 | DOUBLE.filter(lambda number: abs(number) < float("inf")))
+times = MOMENTS.map(lambda moment: (moment, in_seconds(moment))) | _written_moments()
+offsets = texts | (
+    st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+).map(lambda number: (number, _one_decimal(number)))
+
+RIGHT_CALLS = fields(
+    id=st.just((77, 77)),
+    type=as_it_is(st.sampled_from(["web", "inbound", "outbound"])),
+    status=as_it_is(st.sampled_from(["active", "ended", "error", "pending", "deleted"])),
+    agent_id=texts,
+    agent_name=optional(texts),
+    started_at=optional(times),
+    ended_at=optional(times),
+    duration_seconds=optional(numbers),
+    ended_reason=optional(texts),
+    transcript=optional(
+        listed(
+            fields(
+                role=as_it_is(st.sampled_from(["assistant", "user"])),
+                content=texts,
+                timestamp=offsets,
+            )
+        ),
+        [],
+    ),
+    recording_url=st.just((MISSING, None)),
+    recording_duration=optional(integers),
+    cost=optional(
+        fields(
+            total_usd=numbers,
+            total_inr=optional(numbers),
+            breakdown=optional(
+                fields(
+                    platform_fee=optional(numbers),
+                    stt=optional(numbers),
+                    tts=optional(numbers),
+                    llm=optional(numbers),
+                    telephony=optional(numbers),
+                ),
+                dict.fromkeys(("platform_fee", "stt", "tts", "llm", "telephony")),
+            ),
+        )
+    ),
+    model=optional(fields(provider=optional(texts), model_id=optional(texts))),
+    transcriber=optional(fields(provider=optional(texts), model=optional(texts))),
+    voice=optional(
+        fields(provider=optional(texts), model=optional(texts), voice_id=optional(texts))
+    ),
+    latency_ms=optional(integers),
+    interruptions=optional(integers),
+    analysis=optional(
+        fields(
+            summary=optional(
+                fields(
+                    overview=optional(texts),
+                    key_topics=optional(listed(texts)),
+                    action_items=optional(listed(texts)),
+                    outcome=optional(texts),
+                )
+            ),
+            sentiment=optional(as_it_is(st.sampled_from(["positive", "neutral", "negative"]))),
+            score=optional(
+                fields(
+                    score=optional(as_it_is(st.integers(0, 100) | st.floats(0, 100))),
+                    reasoning=optional(texts),
+                )
+            ),
+            tags=optional(listed(texts), []),
+            knowledge_gaps=optional(listed(texts), []),
+        )
+    ),
+    phone_number=optional(texts),
+    caller_phone=optional(texts),
+    call_direction=optional(texts),
+    created_at=times,
+    updated_at=optional(times),
+)
+
+# Requests, as the server hands them on: text of Latin-1, names in small letters.
+LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
+
+
+@st.composite
+def near(draw: st.DrawFn, right: str) -> str:
+    """A text with a letter more, less, or another one, or in capitals; sometimes as it is."""
+    start = draw(st.integers(0, len(right)))
+    end = draw(st.integers(start, min(len(right), start + 2)))
+    change = draw(st.sampled_from(["as it is", "replace", "capitals", "twice"]))
+    if change == "replace":
+        return right[:start] + draw(LATIN.map(lambda text: text[:2])) + right[end:]
+    return {"as it is": right, "capitals": right.swapcase(), "twice": right * 2}[change]
+
+
+SEGMENTS = (
+    near("77")
+    | st.integers(-(10**20), 10**20).map(str)
+    | st.text(st.characters(categories=["Nd"]), max_size=22)
+    | st.text(min_size=1, max_size=30)
+)
+PATHS = (
+    SEGMENTS.map("/v2/calls/".__add__)
+    | near("/v2/calls/77")
+    | st.text(max_size=30).map("/".__add__)
+)
+METHODS = st.sampled_from(
+    ["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"]
+)
+
+
+def headers(key: str) -> st.SearchStrategy[list[tuple[str, str]]]:
+    """Headers around a good key: right, nearly right, of any name and any text."""
+    credentials = near(f"Bearer {key}") | st.just(f"bearer  {key}") | LATIN
+    trace = st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True)
+    cloud = st.from_regex(r"[0-9a-f]{32}/[0-9]{1,20};o=[0-9]", fullmatch=True)
+    read = st.one_of(
+        st.tuples(st.just("authorization"), credentials),
+        st.tuples(st.just("x-forwarded-authorization"), credentials),
+        st.tuples(st.just("if-none-match"), LATIN | st.just("*")),
+        st.tuples(st.just("x-request-id"), LATIN | st.just("r-1")),
+        st.tuples(st.just("traceparent"), LATIN | trace),
+        st.tuples(st.just("x-cloud-trace-context"), LATIN | cloud),
+        st.tuples(LATIN.map(str.lower), LATIN),
+    )
+    good = st.just([("authorization", f"Bearer {key}")])
+    return st.tuples(st.lists(read, max_size=4), good | st.just([])).map(
+        lambda both: both[0] + both[1]
+    )

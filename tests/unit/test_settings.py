@@ -1,0 +1,377 @@
+"""The settings: each is read by its name, and a wrong one stops the start with it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from call_api.settings import Settings, SettingsError, emulator_warning
+from local.signer import new_signer
+from tests.support.serving import served, started
+
+LEAST = {"RECORDINGS_BUCKET": "thinnestai-recordings"}
+AUTHORITIES = [  # none of them is host:port
+    ":8080",
+    "localhost:0",
+    "localhost:65536",
+    "localhost:99999",
+    "localhost:abc",
+    "localhost:-1",
+    "localhost:\u0668\u0660",
+    "localhost:",
+    "localhost:80:80",
+    "user@localhost:8080",
+    "user:pw@localhost:8080",
+    "@localhost:8080",
+    "localhost:8080?x",
+    "localhost:8080?",
+    "localhost:8080#x",
+    "localhost:8080#",
+    "localhost:8080/",
+    "local host:8080",
+    " localhost:8080",
+    "localhost:8080 ",
+    "localhost:8080\n",
+    "local\thost:8080",
+    "local\x01host:8080",
+    "local\x7fhost:8080",
+    "l\xf6calhost:8080",
+    "local,host:8080",
+    "local%68ost:8080",
+    "-localhost:8080",
+    "local..host:8080",
+    f"{'x' * 64}:8080",
+    "127.0.0.256:8080",
+    "127.0.0:8080",
+    "::1:8080",
+    "[::1:8080",
+    "[::1]8080",
+    "[::1]x:8080",
+    "[::g]:8080",
+    "[127.0.0.1]:8080",
+    "[]:8080",
+]
+MALFORMED = {
+    "RECORDINGS_BUCKET": [
+        "Bucket",
+        "b",
+        "bb",
+        "gs://bucket",
+        "bucket/folder",
+        "-bucket",
+        "_bucket",
+        ".bucket",
+        "bucket-",
+        "bucket_",
+        "bucket.",
+        "a..b",
+        "a b",
+        "bucket\n",
+        "b\xfccket",
+        "x" * 64,
+        f"bucket.{'x' * 64}",
+        ".".join(["x" * 55] * 4),
+        "x" * 223,
+        "192.168.5.4",
+        "999.1.1.1",
+    ],
+    "GOOGLE_CLOUD_PROJECT": [
+        "My Project",
+        "a/b",
+        "-p",
+        "projects/p",
+        "p\n",
+        "short",
+        "x" * 31,
+        "1st-project",
+        "123456789012",
+        "my-project-",
+        "my_project",
+        "my-project\n",
+        "example.com:",
+        ":my-project",
+        "example:my-project",
+        "a.b:c.d:my-project",
+    ],
+    "FIRESTORE_DATABASE": ["default", "(Default)", "a/b", "1st-database", "-", "db\n"][1:],
+    "BEHIND_API_GATEWAY": ["1", "0", "yes", "on", "truee", " true", "none"],
+    "LOG_LEVEL": ["VERBOSE", "10", "INFO,DEBUG", "NOTSET", "WARN"],
+    "ALLOWED_ORIGINS": [
+        "*",
+        "null",
+        "https://*.example.com",
+        "app.example.com",
+        "https://",
+        "https://app.example.com/",
+        "https://app.example.com/path",
+        "https://app.example.com?",
+        "https://app.example.com#",
+        "https://user@app.example.com",
+        "HTTPS://app.example.com",
+        "https://App.example.com",
+        "https://äpp.example.com",
+        "https://app.example.com.",
+        "https://app..example.com",
+        "https://-app.example.com",
+        "https://app_1.example.com",
+        f"https://{'x' * 64}.example.com",
+        "https://app.example.com:",
+        "https://app.example.com:0",
+        "https://app.example.com:0443",
+        "https://app.example.com:443",
+        "https://app.example.com:65536",
+        "https://[::1]",
+        "http://app.example.com",
+        "http://localhost.example.com",
+        "http://localhost:80",
+        "http://127.0.0.1:3000",
+        "ftp://localhost",
+        "https://a.example,",
+        ",https://a.example",
+        "https://a.example, https://b.example",
+        "https://a.example;https://b.example",
+        "https://a.example\n",
+    ],
+    "FIRESTORE_EMULATOR_HOST": ["localhost", "[::1]", "http://localhost:8080", *AUTHORITIES],
+    "STORAGE_EMULATOR_HOST": [
+        "localhost:9199",
+        "//localhost:9199",
+        "ftp://localhost",
+        "HTTP://localhost",
+        "http:localhost:9199",
+        "http:///localhost",
+        "http://http://localhost",
+        "http://",
+        " http://localhost",
+        *(f"http://{authority}" for authority in AUTHORITIES),
+    ],
+}
+WELL_FORMED = {
+    "RECORDINGS_BUCKET": [
+        "abc",
+        "1-2",
+        "a_b-c.d",
+        "x" * 63,
+        "recordings.example.com",
+        ".".join([*["x" * 54] * 3, "x" * 57]),
+        "1.2.3",
+        "1.2.3.4.5",
+        "google-samples",
+    ],
+    "GOOGLE_CLOUD_PROJECT": ["abcdef", "a" + "1" * 29, "demo-call-api", "example.com:my-project"],
+    "ALLOWED_ORIGINS": [
+        "https://app.example.com",
+        "https://app.example.com:8443",
+        "https://app.example.com:65535",
+        "https://xn--pp-via.example.com",
+        "https://localhost",
+        "https://192.0.2.1",
+        f"https://{'x' * 63}.example.com",
+        "http://localhost",
+        "http://localhost:3000",
+        "https://a.example,https://b.example,http://localhost:8081",
+    ],
+    "FIRESTORE_EMULATOR_HOST": [
+        "localhost:8080",
+        "127.0.0.1:8080",
+        "0.0.0.0:1",
+        "[::1]:8080",
+        "[2001:DB8::1]:65535",
+        "Firestore_1.example.com:8080",
+    ],
+    "STORAGE_EMULATOR_HOST": [
+        "http://localhost:9199",
+        "https://localhost",
+        "http://127.0.0.1:9199",
+        "http://[::1]:9199",
+        "https://[::1]",
+    ],
+}
+
+
+def read(**changes: str) -> Settings:
+    return Settings.from_environment(LEAST | changes)
+
+
+def test_the_bucket_is_all_that_is_required() -> None:
+    settings = read()
+
+    assert settings.recordings_bucket == "thinnestai-recordings"
+    assert settings.project is None
+    assert settings.database == "(default)"
+    assert settings.behind_api_gateway is False
+    assert settings.signer_key_file is None
+    assert settings.log_level == "INFO"
+    assert settings.firestore_emulator_host is None
+    assert settings.storage_endpoint == "https://storage.googleapis.com"
+
+
+def test_every_setting_is_read_by_its_name() -> None:
+    settings = read(
+        GOOGLE_CLOUD_PROJECT="example.com:my-project-1",
+        FIRESTORE_DATABASE="calls-eu",
+        BEHIND_API_GATEWAY="True",
+        RECORDING_SIGNER_KEY_FILE="/secrets/signer.json",
+        LOG_LEVEL="debug",
+        FIRESTORE_EMULATOR_HOST="[::1]:8080",
+        STORAGE_EMULATOR_HOST="http://localhost:9199",
+    )
+
+    assert settings.project == "example.com:my-project-1"
+    assert settings.database == "calls-eu"
+    assert settings.behind_api_gateway is True
+    assert settings.signer_key_file == Path("/secrets/signer.json")
+    assert settings.log_level == "DEBUG"
+    assert settings.firestore_emulator_host == "[::1]:8080"
+    assert settings.storage_endpoint == "http://localhost:9199"
+
+
+@pytest.mark.parametrize(("text", "flag"), [("true", True), ("FALSE", False), ("false", False)])
+def test_a_flag_is_true_or_false(text: str, flag: bool) -> None:
+    assert read(BEHIND_API_GATEWAY=text).behind_api_gateway is flag
+
+
+def test_an_empty_variable_is_an_unset_one() -> None:
+    assert read(**dict.fromkeys(MALFORMED.keys() - LEAST.keys(), "")) == read()
+
+
+@pytest.mark.parametrize("environment", [{}, {"RECORDINGS_BUCKET": ""}])
+def test_a_missing_bucket_is_named(environment: Mapping[str, str]) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^RECORDINGS_BUCKET is missing: the name of the bucket"
+    ):
+        Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in MALFORMED.items() for value in values]
+)
+def test_a_malformed_setting_is_named_and_not_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(LEAST | {name: value})
+
+    assert str(refused.value).startswith(f"{name} is malformed: ")
+    assert ";" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WELL_FORMED.items() for value in values]
+)
+def test_a_well_formed_setting_is_kept_as_it_is(name: str, value: str) -> None:
+    settings = Settings.from_environment(LEAST | {name: value})
+
+    kept = settings.model_dump(by_alias=True)[name]
+    assert kept == (frozenset(value.split(",")) if name == "ALLOWED_ORIGINS" else value)
+
+
+def test_all_faults_are_named_at_once() -> None:
+    with pytest.raises(
+        SettingsError, match=r"RECORDINGS_BUCKET is missing.*; LOG_LEVEL is malformed"
+    ):
+        Settings.from_environment({"LOG_LEVEL": "loud"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"RECORDINGS_BUCKET": ""}, "RECORDINGS_BUCKET is missing"),
+        ({"BEHIND_API_GATEWAY": "maybe"}, "BEHIND_API_GATEWAY is malformed: true or false"),
+        ({"FIRESTORE_EMULATOR_HOST": "localhost:0"}, "FIRESTORE_EMULATOR_HOST is malformed"),
+        ({"STORAGE_EMULATOR_HOST": "http://u:p@localhost"}, "STORAGE_EMULATOR_HOST is malformed"),
+        (
+            {"RECORDING_SIGNER_KEY_FILE": "/nowhere"},
+            "RECORDING_SIGNER_KEY_FILE is no service-account key",
+        ),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_by_its_name(
+    changes: dict[str, str], named: str, settings: dict[str, str]
+) -> None:
+    with started(settings | changes) as (process, service):
+        assert process.wait(30) != 0
+        output = service.output()
+
+    assert f"The function cannot start: {named}" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        "",
+        "s3cret",
+        "[]",
+        "{}",
+        json.dumps({"type": "service_account", "private_key": "s3cret", "client_email": "a@b"}),
+        json.dumps(
+            {
+                "type": "service_account",
+                "private_key": "s3cret",
+                "client_email": "a@b",
+                "token_uri": "x",
+            }
+        ),
+        json.dumps(new_signer("s3cret")[0]),  # which signs, as nobody
+    ],
+)
+def test_a_key_file_that_cannot_sign_stops_the_start(
+    contents: str, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(contents)
+    with started(settings | {"RECORDING_SIGNER_KEY_FILE": str(file)}) as (process, service):
+        assert process.wait(30) != 0
+        output = service.output()
+
+    assert (
+        "The function cannot start: RECORDING_SIGNER_KEY_FILE is no service-account key" in output
+    )
+    assert "s3cret" not in output
+
+
+EMULATORS = {
+    "FIRESTORE_EMULATOR_HOST": "localhost:8080",
+    "STORAGE_EMULATOR_HOST": "http://localhost:9199",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        (EMULATORS, None),
+        ({"K_SERVICE": "get-call"}, None),
+        ({"K_SERVICE": "get-call", **dict.fromkeys(EMULATORS, "")}, None),
+        ({"K_SERVICE": "", **EMULATORS}, None),
+        ({"K_SERVICE": "get-call", "FUNCTIONS_EMULATOR": "true", **EMULATORS}, None),
+        *(({"K_SERVICE": "get-call", name: EMULATORS[name]}, name) for name in EMULATORS),
+        ({"K_SERVICE": "get-call", **EMULATORS}, " and ".join(EMULATORS)),
+    ],
+)
+def test_an_emulator_on_cloud_run_is_warned_of(
+    environment: Mapping[str, str], named: str | None
+) -> None:
+    """Not in the Firebase Emulator Suite, which sets K_SERVICE too."""
+    expected = None if named is None else f"An emulator is used on Cloud Run: unset {named}"
+
+    assert emulator_warning(environment) == expected
+
+
+def test_the_warning_is_one_entry_on_standard_error(settings: dict[str, str]) -> None:
+    with served(settings | {"K_SERVICE": "get-call"}) as service:
+        assert service.request(target="/elsewhere").status == 404
+        (line,) = service.stderr.read_text().splitlines()
+
+    assert json.loads(line) == {
+        "severity": "WARNING",
+        "message": "An emulator is used on Cloud Run: unset FIRESTORE_EMULATOR_HOST",
+    }
+
+
+def test_the_firebase_emulator_suite_s_function_starts_without_a_warning(
+    settings: dict[str, str],
+) -> None:
+    suite = {"K_SERVICE": "us-central1-get-call", "K_REVISION": "1", "FUNCTIONS_EMULATOR": "true"}
+    with served(settings | suite) as service:
+        assert service.request(target="/elsewhere").status == 404
+        assert service.stderr.read_text() == ""
