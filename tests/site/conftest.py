@@ -2,115 +2,21 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from local.site import site_files, site_server, swagger_ui
-from local.stack import app_served, recordings, utc_now
-from tests.support.link import Link, link_to
+from local.stack import app_served, recordings
+from tests.support.browser import SCREENSHOTS, WIDE, Clock, OpenTab, Stack, Tab
+from tests.support.link import link_to
 from tests.support.project import PROJECT
-from tests.support.serving import ROOT, served
+from tests.support.serving import served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SCREENSHOTS = ROOT / ".local" / "site-screenshots"
-WIDE = {"width": 1440, "height": 900}
-NARROW = {"width": 320, "height": 640}
-LINK_LIFE = timedelta(hours=1)
-PATIENCE_MS = 15_000  # for what takes an instant on an idle machine
-WATCH = """
-window.violations = [];
-addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
-  violations.push(`${violatedDirective} ${blockedURI}`));
-"""
-
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@dataclass
-class Clock:
-    """The clock of the recordings server, to which every link is expired where `late`."""
-
-    late: bool = False
-
-    def __call__(self) -> datetime:
-        return utc_now() + (LINK_LIFE if self.late else timedelta(0))
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The served site, with the origin of its recordings, their clock, and the way to Firestore."""
-
-    url: str
-    recordings: str
-    clock: Clock
-    firestore: Link
-    key: str
-    other_key: str
-
-
-@dataclass
-class Tab:
-    """A page, all that it has asked for, and all that it must not do."""
-
-    page: Page
-    stack: Stack
-    refusals: tuple[int, ...]
-    requests: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.set_default_timeout(PATIENCE_MS)
-        self.page.add_init_script(WATCH)
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", self._note)
-
-    def open(self, call_id: object, *, moment: str = "", key: str | None = None) -> Page:
-        """Open a call by its address and the form, as somebody with a link does."""
-        page = self.page
-        page.goto(f"{self.stack.url}/?call={call_id}{moment}")
-        page.get_by_label("API key").fill(self.stack.key if key is None else key)
-        page.get_by_role("button", name="Open call").click()
-        return page
-
-    def shown(self, call_id: object, *, moment: str = "") -> Page:
-        """Open a call, and wait until it is shown."""
-        page = self.open(call_id, moment=moment)
-        expect(page.get_by_role("heading", level=1)).to_contain_text(f"Call {call_id}")
-        return page
-
-    def screenshot(self, name: str) -> None:
-        """Keep what the page looks like, for people, in a window as high as it is."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        width, height = self.page.evaluate(
-            "[innerWidth, Math.min(document.documentElement.scrollHeight, 4000)]"
-        )
-        self.page.set_viewport_size({"width": width, "height": height})
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
-
-    def check(self) -> None:
-        """Fail for an error, a violation of the policy, or a request to anybody else."""
-        assert self.page.evaluate("violations") == []
-        assert self.faults == []
-        hosts = {f"{u.scheme}://{u.netloc}" for u in map(urlsplit, self.requests)}
-        assert hosts <= {self.stack.url, self.stack.recordings}
-
-    def _note(self, message: ConsoleMessage) -> None:
-        expected = [f"the server responded with a status of {status}" for status in self.refusals]
-        if message.type in {"error", "warning"} and not any(
-            text in message.text for text in expected
-        ):
-            self.faults.append(message.text)
-
-
-OpenTab = Callable[..., Tab]
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, expect
 
-from tests.site.conftest import NARROW, OpenTab, Tab
+from tests.support.browser import NARROW, OpenTab, Tab
 from tests.support.figures import FIGURES
 
 SCHEMES = ("light", "dark")

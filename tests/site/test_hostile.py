@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.site.conftest import Tab
+from tests.support.browser import Tab
 from tests.support.project import PutCall
 
 MARKUP = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Response, expect
 
-from tests.site.conftest import OpenTab, Stack, Tab
+from tests.support.browser import OpenTab, Stack, Tab
 from tests.support.project import PutCall
 
 SAID = [

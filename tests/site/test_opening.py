@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from local.seed import sample_calls
-from tests.site.conftest import OpenTab, Stack, Tab
+from tests.support.browser import OpenTab, Stack, Tab
 from tests.support.project import PutCall
 
 CALLS = {i: call for i, call in sample_calls().items() if call["org_id"] == "org_acme"}

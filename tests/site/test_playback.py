@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from local.seed import sample_calls
-from tests.site.conftest import LINK_LIFE, PATIENCE_MS, OpenTab, Tab
+from tests.support.browser import LINK_LIFE, PATIENCE_MS, OpenTab, Tab
 from tests.support.project import PutCall
 
 LONG_STARTS = [float(turn["timestamp"]) for turn in sample_calls()[86]["transcript"]]

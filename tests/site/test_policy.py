@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.site.conftest import Tab
+from tests.support.browser import Tab
 
 FORBIDDEN = {
     "an inline script": (

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.site.conftest import Tab
+from tests.support.browser import Tab
 
 
 def test_try_it_out_asks_the_running_function(tab: Tab) -> None:

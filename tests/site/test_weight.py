@@ -5,7 +5,7 @@ import gzip
 from playwright.sync_api import expect
 
 from local.site import site_files
-from tests.site.conftest import Tab
+from tests.support.browser import Tab
 from tests.support.figures import FIGURES
 from tests.support.project import PutCall
 
