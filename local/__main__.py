@@ -53,6 +53,8 @@ def _run(folder: Path) -> None:
             "FUNCTION_TARGET": "get_call",
             "PORT": str(port),
             "FIRESTORE_EMULATOR_HOST": emulator_host,
+            # The one setting that is about who develops here, not about what is served.
+            "ALLOWED_ORIGINS": os.environ.get("ALLOWED_ORIGINS", ""),
             **settings,
         }
         with app_served(site, site_port):
