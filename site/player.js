@@ -3,8 +3,9 @@
 // The position is kept here, not in the audio element: it holds before the recording has loaded, and
 // while its link is replaced.
 //
-// A link is replaced when it is old and the browser waits for data, or when the recording fails. The
-// failure alone would come late: browsers ask again for half a minute before they report it.
+// A link is replaced when it is old and data may be needed: at a start, at a seek, and where the browser
+// waits for it. It is also replaced when the recording fails, but that alone would come late: browsers ask
+// again for half a minute before they report a failure.
 
 const OLD_MS = 55 * 60 * 1000; // a link lasts an hour
 
@@ -34,7 +35,9 @@ export class Player {
     audio.addEventListener("seeking", () => this.#moved());
     audio.addEventListener("timeupdate", () => this.#moved());
     audio.addEventListener("play", () => this.#track());
-    audio.addEventListener("waiting", () => this.#waiting());
+    for (const event of ["play", "seeking", "waiting"]) {
+      audio.addEventListener(event, () => this.#refresh());
+    }
     audio.addEventListener("error", () => this.#broken());
   }
 
@@ -129,8 +132,8 @@ export class Player {
     this.#audio.src = link;
   }
 
-  #waiting() {
-    if (!this.#renewed && Date.now() - this.#linked > OLD_MS) {
+  #refresh() {
+    if (this.#placed && !this.#renewed && Date.now() - this.#linked > OLD_MS) {
       this.#replace();
     }
   }
