@@ -42,8 +42,6 @@ def default_credentials() -> tuple[Credentials, str | None]:
 
 def calls_api(settings: Settings, log_writer: LogWriter) -> CallsApi:
     """Put the function together."""
-    if settings.signer_key_file is None:  # then it signs through IAM
-        import aiohttp  # noqa: F401, PLC0415  (0.1 s that the first signature would wait for)
     tokens = AccessTokens(default_credentials)
     return CallsApi(
         access=CallAccess(FirestoreCalls(settings, tokens), RecentlyUsed(MAX_KNOWN_KEYS)),

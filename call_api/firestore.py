@@ -17,6 +17,7 @@ from call_api.circuit_breaker import CircuitBreaker, CircuitOpenError
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore_connection import BatchGetRequest, Connection, FirestoreConnector
 from call_api.firestore_values import FirestoreDocument, OversizedDocument
+from call_api.grpc_channels import is_oversized
 from call_api.schema import STORED_CALL
 from call_api.settings import Settings
 
@@ -28,7 +29,6 @@ LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy
 
 _FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL})  # no others leave Firestore
 _KEY_FIELDS = sorted(ApiKey.model_fields)  # a call's owner is among them
-_OVERSIZED = "Received message larger than max"  # gRPC's words; it has no status for it
 
 _TRANSIENT = {StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CANCELLED}
 _UNAVAILABLE = _TRANSIENT | {
@@ -131,7 +131,7 @@ class FirestoreCalls:
         try:
             return await self._authorized(connection, token, paths, _FIELDS)
         except grpc.RpcError as error:
-            if _OVERSIZED not in (error.details() or ""):
+            if not is_oversized(error):
                 raise
         # Its owner decides who may learn that it is too large.
         found = await self._authorized(connection, token, paths, _KEY_FIELDS)

@@ -12,16 +12,12 @@ from google.cloud.firestore_v1 import types
 from call_api.access_token import AccessTokens
 from call_api.errors import Internal
 from call_api.firestore_values import MAX_DOCUMENT_BYTES, RawResponse
+from call_api.grpc_channels import channel_options
 from call_api.settings import Settings
 
 BatchGetRequest = types.BatchGetDocumentsRequest.pb()
 _HOST, _METHOD = "firestore.googleapis.com:443", "/google.firestore.v1.Firestore/BatchGetDocuments"
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_DOCUMENT_BYTES),
-    ("grpc.max_reconnect_backoff_ms", 500),  # the default delays recovery by up to 2 minutes
-    ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt to connect may take
-    ("grpc.use_local_subchannel_pool", 1),  # else a new channel shares the old one's connection
-]
+_OPTIONS = channel_options(MAX_DOCUMENT_BYTES)
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,12 @@ from datetime import UTC
 from typing import Any
 
 from google.cloud.firestore_v1 import types
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Kind
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 
 from call_api.admission import LARGE_BYTES
 from call_api.calls import StoredDocument
 from call_api.errors import StoredCallInvalid
+from call_api.protobuf_messages import BYTES_BY_NAME, message_classes
 from call_api.schema import MAX_ITEMS, Shape
 
 ITEMS_PER_STEP = 100  # some 0.4 ms for turns
@@ -32,46 +29,19 @@ _PLAIN = frozenset({"boolean_value", "double_value", "integer_value", "string_va
 _Value, _Document = types.Value.pb(), types.Document.pb()
 
 
-def _raw_types() -> Any:
-    """Return BatchGetDocumentsResponse and Document as far as they are used, with bytes inside.
-
-    Wire-compatible with google/firestore/v1/firestore.proto and document.proto, since a message
-    inside another one is bytes on the wire.
-    """
-    file = FileDescriptorProto(name="call_api/raw.proto", package="raw", syntax="proto3")
-    messages: dict[str, dict[str, tuple[int, Any]]] = {
-        "Response": {"found": (1, Kind.TYPE_BYTES), "missing": (2, Kind.TYPE_STRING)},
+# BatchGetDocumentsResponse and Document as far as they are used, with bytes inside.
+RawResponse, _RawDocument, _ = message_classes(
+    "raw",
+    {
+        "Response": {"found": (1, "bytes"), "missing": (2, "string")},
         "Document": {
-            "name": (1, Kind.TYPE_STRING),
-            "fields": (2, "Document.FieldsEntry"),
+            "name": (1, "string"),
+            "fields": (2, BYTES_BY_NAME),
             "update_time": (4, "Timestamp"),
         },
-        "Timestamp": {"seconds": (1, Kind.TYPE_INT64), "nanos": (2, Kind.TYPE_INT32)},
-    }
-    for message, fields in messages.items():
-        described = file.message_type.add(name=message)
-        for name, (number, kind) in fields.items():
-            _add_field(described, name, number, kind)
-    document = file.message_type[1]
-    document.field[1].label = Kind.LABEL_REPEATED  # a map is repeated entries on the wire
-    entry = document.nested_type.add(name="FieldsEntry")
-    entry.options.map_entry = True
-    _add_field(entry, "key", 1, Kind.TYPE_STRING)
-    _add_field(entry, "value", 2, Kind.TYPE_BYTES)
-    pool = DescriptorPool()
-    pool.Add(file)
-    return tuple(GetMessageClass(pool.FindMessageTypeByName(f"raw.{n}")) for n in messages)
-
-
-def _add_field(message: DescriptorProto, name: str, number: int, kind: Any) -> None:
-    field = message.field.add(name=name, number=number, label=Kind.LABEL_OPTIONAL)
-    if isinstance(kind, str):
-        field.type, field.type_name = Kind.TYPE_MESSAGE, f".raw.{kind}"
-    else:
-        field.type = kind
-
-
-RawResponse, _RawDocument, _ = _raw_types()
+        "Timestamp": {"seconds": (1, "int64"), "nanos": (2, "int32")},
+    },
+)
 
 
 class FirestoreDocument:

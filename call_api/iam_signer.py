@@ -1,31 +1,59 @@
-"""IAM's signBlob over one pool of HTTP connections: request, retry, errors."""
+"""IAM's signBlob over one gRPC channel: request, retry, errors."""
 
 import asyncio
-import base64
-import json
-from http import HTTPStatus
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from collections.abc import Callable
 
+import grpc
+from google.api_core import gapic_v1
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import AsyncRetry, if_exception_type
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
 
 from call_api.access_token import AccessTokens, TokenUnavailable
-from call_api.errors import Internal, SigningUnavailable
+from call_api.errors import Internal, Problem, SigningUnavailable
+from call_api.grpc_channels import channel_options, is_oversized
+from call_api.protobuf_messages import message_classes
 from call_api.signer_key import SERVICE_ACCOUNT_EMAIL
 
-IAM_ENDPOINT = "https://iamcredentials.googleapis.com"
-MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 500
-KEEPALIVE_SECONDS = 60  # an idle connection saves the next signature a TLS handshake
-SILENCE_SECONDS = 1.0  # without an answer, after which a cancelled request's pool is distrusted
-DRAIN_SECONDS = 5.0  # longer than any signature may take: until a distrusted pool is closed
-TRANSIENT_STATUSES = frozenset({429, *range(500, 600)})
+MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
+SILENCE_SECONDS = 1.0  # without an answer, after which a cancelled request's channel is distrusted
+TRANSIENT_STATUSES = frozenset(
+    {
+        StatusCode.ABORTED,
+        StatusCode.CANCELLED,
+        StatusCode.DATA_LOSS,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.INTERNAL,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.UNAVAILABLE,
+        StatusCode.UNKNOWN,
+    }
+)
+CHANNEL_OPTIONS = [
+    *channel_options(MAX_ANSWER_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none, so no answer grows in memory
+]
+_HOST = "iamcredentials.googleapis.com:443"
+_METHOD = "/google.iam.credentials.v1.IAMCredentials/SignBlob"
 _HINTS = {
-    401: " to a new access token, too: is the service account disabled?",
-    403: ": has it roles/iam.serviceAccountTokenCreator on itself?",
+    StatusCode.UNAUTHENTICATED: " to a new access token, too: is the service account disabled?",
+    StatusCode.PERMISSION_DENIED: ": has it roles/iam.serviceAccountTokenCreator on itself?",
 }
 _RETRY = AsyncRetry(if_exception_type(SigningUnavailable), initial=0.05, timeout=3.0)
+
+SignBlobRequest, SignBlobResponse = message_classes(
+    "sign_blob",
+    {
+        "SignBlobRequest": {"name": (1, "string"), "payload": (5, "bytes")},
+        "SignBlobResponse": {"signed_blob": (4, "bytes")},
+    },
+)
+
+
+def iam_channel() -> grpc.aio.Channel:
+    """Return a new channel to IAM; it belongs to the running event loop."""
+    return grpc.aio.secure_channel(_HOST, grpc.ssl_channel_credentials(), CHANNEL_OPTIONS)
 
 
 class IamSigner:
@@ -34,11 +62,12 @@ class IamSigner:
     It sets no time limit of its own: the caller cancels what takes too long.
     """
 
-    def __init__(self, tokens: AccessTokens, endpoint: str = IAM_ENDPOINT) -> None:
+    def __init__(
+        self, tokens: AccessTokens, open_channel: Callable[[], grpc.aio.Channel] = iam_channel
+    ) -> None:
         self._tokens = tokens
-        self._endpoint = endpoint
-        self._http: Any = None  # an aiohttp.ClientSession, made in the running event loop
-        self._closing: set[asyncio.Task[None]] = set()
+        self._open_channel = open_channel
+        self._channel: grpc.aio.Channel | None = None
 
     async def account(self) -> str:
         """Return the service account's e-mail address.
@@ -74,7 +103,7 @@ class IamSigner:
                 self._tokens.reject(token)
             except RetryError as error:
                 raise error.cause from None  # the failure of the last attempt
-        raise Internal(_refusal(HTTPStatus.UNAUTHORIZED))
+        raise Internal(_refusal(StatusCode.UNAUTHENTICATED))
 
     async def _token(self) -> str:
         try:
@@ -84,108 +113,57 @@ class IamSigner:
 
     @_RETRY
     async def _signature(self, email: str, message: bytes, token: str) -> bytes:
-        answer = await self._post(email, message, token)
-        if answer.status in TRANSIENT_STATUSES:
-            raise SigningUnavailable(_refusal(answer.status))
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            raise _TokenRefusedError
-        if answer.status != HTTPStatus.OK:
-            raise Internal(_refusal(answer.status))
-        return signature_in(answer)
-
-    async def _post(self, email: str, message: bytes, token: str) -> "Answer":
-        import aiohttp  # noqa: PLC0415  (0.1 s of a start, which a key file saves)
-
-        http = self._http = self._http or self._pool()
+        if self._channel is None:  # in a request, since no channel survives a fork
+            self._channel = self._open_channel()
+        channel = self._channel  # gRPC closes one that is garbage-collected
+        name = f"projects/-/serviceAccounts/{email}"
+        metadata = [
+            gapic_v1.routing_header.to_grpc_metadata([("name", name)]),
+            ("authorization", f"Bearer {token}"),
+        ]
+        request = SignBlobRequest(name=name, payload=message).SerializeToString()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            async with http.post(
-                f"{self._endpoint}/v1/projects/-/serviceAccounts/{email}:signBlob",
-                json={"payload": base64.b64encode(message).decode()},
-                headers={"Authorization": f"Bearer {token}"},
-                allow_redirects=False,
-            ) as response:
-                encoding = response.headers.get("Content-Encoding", "identity")
-                try:
-                    body = await response.content.readexactly(MAX_ANSWER_BYTES + 1)
-                except asyncio.IncompleteReadError as end:
-                    body = end.partial
-                return Answer(response.status, encoding, body)
+            return signature_in(await channel.unary_unary(_METHOD)(request, metadata=metadata))
         except asyncio.CancelledError:
-            if loop.time() - started >= SILENCE_SECONDS:
-                self._abandon(http)
+            # Where one connection died in silence, gRPC would notice much later.
+            if channel is self._channel and loop.time() - started >= SILENCE_SECONDS:
+                self._channel = None
             raise
-        except (aiohttp.ClientError, OSError) as error:
-            raise SigningUnavailable(f"signBlob: {type(error).__name__}") from error
-
-    def _pool(self) -> Any:
-        import aiohttp  # noqa: PLC0415  (as above)
-
-        host = urlsplit(self._endpoint)
-        # Read once, since both scan the environment.
-        proxy = None if proxy_bypass(host.netloc) else getproxies().get(host.scheme)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
-            proxy=proxy,
-            headers={"Accept-Encoding": "identity"},
-            auto_decompress=False,
-        )
-
-    def _abandon(self, http: Any) -> None:
-        """Use new connections from now on: where one died in silence, others may have, too.
-
-        The old ones are closed later, since requests may be waiting on those that live.
-        """
-        if http is self._http:
-            self._http = None
-            task = asyncio.create_task(_close_later(http))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-
-class Answer(NamedTuple):
-    """What IAM answered; the body is one byte longer than MAX_ANSWER_BYTES if there is more."""
-
-    status: int
-    encoding: str
-    body: bytes
+        except grpc.RpcError as error:
+            if error.code() is StatusCode.UNAUTHENTICATED:
+                raise _TokenRefusedError from error
+            raise _problem(error) from error
 
 
 class _TokenRefusedError(Exception):
-    """IAM answered 401."""
+    """IAM answered UNAUTHENTICATED."""
 
 
-def signature_in(answer: Answer) -> bytes:
+def signature_in(answer: bytes) -> bytes:
     """Return the signature that the answer has.
 
     Raises:
         Internal: it has none, or is not what IAM publishes. Not SigningUnavailable: whatever stands
-            between here and IAM would answer a retry in the same way, and each may cost 64 KiB.
+            between here and IAM would answer a retry in the same way.
     """
-    if answer.encoding.lower() != "identity":
-        raise Internal("signBlob answered compressed data, which was not asked for")
-    if len(answer.body) > MAX_ANSWER_BYTES:
-        raise Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
     try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        raise Internal("signBlob answered no JSON") from None
-    blob = document.get("signedBlob") if isinstance(document, dict) else None
-    if not isinstance(blob, str) or not blob:
+        signature: bytes = SignBlobResponse.FromString(answer).signed_blob
+    except DecodeError:
+        raise Internal("signBlob answered no message of its type") from None
+    if not signature:
         raise Internal("signBlob answered no signature")
-    try:
-        return base64.b64decode(blob, validate=True)
-    except ValueError:
-        raise Internal("signBlob answered a signature that is not base64") from None
+    return signature
 
 
-def _refusal(status: int) -> str:
-    return f"signBlob answered {status}{_HINTS.get(status, '')}"
+def _problem(error: grpc.RpcError) -> Problem:
+    """Return what a failure is to the client."""
+    if is_oversized(error):  # RESOURCE_EXHAUSTED by gRPC, not by IAM: each retry may cost 64 KiB
+        return Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
+    kind = SigningUnavailable if error.code() in TRANSIENT_STATUSES else Internal
+    return kind(_refusal(error.code()))
 
 
-async def _close_later(http: Any) -> None:
-    try:
-        await asyncio.sleep(DRAIN_SECONDS)
-    finally:
-        await http.close()
+def _refusal(status: StatusCode) -> str:
+    return f"signBlob answered {status.name}{_HINTS.get(status, '')}"

@@ -32,8 +32,8 @@ def servers() -> Iterator[tuple[Metadata, Iam]]:
     metadata = Metadata()
     iam = Iam(metadata, None)
     yield metadata, iam
-    iam.stop()
-    metadata.stop()
+    iam.close()
+    metadata.close()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
     monkeypatch.setattr(_exponential_backoff, "time", no_sleep)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture

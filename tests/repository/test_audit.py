@@ -94,7 +94,7 @@ def audit(pypi: Pypi, authority_file: Path, home: Path) -> tuple[int, str]:
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
     finally:
-        proxy.stop()
+        proxy.close()
     return done.returncode, done.stdout + done.stderr
 
 

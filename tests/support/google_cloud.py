@@ -1,10 +1,8 @@
 """Fakes of the parts of Google Cloud that have no emulator, over real HTTP, TLS and gRPC."""
 
-import base64
 import json
 import select
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -26,11 +24,12 @@ from google.cloud.firestore_v1.types import (
     BatchGetDocumentsResponse,
     Document,
 )
+from google.cloud.iam_credentials_v1 import SignBlobRequest, SignBlobResponse
 
 EMAIL = "function@demo-tests.iam.gserviceaccount.com"
 PROJECT = "project-of-the-credentials"
 IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
-DROP, HANG, NOTHING, PLAIN = "drop", "hang", "nothing", "plain"
+HANG, NOTHING = "hang", "nothing"
 HANG_SECONDS = 12.0  # longer than any request may take
 GIB = 2**30
 WRITTEN = datetime(2026, 3, 25, 10, 22, 38, 123_456, tzinfo=UTC)
@@ -45,7 +44,7 @@ class Raw(NamedTuple):
     status: int = 200
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     """A server on a free port, in threads that end with it."""
 
     daemon_threads = True
@@ -66,13 +65,13 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: that clients leave is what some tests are about."""
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self.shutdown()
         self.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class Handler(BaseHTTPRequestHandler):
+    server: Server
     protocol_version = "HTTP/1.1"
     wbufsize = (
         -1
@@ -119,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class Metadata(_Server):
+class Metadata(Server):
     """The metadata server: it hands out a token, which it counts."""
 
     def __init__(self) -> None:
@@ -140,7 +139,7 @@ class Metadata(_Server):
         return authorization in issued - self.revoked
 
 
-class _MetadataHandler(_Handler):
+class _MetadataHandler(Handler):
     server: Metadata
 
     def do_GET(self) -> None:
@@ -173,69 +172,76 @@ class _MetadataHandler(_Handler):
             self.answer(200, "", flavor)
 
 
-class Iam(_Server):
-    """IAM Credentials: signs blobs for whoever brings the right token, or does what is planned."""
+Plan = grpc.StatusCode | str | bytes | None
+
+
+class Iam:
+    """IAM Credentials: signs blobs for whoever brings the right token, or does what is planned.
+
+    A plan is a status, an answer in bytes, HANG or NOTHING.
+    """
 
     def __init__(self, metadata: Metadata, certificate: trustme.LeafCert | None) -> None:
-        self.metadata = metadata
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.compression = grpc.Compression.NoCompression
+        self.asked = threading.Semaphore(0)  # released with each request
+        self._metadata = metadata
+        self._lock = threading.Lock()
+        self.forget()
+        self._server, self.port = _started(
+            "google.iam.credentials.v1.IAMCredentials",
+            {"SignBlob": grpc.unary_unary_rpc_method_handler(self._sign_blob)},
+            certificate,
+            threads=128,  # one for each request that waits here
+        )
+
+    def forget(self) -> None:
+        """Be as new, but for the key."""
         self.requests = self.signatures = 0
         self.seconds = 0.0
-        self.planned: deque[int | str | Raw | None] = deque()  # for the next requests, one each
-        self.lasting: int | str | Raw | None = None  # for all that come after those
+        self.planned: deque[Plan] = deque()  # for the next requests, one each
+        self.lasting: Plan = None  # for all that come after those
         self.headers: list[dict[str, str]] = []  # of the requests so far
-        self.asked = threading.Semaphore(0)  # released with each request
-        self.context = None  # plain HTTP
-        if certificate is not None:
-            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            certificate.configure_cert(self.context)
-        super().__init__(_IamHandler)
+        self.connections: set[str] = set()  # that the requests came through
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        if self.context is None:
-            return connection, address
-        # The handshake follows in the connection's own thread, at its first read.
-        return self.context.wrap_socket(
-            connection, server_side=True, do_handshake_on_connect=False
-        ), address
+    def _sign_blob(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        headers = {name: str(value) for name, value in context.invocation_metadata()}
+        with self._lock:
+            self.requests += 1
+            self.headers.append(headers)
+            self.connections.add(context.peer())
+            plan = self.planned.popleft() if self.planned else self.lasting
+        self.asked.release()
+        left = threading.Event()
+        context.add_callback(left.set)
+        left.wait(HANG_SECONDS if plan == HANG else self.seconds)
+        asked = SignBlobRequest.deserialize(request)
+        if isinstance(plan, grpc.StatusCode):
+            context.abort(plan, "s3cret of IAM")
+        if isinstance(plan, bytes):
+            context.set_compression(self.compression)
+            return plan
+        if not self._metadata.accepts(headers["authorization"]):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
+        if asked.name != f"projects/-/serviceAccounts/{EMAIL}":
+            context.abort(grpc.StatusCode.NOT_FOUND, "")
+        signature = b"" if plan == NOTHING else self.signature(asked.payload)
+        answer: bytes = SignBlobResponse.serialize(
+            SignBlobResponse(key_id="1", signed_blob=signature)
+        )
+        return answer
 
+    def signature(self, blob: bytes) -> bytes:
+        """Sign a blob, which counts."""
+        with self._lock:
+            self.signatures += 1
+        return self.key.sign(blob, PKCS1v15(), SHA256())
 
-class _IamHandler(_Handler):
-    server: Iam
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        iam = self.server
-        with iam.lock:
-            iam.requests += 1
-            iam.headers.append(dict(self.headers.items()))
-            plan = iam.planned.popleft() if iam.planned else iam.lasting
-        iam.asked.release()
-        time.sleep(HANG_SECONDS if plan == HANG else iam.seconds)
-        if plan == DROP:
-            self.close_connection = True
-        elif isinstance(plan, int):
-            self.answer(plan, {"error": {"message": "s3cret of IAM"}}, {"Location": self.path})
-        elif isinstance(plan, Raw):
-            self.answer_raw(plan)
-        elif not iam.metadata.accepts(self.headers["Authorization"]):
-            self.answer(401, {})
-        elif (
-            self.path.removesuffix("?alt=json")
-            != f"/v1/projects/-/serviceAccounts/{EMAIL}:signBlob"
-        ):
-            self.answer(404, {})
-        else:
-            with iam.lock:
-                iam.signatures += 1
-            signature = iam.key.sign(base64.b64decode(body["payload"]), PKCS1v15(), SHA256())
-            blob = "" if plan == NOTHING else base64.b64encode(signature).decode()
-            signed = {"keyId": "1", "signedBlob": blob}
-            self.answer(200, json.dumps(signed) if plan == PLAIN else signed)
+    def close(self) -> None:
+        self._server.stop(None).wait()
 
 
-class Proxy(_Server):
+class Proxy(Server):
     """A proxy that leads Google's hosts to fakes on this machine, and others nowhere."""
 
     def __init__(self, ports: dict[str, int]) -> None:
@@ -243,7 +249,7 @@ class Proxy(_Server):
         super().__init__(_ProxyHandler)
 
 
-class _ProxyHandler(_Handler):
+class _ProxyHandler(Handler):
     server: Proxy
 
     def do_CONNECT(self) -> None:
@@ -279,13 +285,12 @@ class GoogleCloud:
             "GCE_METADATA_IP": host,
             "https_proxy": f"http://127.0.0.1:{self.proxy.port}",
             "no_proxy": "127.0.0.1,localhost",
-            "SSL_CERT_FILE": authority_file,
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": authority_file,
         }
 
     def close(self) -> None:
         for server in (self.proxy, self.iam, self.metadata):
-            server.stop()
+            server.close()
 
 
 def found(name: str, fields: dict[str, Any]) -> BatchGetDocumentsResponse:
@@ -322,16 +327,28 @@ def fake_firestore(
         else:
             yield from answers(request, context)
 
-    server = grpc.server(futures.ThreadPoolExecutor(4))
     method = grpc.unary_stream_rpc_method_handler(
         batch_get_documents,
         request_deserializer=BatchGetDocumentsRequest.deserialize,
         response_serializer=BatchGetDocumentsResponse.serialize,
     )
     service = "google.firestore.v1.Firestore"
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(service, {"BatchGetDocuments": method})]
-    )
+    server, port = _started(service, {"BatchGetDocuments": method}, certificate, threads=4)
+    try:
+        yield port, asked
+    finally:
+        server.stop(None).wait()
+
+
+def _started(
+    service: str,
+    methods: "dict[str, grpc.RpcMethodHandler[Any, Any]]",
+    certificate: trustme.LeafCert | None,
+    threads: int,
+) -> tuple[grpc.Server, int]:
+    """Start a gRPC server, over TLS where there is a certificate; return its port, too."""
+    server = grpc.server(futures.ThreadPoolExecutor(threads))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, methods)])
     if certificate is None:
         port = server.add_insecure_port("127.0.0.1:0")
     else:
@@ -339,7 +356,4 @@ def fake_firestore(
         pair = (certificate.private_key_pem.bytes(), chain)
         port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     server.start()
-    try:
-        yield port, asked
-    finally:
-        server.stop(None).wait()
+    return server, port

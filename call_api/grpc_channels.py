@@ -1,0 +1,23 @@
+"""What the channels to Firestore and to IAM have in common."""
+
+import grpc
+
+_OVERSIZED = "Received message larger than max"  # gRPC's words; it has no status for it
+
+
+def channel_options(max_answer_bytes: int) -> list[tuple[str, int]]:
+    """Return the options of a channel that survives failures of the network.
+
+    There are no keepalive pings. Silence is found sooner, when the time of a request is over.
+    """
+    return [
+        ("grpc.max_receive_message_length", max_answer_bytes),
+        ("grpc.max_reconnect_backoff_ms", 500),  # the default delays recovery by up to 2 minutes
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt to connect may take
+        ("grpc.use_local_subchannel_pool", 1),  # else a new channel shares the old one's connection
+    ]
+
+
+def is_oversized(error: grpc.RpcError) -> bool:
+    """Tell whether the answer was larger than its channel takes."""
+    return _OVERSIZED in (error.details() or "")
