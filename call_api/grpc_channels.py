@@ -2,7 +2,8 @@
 
 import grpc
 
-_OVERSIZED = "Received message larger than max"  # gRPC's words; it has no status for it
+# gRPC's words, for an answer as it is received and as it is unpacked; it has no status for it.
+_OVERSIZED = "message larger than max"
 
 
 def channel_options(max_answer_bytes: int) -> list[tuple[str, int]]:
@@ -19,5 +20,5 @@ def channel_options(max_answer_bytes: int) -> list[tuple[str, int]]:
 
 
 def is_oversized(error: grpc.RpcError) -> bool:
-    """Tell whether the answer was larger than its channel takes."""
+    """Tell whether the answer was larger than its channel takes, or would be when unpacked."""
     return _OVERSIZED in (error.details() or "")

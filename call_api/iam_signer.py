@@ -30,10 +30,7 @@ TRANSIENT_STATUSES = frozenset(
         StatusCode.UNKNOWN,
     }
 )
-CHANNEL_OPTIONS = [
-    *channel_options(MAX_ANSWER_BYTES),
-    ("grpc.compression_enabled_algorithms_bitset", 1),  # none, so no answer grows in memory
-]
+CHANNEL_OPTIONS = channel_options(MAX_ANSWER_BYTES)
 _HOST = "iamcredentials.googleapis.com:443"
 _METHOD = "/google.iam.credentials.v1.IAMCredentials/SignBlob"
 _HINTS = {

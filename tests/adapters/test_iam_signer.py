@@ -1,30 +1,41 @@
 """signBlob: refused tokens, retries, and answers that are not what IAM publishes."""
 
 import asyncio
-import base64
-import gzip
-import json
+import gc
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
+from urllib.parse import unquote
 
+import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from google.auth.exceptions import RefreshError
+from google.cloud.iam_credentials_v1 import SignBlobResponse
+from grpc import StatusCode
 
 from call_api import iam_signer
 from call_api.access_token import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
-from call_api.iam_signer import MAX_ANSWER_BYTES, Answer, IamSigner, signature_in
+from call_api.iam_signer import CHANNEL_OPTIONS, MAX_ANSWER_BYTES, IamSigner
 from tests.support.fakes import FakeCredentials
-from tests.support.google_cloud import DROP, EMAIL, HANG, Iam, Metadata, Raw
+from tests.support.google_cloud import EMAIL, HANG, NOTHING, Iam, Metadata
 
 FIRST, SECOND, THIRD = (f"ya29.token-{n}" for n in (1, 2, 3))
 MIB = 2**20
-SIGNED = {"keyId": "1", "signedBlob": base64.b64encode(b"signature").decode()}
+TRANSIENT = (
+    StatusCode.ABORTED,
+    StatusCode.CANCELLED,
+    StatusCode.DATA_LOSS,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.INTERNAL,
+    StatusCode.RESOURCE_EXHAUSTED,
+    StatusCode.UNAVAILABLE,
+    StatusCode.UNKNOWN,
+)
+FINAL = [s for s in StatusCode if s not in {*TRANSIENT, StatusCode.OK, StatusCode.UNAUTHENTICATED}]
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +53,18 @@ def iam(servers: tuple[Metadata, Iam], monkeypatch: pytest.MonkeyPatch) -> Iam:
     metadata, iam = servers
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     metadata.tokens, metadata.revoked = 3, {f"Bearer {FIRST}", f"Bearer {THIRD}"}
-    iam.requests = iam.signatures = iam.connections = iam.streamed = 0
-    iam.asked = threading.Semaphore(0)
-    iam.headers.clear()
-    iam.planned.clear()
-    iam.seconds, iam.lasting = 0.0, None
+    iam.forget()
     return iam
-
-
-@asynccontextmanager
-async def signer_of(iam: Iam, credentials: FakeCredentials) -> AsyncIterator[IamSigner]:
-    tokens = AccessTokens(lambda: (credentials, None))
-    signer = IamSigner(tokens, f"http://127.0.0.1:{iam.port}")
-    try:
-        yield signer
-    finally:
-        if signer._http is not None:  # noqa: SLF001  (a pool lives as long as the process)
-            await signer._http.close()  # noqa: SLF001
 
 
 def run(
     iam: Iam, credentials: FakeCredentials, test: Callable[[IamSigner], Coroutine[Any, Any, None]]
 ) -> None:
+    def open_channel() -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(f"127.0.0.1:{iam.port}", CHANNEL_OPTIONS)
+
     async def with_signer() -> None:
-        async with signer_of(iam, credentials) as signer:
-            await test(signer)
+        await test(IamSigner(AccessTokens(lambda: (credentials, None)), open_channel))
 
     asyncio.run(with_signer())
 
@@ -93,14 +91,15 @@ def test_a_signature_is_the_account_s(iam: Iam) -> None:
     run(iam, FakeCredentials(SECOND), test)
 
 
-def test_the_request_asks_for_an_answer_that_is_not_compressed(iam: Iam) -> None:
+def test_the_request_carries_the_token_and_its_route(iam: Iam) -> None:
     async def test(signer: IamSigner) -> None:
         await signer.sign(EMAIL, b"message")
 
     run(iam, FakeCredentials(SECOND), test)
     (headers,) = iam.headers
-    assert headers["Accept-Encoding"] == "identity"
-    assert headers["Authorization"] == f"Bearer {SECOND}"
+    assert headers["authorization"] == f"Bearer {SECOND}"
+    route = unquote(headers["x-goog-request-params"])  # AIP-4222
+    assert route == f"name=projects/-/serviceAccounts/{EMAIL}"
 
 
 # Refused tokens
@@ -132,8 +131,8 @@ def test_a_token_that_is_refused_again_is_an_internal_error(iam: Iam) -> None:
     problem = problem_of(iam, credentials)
 
     assert isinstance(problem, Internal)
-    hint = "to a new access token, too: is the service account disabled?"
-    assert str(problem) == f"internal: signBlob answered 401 {hint}"
+    hint = " to a new access token, too: is the service account disabled?"
+    assert str(problem) == f"internal: signBlob answered UNAUTHENTICATED{hint}"
     assert (credentials.refreshes, iam.requests) == (2, 2)
 
 
@@ -158,7 +157,8 @@ def test_a_refused_token_that_is_issued_again_is_an_internal_error(iam: Iam) -> 
 
 
 def test_a_token_is_replaced_once_also_where_transient_failures_come_between(iam: Iam) -> None:
-    iam.planned.extend([503, 401, 503, 401])
+    unavailable, refused = StatusCode.UNAVAILABLE, StatusCode.UNAUTHENTICATED
+    iam.planned.extend([unavailable, refused, unavailable, refused])
     credentials = FakeCredentials(FIRST, SECOND, THIRD)
 
     assert isinstance(problem_of(iam, credentials), Internal)
@@ -174,7 +174,7 @@ def test_a_refused_token_without_a_successor_is_an_outage(iam: Iam) -> None:
 
 
 def test_a_missing_role_does_not_cost_a_token(iam: Iam) -> None:
-    iam.lasting = 403
+    iam.lasting = StatusCode.PERMISSION_DENIED
     credentials = FakeCredentials(SECOND)
 
     assert str(problem_of(iam, credentials)).endswith("Creator on itself?")
@@ -217,10 +217,20 @@ def test_a_defect_in_a_refresh_is_not_reported_as_an_outage(iam: Iam) -> None:
 # Answers
 
 
-@pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}], ids=str)
-def test_an_endless_answer_is_left_after_64_kib(headers: dict[str, str], iam: Iam) -> None:
-    """It is neither read nor kept, and the next request has a connection of its own."""
-    iam.planned.append(Raw(b"x" * 65536, headers, endless=True))
+@pytest.mark.parametrize(
+    ("size", "compression"),
+    [
+        (MAX_ANSWER_BYTES + 1, grpc.Compression.NoCompression),
+        (256 * MIB, grpc.Compression.NoCompression),
+        (32 * MIB, grpc.Compression.Gzip),  # 32 KiB on the wire
+    ],
+    ids=["1 byte", "256 MiB", "32 MiB compressed"],
+)
+def test_an_oversized_answer_is_neither_kept_nor_asked_again(
+    size: int, compression: grpc.Compression, iam: Iam
+) -> None:
+    iam.planned.append(bytes(size))
+    iam.compression = compression
     held: list[int] = []
 
     async def test(signer: IamSigner) -> None:
@@ -230,102 +240,60 @@ def test_an_endless_answer_is_left_after_64_kib(headers: dict[str, str], iam: Ia
             await signer.sign(EMAIL, b"message")
         held.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+        assert iam.requests == 1
         await signer.sign(EMAIL, b"message")
 
     run(iam, FakeCredentials(SECOND), test)
     assert held[0] < 2 * MIB
-    assert iam.streamed < 4 * MIB  # what was read, and what the kernel's buffers took
-    assert (iam.requests, iam.connections) == (2, 2)
 
 
-def test_an_endless_answer_with_a_transient_status_is_retried(iam: Iam) -> None:
-    iam.planned.append(Raw(b"x" * 65536, endless=True, status=503))
+def test_the_longest_answer_counts(iam: Iam) -> None:
+    iam.planned.append(answer_of(MAX_ANSWER_BYTES))
 
     async def test(signer: IamSigner) -> None:
-        await signer.sign(EMAIL, b"message")
+        assert len(await signer.sign(EMAIL, b"message")) > MAX_ANSWER_BYTES - 8
 
     run(iam, FakeCredentials(SECOND), test)
-    assert iam.streamed < 4 * MIB
-    assert (iam.requests, iam.connections) == (2, 2)
 
 
-def test_compressed_data_is_not_unpacked(iam: Iam) -> None:
-    bomb = gzip.compress(bytes(32 * MIB))
-    assert len(bomb) < MAX_ANSWER_BYTES
-    iam.planned.append(Raw(bomb, {"Content-Encoding": "gzip"}))
-    held: list[int] = []
+def answer_of(size: int) -> bytes:
+    """Return a valid answer of so many bytes."""
+    empty = len(SignBlobResponse.serialize(SignBlobResponse(signed_blob=bytes(MAX_ANSWER_BYTES))))
+    signature = bytes(size - (empty - MAX_ANSWER_BYTES))
+    answer: bytes = SignBlobResponse.serialize(SignBlobResponse(signed_blob=signature))
+    assert len(answer) == size
+    return answer
 
-    async def test(signer: IamSigner) -> None:
-        await signer.account()
-        tracemalloc.start()
-        with pytest.raises(Internal, match=": signBlob answered compressed data, which was not as"):
-            await signer.sign(EMAIL, b"message")
-        held.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
 
-    run(iam, FakeCredentials(SECOND), test)
-    assert held[0] < 2 * MIB
+@pytest.mark.parametrize("answer", [b"s3cret", b"\xff", b"\x22\x05abc", b"\x22"])
+def test_a_malformed_answer_is_an_internal_error_without_its_text(answer: bytes, iam: Iam) -> None:
+    iam.lasting = answer
+    problem = problem_of(iam, FakeCredentials(SECOND))
+
+    assert isinstance(problem, Internal)
+    assert str(problem) == "internal: signBlob answered no message of its type"
+    assert problem.__cause__ is None
     assert iam.requests == 1
-
-
-def test_what_claims_to_be_compressed_is_not_unpacked_either(iam: Iam) -> None:
-    """Unpacking it would fail in a way that looks transient."""
-    iam.lasting = Raw(b"s3cret", {"Content-Encoding": "gzip"})
-
-    assert isinstance(problem_of(iam, FakeCredentials(SECOND)), Internal)
-    assert iam.requests == 1
-
-
-MALFORMED = {
-    "no JSON": [
-        b"",
-        b"s3cret",
-        b"{",
-        b"\xff\xfe",
-        b"[" * 60_000,
-        b'{"signedBlob": NaN',
-        b"1" * 5000,
-    ],
-    "no signature": [
-        *[b"null", b"[]", b'"s3cret"', b"5", b"{}", b'{"signedblob": "c2ln"}'],
-        *[b'{"signedBlob": %b}' % value for value in (b"null", b'""', b"5", b"[]", b"{}", b"true")],
-    ],
-    "a signature that is not base64": [
-        b'{"signedBlob": "%b"}' % value
-        for value in (b"s3cret!", b"c2ln\\n", b"c2l", b"c2-_", b"\\u00e4", b"\\ud800")
-    ],
-}
 
 
 @pytest.mark.parametrize(
-    ("said", "body"), [(said, body) for said, bodies in MALFORMED.items() for body in bodies]
+    "answer", [NOTHING, b"", b"\x0a\x011", b"\x20\x05", b"\x2a\x06s3cret"], ids=repr
 )
-def test_a_malformed_answer_is_an_internal_error_without_its_text(said: str, body: bytes) -> None:
-    with pytest.raises(Internal) as problem:
-        signature_in(Answer(200, "identity", body))
+def test_an_answer_without_a_signature_is_an_internal_error(
+    answer: str | bytes, iam: Iam
+) -> None:
+    """The last two have the signature's number with another type, and another number."""
+    iam.lasting = answer
+    problem = problem_of(iam, FakeCredentials(SECOND))
 
-    assert str(problem.value) == f"internal: signBlob answered {said}"
-    assert problem.value.__cause__ is None
-
-
-def test_a_malformed_answer_is_not_retried(iam: Iam) -> None:
-    iam.lasting = Raw(b"s3cret")
-
-    assert isinstance(problem_of(iam, FakeCredentials(SECOND)), Internal)
+    assert isinstance(problem, Internal)
+    assert str(problem) == "internal: signBlob answered no signature"
     assert iam.requests == 1
 
 
-def test_the_longest_answer_counts() -> None:
-    body = json.dumps(SIGNED).encode().ljust(MAX_ANSWER_BYTES)
-
-    assert signature_in(Answer(200, "Identity", body)) == b"signature"
-    with pytest.raises(Internal, match=r": signBlob answered more than 65536 bytes$"):
-        signature_in(Answer(200, "identity", body + b" "))
-
-
-@pytest.mark.parametrize("failure", [429, 503, DROP])
-def test_a_transient_failure_is_retried(failure: int | str, iam: Iam) -> None:
-    iam.planned.append(failure)
+@pytest.mark.parametrize("status", TRANSIENT)
+def test_a_transient_failure_is_retried(status: StatusCode, iam: Iam) -> None:
+    iam.planned.append(status)
 
     async def test(signer: IamSigner) -> None:
         await signer.sign(EMAIL, b"message")
@@ -334,64 +302,93 @@ def test_a_transient_failure_is_retried(failure: int | str, iam: Iam) -> None:
     assert (iam.requests, iam.signatures) == (2, 1)
 
 
+@pytest.mark.parametrize("status", FINAL)
+def test_another_failure_is_an_internal_error(status: StatusCode, iam: Iam) -> None:
+    iam.lasting = status
+    problem = problem_of(iam, FakeCredentials(SECOND))
+
+    assert isinstance(problem, Internal)
+    assert str(problem).startswith(f"internal: signBlob answered {status.name}")
+    assert iam.requests == 1
+
+
 # Connections
 
 
-async def cancelled_while_it_waits(signer: IamSigner, iam: Iam) -> None:
-    """Cancel a signature once IAM has its request, which it leaves without an answer."""
+async def waiting_signature(signer: IamSigner, iam: Iam) -> "asyncio.Task[bytes]":
+    """Start a signature that IAM leaves without an answer; IAM has its request."""
     iam.asked = threading.Semaphore(0)
     iam.planned.append(HANG)
     task = asyncio.create_task(signer.sign(EMAIL, b"message"))
     assert await asyncio.to_thread(iam.asked.acquire, timeout=10)
+    return task
+
+
+async def cancelled(task: "asyncio.Task[bytes]") -> None:
     task.cancel()
-    with suppress(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError):
         await task
 
 
-def test_a_client_that_leaves_does_not_cost_the_others_their_connections(iam: Iam) -> None:
+def test_signatures_share_a_connection(iam: Iam) -> None:
     async def test(signer: IamSigner) -> None:
-        iam.seconds = 0.05  # so that two connections are needed
-        await asyncio.gather(*(signer.sign(EMAIL, b"message") for _ in range(2)))
-        await cancelled_while_it_waits(signer, iam)
+        await asyncio.gather(*(signer.sign(EMAIL, b"message") for _ in range(20)))
+
+    run(iam, FakeCredentials(SECOND), test)
+    assert len(iam.connections) == 1
+
+
+def test_a_client_that_leaves_does_not_cost_the_others_their_connection(iam: Iam) -> None:
+    async def test(signer: IamSigner) -> None:
+        await cancelled(await waiting_signature(signer, iam))
         await signer.sign(EMAIL, b"message")
 
     run(iam, FakeCredentials(SECOND), test)
-    assert (iam.requests, iam.connections) == (4, 2)
+    assert (iam.requests, len(iam.connections)) == (2, 1)
 
 
-def test_after_silence_all_connections_are_new_and_the_old_ones_are_closed(
-    iam: Iam, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", 0.0)
-    monkeypatch.setattr(iam_signer, "DRAIN_SECONDS", 0.0)
-
-    async def test(signer: IamSigner) -> None:
-        await signer.sign(EMAIL, b"message")
-        pool = signer._http  # noqa: SLF001
-        await cancelled_while_it_waits(signer, iam)
-        await signer.sign(EMAIL, b"message")
-        assert signer._http is not pool  # noqa: SLF001
-        await asyncio.gather(*signer._closing)  # noqa: SLF001
-        assert pool.closed
-        assert not signer._closing  # noqa: SLF001
-
-    run(iam, FakeCredentials(SECOND), test)
-
-
-def test_two_that_end_in_silence_leave_their_connections_once(
+def test_after_silence_the_connection_is_a_new_one(
     iam: Iam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", 0.0)
 
     async def test(signer: IamSigner) -> None:
-        await signer.account()
-        iam.planned.extend([HANG, HANG])
-        tasks = [asyncio.create_task(signer.sign(EMAIL, b"message")) for _ in range(2)]
-        for _ in tasks:
-            assert await asyncio.to_thread(iam.asked.acquire, timeout=10)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert len(signer._closing) == 1  # noqa: SLF001
+        await cancelled(await waiting_signature(signer, iam))
+        await signer.sign(EMAIL, b"message")
 
     run(iam, FakeCredentials(SECOND), test)
+    assert (iam.requests, len(iam.connections)) == (2, 2)
+
+
+def test_two_that_end_in_silence_replace_the_connection_once(
+    iam: Iam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", 0.0)
+
+    async def test(signer: IamSigner) -> None:
+        first, second = [await waiting_signature(signer, iam) for _ in range(2)]
+        await cancelled(first)
+        await signer.sign(EMAIL, b"message")
+        await cancelled(second)
+        await signer.sign(EMAIL, b"message")
+
+    run(iam, FakeCredentials(SECOND), test)
+    assert (iam.requests, len(iam.connections)) == (4, 2)
+
+
+def test_a_signature_on_a_connection_that_is_given_up_is_still_received(
+    iam: Iam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", 0.0)
+
+    async def test(signer: IamSigner) -> None:
+        silent = await waiting_signature(signer, iam)
+        iam.seconds = 0.5
+        slow = asyncio.create_task(signer.sign(EMAIL, b"message"))
+        assert await asyncio.to_thread(iam.asked.acquire, timeout=10)
+        await cancelled(silent)
+        gc.collect()
+        assert await slow
+
+    run(iam, FakeCredentials(SECOND), test)
+    assert (iam.requests, len(iam.connections)) == (2, 1)

@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import trustme
+from grpc import StatusCode
 
-from tests.support.google_cloud import DROP, EMAIL, HANG, NOTHING, PLAIN, GoogleCloud, Raw
+from tests.support.google_cloud import EMAIL, HANG, NOTHING, GoogleCloud, Raw
 from tests.support.project import PutCall
 from tests.support.serving import Service, held, served, started, wait_until_it_listens
 from tests.support.v4 import NAMES, check_v4
@@ -81,9 +82,9 @@ def test_a_link_is_right_by_the_rules(
     assert query["response-content-disposition"] == f'inline; filename="call-{call_id}{extension}"'
 
 
-@pytest.mark.parametrize("failure", [429, 500, 502, 503, 504, DROP])
+@pytest.mark.parametrize("failure", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
 def test_a_transient_failure_is_retried(
-    failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
+    failure: StatusCode, keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
     cloud.iam.planned.append(failure)
@@ -92,19 +93,16 @@ def test_a_transient_failure_is_retried(
     assert cloud.iam.requests - before == 2
 
 
-@pytest.mark.parametrize("failure", [429, 503, DROP])
+@pytest.mark.parametrize("failure", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
 def test_a_lasting_failure_is_503_within_the_budget(
-    failure: int | str, keyless: Service, cloud: GoogleCloud, acme_key: str
+    failure: StatusCode, keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
     cloud.iam.lasting = failure
     status, code, message, seconds = problem_of(keyless, acme_key)
 
     assert (status, code) == (503, "signing_unavailable")
-    reason = (
-        "signBlob: ServerDisconnectedError" if failure == DROP else f"signBlob answered {failure}"
-    )
-    assert message.endswith(reason)
+    assert message.endswith(f"signBlob answered {failure.name}")
     assert seconds < BUDGET_SECONDS + SLACK_SECONDS
     assert cloud.iam.requests - before > 2
 
@@ -113,35 +111,26 @@ def test_a_missing_role_is_an_internal_error_that_names_it(
     keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
-    cloud.iam.lasting = 403
+    cloud.iam.lasting = StatusCode.PERMISSION_DENIED
     status, code, message, _ = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
-    assert "signBlob answered 403" in message
+    assert "signBlob answered PERMISSION_DENIED" in message
     assert "roles/iam.serviceAccountTokenCreator" in message
     assert cloud.iam.requests - before == 1
 
 
-@pytest.mark.parametrize("refusal", [302, 307, 400, 404])
+@pytest.mark.parametrize("refusal", [StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND])
 def test_another_refusal_is_not_retried_either(
-    refusal: int, keyless: Service, cloud: GoogleCloud, acme_key: str
+    refusal: StatusCode, keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
     cloud.iam.lasting = refusal
     status, code, message, _ = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
-    assert message.endswith(f"signBlob answered {refusal}")
+    assert message.endswith(f"signBlob answered {refusal.name}")
     assert cloud.iam.requests - before == 1
-
-
-def test_a_signature_counts_whatever_type_of_content_it_is_called(
-    keyless: Service, cloud: GoogleCloud, acme_key: str
-) -> None:
-    cloud.iam.planned.append(PLAIN)
-
-    assert keyless.request(key=acme_key).status == 200
-    assert not cloud.iam.planned
 
 
 def test_an_answer_without_a_signature_is_never_a_link(
@@ -154,35 +143,26 @@ def test_an_answer_without_a_signature_is_never_a_link(
     assert message.endswith("signBlob answered no signature")
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"s3cret", "no JSON"),
-        (b"{}", "no signature"),
-        (b'{"signedBlob": "s3cret!"}', "a signature that is not base64"),
-    ],
-)
 def test_a_malformed_answer_is_an_internal_error_without_a_stack(
-    body: bytes, reason: str, keyless: Service, cloud: GoogleCloud, acme_key: str
+    keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
-    cloud.iam.lasting = Raw(body)
+    cloud.iam.lasting = b"s3cret"
     status, code, message, _ = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
-    assert message.endswith(f"signBlob answered {reason}")
+    assert message.endswith("signBlob answered no message of its type")
     assert cloud.iam.requests - before == 1
 
 
-def test_an_answer_of_1_gib_is_not_read(
+def test_an_answer_of_256_mib_is_not_read(
     new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
 ) -> None:
-    """Not by the function, nor over TLS, whose orderly end could read on."""
     with started(keyless_settings | new_cloud.environment) as (process, service):
         wait_until_it_listens(process, service)
         assert service.request(key=acme_key).status == 200
         _, _, before = held(process)
-        new_cloud.iam.planned.extend([Raw(b"x" * 65536, endless=True)] * 5)
+        new_cloud.iam.planned.extend([bytes(256 * 2**20)] * 5)
         problems = [problem_of(service, acme_key) for _ in range(5)]
         _, _, after = held(process)
         assert service.request(key=acme_key).status == 200
@@ -190,7 +170,6 @@ def test_an_answer_of_1_gib_is_not_read(
     assert {problem[:2] for problem in problems} == {(500, "internal")}
     assert all(p[2].endswith("signBlob answered more than 65536 bytes") for p in problems)
     assert after - before < 8 * 2**20
-    assert new_cloud.iam.streamed < 5 * 8 * 2**20  # most of it waits in the proxy and the kernel
 
 
 def test_a_token_that_is_refused_before_its_time_is_replaced(
@@ -213,13 +192,13 @@ def test_a_token_that_is_refused_before_its_time_is_replaced(
 def test_a_token_that_is_refused_again_is_an_internal_error(
     new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
 ) -> None:
-    new_cloud.iam.planned.extend([401, 401])
+    new_cloud.iam.planned.extend([StatusCode.UNAUTHENTICATED] * 2)
     with served(keyless_settings | new_cloud.environment) as service:
         status, code, message, _ = problem_of(service, acme_key)
         assert service.request(key=acme_key).status == 200
 
     assert (status, code) == (500, "internal")
-    assert "signBlob answered 401" in message
+    assert "signBlob answered UNAUTHENTICATED" in message
     assert "is the service account disabled?" in message
     assert (new_cloud.iam.requests, new_cloud.metadata.tokens) == (3, 3)
 
@@ -328,14 +307,14 @@ def test_one_signature_for_each_link_and_none_for_anything_else(
     assert (cloud.iam.requests, cloud.iam.signatures) == (before + 5, signed + 5)
 
 
-def test_forty_requests_share_two_connections_and_a_token(
+def test_forty_requests_share_a_connection_and_a_token(
     keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
-    before = cloud.iam.connections
+    cloud.iam.connections.clear()
     for _ in range(40):
         assert keyless.request(key=acme_key).status == 200
 
-    assert cloud.iam.connections - before <= 2
+    assert len(cloud.iam.connections) == 1
     assert cloud.metadata.tokens == 1
 
 

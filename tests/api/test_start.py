@@ -43,21 +43,6 @@ def test_collections_are_on_again_and_skip_what_was_imported(start: dict[str, ob
     assert start["frozen"] > 100_000
 
 
-def test_what_only_keyless_signing_needs_is_not_imported(start: dict[str, object]) -> None:
-    assert isinstance(start["modules"], list)
-    assert "google.cloud.firestore_v1" in start["modules"]
-    assert "aiohttp" not in start["modules"]
-
-
-def test_without_a_key_file_it_is_imported_before_the_first_request(
-    keyless_settings: dict[str, str],
-) -> None:
-    modules = imported(keyless_settings)["modules"]
-
-    assert isinstance(modules, list)
-    assert "aiohttp" in modules
-
-
 def test_requests_are_parsed_by_h11_even_where_httptools_is_installed(
     settings: dict[str, str], keys: dict[str, str], tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ def keyless(
 
 @pytest.fixture
 def link(lasting_link: tuple[GoogleCloud, Link], keyless: Service, acme_key: str) -> Iterator[Link]:
-    """The way to IAM of the `keyless` function, which has eight idle connections there."""
+    """The way to IAM of the `keyless` function, which has an idle connection there."""
     cloud, link = lasting_link
     cloud.iam.seconds = 0.1
     with ThreadPoolExecutor(8) as clients:
@@ -70,7 +70,7 @@ def test_an_answer_cut_short_is_asked_again(
 
 
 def test_a_garbled_answer_is_asked_again(keyless: Service, link: Link, acme_key: str) -> None:
-    """TLS notices, and says so with an error of Python's own, which the HTTP library lets through."""
+    """TLS notices."""
     link.garble = True
 
     assert timed(keyless, acme_key)[0].status == 200

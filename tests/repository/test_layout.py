@@ -98,7 +98,9 @@ def test_only_adapters_know_google() -> None:
         "firestore",
         "firestore_connection",
         "firestore_values",
+        "grpc_channels",
         "iam_signer",
+        "protobuf_messages",
         "signed_urls",
         "signer_key",
     }

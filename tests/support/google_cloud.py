@@ -183,7 +183,6 @@ class Iam:
 
     def __init__(self, metadata: Metadata, certificate: trustme.LeafCert | None) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.compression = grpc.Compression.NoCompression
         self.asked = threading.Semaphore(0)  # released with each request
         self._metadata = metadata
         self._lock = threading.Lock()
@@ -201,6 +200,7 @@ class Iam:
         self.seconds = 0.0
         self.planned: deque[Plan] = deque()  # for the next requests, one each
         self.lasting: Plan = None  # for all that come after those
+        self.compression = grpc.Compression.NoCompression  # of an answer in bytes
         self.headers: list[dict[str, str]] = []  # of the requests so far
         self.connections: set[str] = set()  # that the requests came through
 
