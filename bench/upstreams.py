@@ -57,7 +57,7 @@ class RestIam(Server):
 class _RestIamHandler(Handler):
     server: RestIam
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  (http.server's name)
         """Sign a blob."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         signature = self.server.iam.signature(base64.b64decode(asked["payload"]))

@@ -8,7 +8,7 @@ from google.api_core import gapic_v1
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import AsyncRetry, if_exception_type
 from google.protobuf.message import DecodeError
-from grpc import StatusCode
+from grpc import ChannelConnectivity, StatusCode
 
 from call_api.access_token import AccessTokens, TokenUnavailable
 from call_api.errors import Internal, Problem, SigningUnavailable
@@ -124,14 +124,20 @@ class IamSigner:
         try:
             return signature_in(await channel.unary_unary(_METHOD)(request, metadata=metadata))
         except asyncio.CancelledError:
-            # Where one connection died in silence, gRPC would notice much later.
-            if channel is self._channel and loop.time() - started >= SILENCE_SECONDS:
-                self._channel = None
+            if loop.time() - started >= SILENCE_SECONDS:
+                self._drop(channel)  # it may be dead, which gRPC would notice much later
             raise
         except grpc.RpcError as error:
+            if channel.get_state() is ChannelConnectivity.TRANSIENT_FAILURE:
+                self._drop(channel)  # gRPC's backoff would add to the retry's
             if error.code() is StatusCode.UNAUTHENTICATED:
                 raise _TokenRefusedError from error
             raise _problem(error) from error
+
+    def _drop(self, channel: grpc.aio.Channel) -> None:
+        """Let the next request open another one, unless that has happened already."""
+        if channel is self._channel:
+            self._channel = None
 
 
 class _TokenRefusedError(Exception):

@@ -39,10 +39,11 @@ def _add_fields(message: DescriptorProto, scope: str, fields: Fields) -> None:
         field = message.field.add(name=name, number=number, label=Kind.LABEL_OPTIONAL)
         if kind in _SCALARS:
             field.type = _SCALARS[kind]
-            continue
-        field.type, field.type_name = Kind.TYPE_MESSAGE, f"{scope}.{kind}"
-        if kind == BYTES_BY_NAME:  # which is repeated entries on the wire
+        elif kind == BYTES_BY_NAME:  # on the wire, a map is repeated entries
             entry = message.nested_type.add(name=f"{name.title()}Entry")
             entry.options.map_entry = True
             _add_fields(entry, scope, {"key": (1, "string"), "value": (2, "bytes")})
-            field.label, field.type_name = Kind.LABEL_REPEATED, f"{scope}.{message.name}.{entry.name}"
+            field.label, field.type = Kind.LABEL_REPEATED, Kind.TYPE_MESSAGE
+            field.type_name = f"{scope}.{message.name}.{entry.name}"
+        else:
+            field.type, field.type_name = Kind.TYPE_MESSAGE, f"{scope}.{kind}"

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import itertools
+import socket
 import threading
 import tracemalloc
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -58,10 +60,17 @@ def iam(servers: tuple[Metadata, Iam], monkeypatch: pytest.MonkeyPatch) -> Iam:
 
 
 def run(
-    iam: Iam, credentials: FakeCredentials, test: Callable[[IamSigner], Coroutine[Any, Any, None]]
+    iam: Iam,
+    credentials: FakeCredentials,
+    test: Callable[[IamSigner], Coroutine[Any, Any, None]],
+    *,
+    first_ports: Sequence[int] = (),
 ) -> None:
+    """Run a test with a signer, whose first channels lead to other ports than IAM's."""
+    ports = itertools.chain(first_ports, itertools.repeat(iam.port))
+
     def open_channel() -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(f"127.0.0.1:{iam.port}", CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(f"127.0.0.1:{next(ports)}", CHANNEL_OPTIONS)
 
     async def with_signer() -> None:
         await test(IamSigner(AccessTokens(lambda: (credentials, None)), open_channel))
@@ -279,9 +288,7 @@ def test_a_malformed_answer_is_an_internal_error_without_its_text(answer: bytes,
 @pytest.mark.parametrize(
     "answer", [NOTHING, b"", b"\x0a\x011", b"\x20\x05", b"\x2a\x06s3cret"], ids=repr
 )
-def test_an_answer_without_a_signature_is_an_internal_error(
-    answer: str | bytes, iam: Iam
-) -> None:
+def test_an_answer_without_a_signature_is_an_internal_error(answer: str | bytes, iam: Iam) -> None:
     """The last two have the signature's number with another type, and another number."""
     iam.lasting = answer
     problem = problem_of(iam, FakeCredentials(SECOND))
@@ -299,7 +306,7 @@ def test_a_transient_failure_is_retried(status: StatusCode, iam: Iam) -> None:
         await signer.sign(EMAIL, b"message")
 
     run(iam, FakeCredentials(SECOND), test)
-    assert (iam.requests, iam.signatures) == (2, 1)
+    assert (iam.requests, iam.signatures, len(iam.connections)) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("status", FINAL)
@@ -336,6 +343,18 @@ def test_signatures_share_a_connection(iam: Iam) -> None:
 
     run(iam, FakeCredentials(SECOND), test)
     assert len(iam.connections) == 1
+
+
+def test_a_channel_that_cannot_connect_is_replaced(iam: Iam) -> None:
+    """The retry is not delayed by gRPC's own backoff."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def test(signer: IamSigner) -> None:
+        await asyncio.gather(*(signer.sign(EMAIL, b"message") for _ in range(2)))
+
+    run(iam, FakeCredentials(SECOND), test, first_ports=[port])
+    assert (iam.requests, len(iam.connections)) == (2, 1)
 
 
 def test_a_client_that_leaves_does_not_cost_the_others_their_connection(iam: Iam) -> None:
