@@ -8,16 +8,18 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from http import HTTPMethod
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from yarl import URL
 
 from local.install import HERE, SCRATCH, installed_by_npm
 from local.runtimes import npm
@@ -104,30 +106,28 @@ def site_server(function: str, recordings: str, files: Mapping[str, Path]) -> St
 
 async def _forwarded(request: Request, function: str) -> Response:
     """Ask the function for the same, and answer the same."""
-    target = f"{function}{request.scope['raw_path'].decode('ascii')}?{request.url.query}"
-    timeout = aiohttp.ClientTimeout(REWRITE_SECONDS)
+    body = await request.body()
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
-            session.request(
-                request.method,
-                URL(target, encoded=True),
-                headers=[
-                    (name.decode("latin-1"), value.decode("latin-1"))
-                    for name, value in request.headers.raw
-                    if name not in PER_CONNECTION
-                ],
-                skip_auto_headers=["Accept", "Accept-Encoding", "Content-Type", "User-Agent"],
-                data=await request.body(),
-                allow_redirects=False,
-            ) as answer,
-        ):
-            response = Response(await answer.read(), answer.status)
-            response.raw_headers = [
-                (name.lower(), value)
-                for name, value in answer.raw_headers
-                if name.lower() not in PER_CONNECTION
-            ]
-            return response
-    except (aiohttp.ClientError, TimeoutError):
+        return await run_in_threadpool(_exchange, request, body, function)
+    except (OSError, HTTPException):
         return PlainTextResponse("The function does not answer", 502)
+
+
+def _exchange(request: Request, body: bytes, function: str) -> Response:
+    target = request.scope["raw_path"].decode("ascii")
+    if request.url.query:
+        target += f"?{request.url.query}"
+    with closing(HTTPConnection(urlsplit(function).netloc, timeout=REWRITE_SECONDS)) as connection:
+        connection.putrequest(request.method, target, skip_accept_encoding=True)
+        for name, value in request.headers.raw:
+            if name not in PER_CONNECTION:
+                connection.putheader(name, value)
+        connection.endheaders(body or None)
+        answer = connection.getresponse()
+        response = Response(answer.read(), answer.status)
+        response.raw_headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1"))
+            for name, value in answer.getheaders()
+            if name.lower().encode("latin-1") not in PER_CONNECTION
+        ]
+    return response
