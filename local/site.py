@@ -120,8 +120,10 @@ def _exchange(request: Request, body: bytes, function: str) -> Response:
     with closing(HTTPConnection(urlsplit(function).netloc, timeout=REWRITE_SECONDS)) as connection:
         connection.putrequest(request.method, target, skip_accept_encoding=True)
         for name, value in request.headers.raw:
-            if name not in PER_CONNECTION:
+            if name not in PER_CONNECTION | {b"content-length"}:
                 connection.putheader(name, value)
+        if body:  # which may have come in chunks
+            connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
         answer = connection.getresponse()
         response = Response(answer.read(), answer.status)
