@@ -31,8 +31,16 @@ STAGED = SCRATCH / "site"  # hosting's folder, by firebase.json
 SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
 RECORDINGS = "media-src https://storage.googleapis.com"
 REWRITE_SECONDS = 60  # hosting waits no longer for a function
-# Headers that belong to one connection, so that a proxy makes its own.
-PER_CONNECTION = {b"connection", b"host", b"keep-alive", b"transfer-encoding", b"upgrade"}
+# Headers that each server makes for its own connections.
+PER_CONNECTION = {
+    b"connection",
+    b"date",
+    b"host",
+    b"keep-alive",
+    b"server",
+    b"transfer-encoding",
+    b"upgrade",
+}
 
 
 def swagger_ui() -> Path:
