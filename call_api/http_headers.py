@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from call_api.errors import CredentialsMissing, Unauthenticated
 
@@ -10,6 +11,11 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BEARER = re.compile(r"(?i:bearer) +(.+)")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _WEIGHT = re.compile(r"(?i:q)=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
+)
+_CLOUD_TRACE_CONTEXT = re.compile(r"(?!0{32})([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
+_MAX_SPAN_ID = 2**64 - 1
 _OPAQUE_TAG = re.compile(r'"[^"]*"')
 
 
@@ -58,3 +64,25 @@ def accepts_gzip(fields: Sequence[str]) -> bool:
         if name in weights:
             return weights[name] > 0
     return False
+
+
+class TraceContext(NamedTuple):
+    """The trace that a request belongs to."""
+
+    trace_id: str
+    span_id: int  # 0 where the header names none
+    is_sampled: bool
+
+
+def trace_context(headers: Mapping[str, str]) -> TraceContext | None:
+    """Return the request's trace, or None where no valid header has one.
+
+    `traceparent` takes precedence over `X-Cloud-Trace-Context`.
+    """
+    if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
+        trace = TraceContext(found[1], int(found[2], 16), bool(int(found[3], 16) & 1))
+    elif found := _CLOUD_TRACE_CONTEXT.fullmatch(headers.get("x-cloud-trace-context", "")):
+        trace = TraceContext(found[1], int(found[2] or 0), found[3] == "1")
+    else:
+        return None
+    return trace if trace.span_id <= _MAX_SPAN_ID else None

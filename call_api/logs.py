@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
-)
-_CLOUD_TRACE_CONTEXT = re.compile(r"(?!0{32})([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
-_MAX_SPAN_ID = 2**64 - 1
+from call_api.http_headers import TraceContext
 
 _LEVELS = logging.getLevelNamesMapping()
 _to_json = json.JSONEncoder(allow_nan=False).encode  # NaN is not JSON
@@ -101,23 +96,15 @@ class RequestEntry:
         return entry if self.stack_trace is None else entry | {"stack_trace": self.stack_trace}
 
 
-def trace_fields(headers: Mapping[str, str], project: str | None) -> dict[str, object]:
-    """Return the fields that join an entry to its trace, or none where no valid header has one.
-
-    `traceparent` takes precedence over `X-Cloud-Trace-Context`.
-    """
-    if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
-        trace, span, sampled = found[1], int(found[2], 16), bool(int(found[3], 16) & 1)
-    elif found := _CLOUD_TRACE_CONTEXT.fullmatch(headers.get("x-cloud-trace-context", "")):
-        trace, span, sampled = found[1], int(found[2] or 0), found[3] == "1"
-    else:
+def trace_fields(trace: TraceContext | None, project: str | None) -> dict[str, object]:
+    """Return the fields that join an entry to its trace."""
+    if trace is None:
         return {}
-    if span > _MAX_SPAN_ID:
-        return {}
+    name = f"projects/{project}/traces/{trace.trace_id}" if project else trace.trace_id
     return {
-        "logging.googleapis.com/trace": f"projects/{project}/traces/{trace}" if project else trace,
-        "logging.googleapis.com/spanId": f"{span:016x}",
-        "logging.googleapis.com/trace_sampled": sampled,
+        "logging.googleapis.com/trace": name,
+        "logging.googleapis.com/spanId": f"{trace.span_id:016x}",
+        "logging.googleapis.com/trace_sampled": trace.is_sampled,
     }
 
 

@@ -33,7 +33,13 @@ from call_api.errors import (
     Problem,
     RouteNotFound,
 )
-from call_api.http_headers import accepts_gzip, bearer_key, if_none_match_matches, request_id
+from call_api.http_headers import (
+    accepts_gzip,
+    bearer_key,
+    if_none_match_matches,
+    request_id,
+    trace_context,
+)
 from call_api.logs import JsonLog, RequestEntry, stack_trace, trace_fields
 from call_api.schema import STORED_CALL, Call
 
@@ -110,7 +116,7 @@ class CallsApi:
         """Answer a request, whatever happens, and write its line to the log."""
         entry = RequestEntry(
             request_id(request.headers.getlist("X-Request-Id")),
-            trace_fields(request.headers, self.project),
+            trace_fields(trace_context(request.headers), self.project),
         )
         try:
             async with CancelledWhenClientLeaves(request.receive):
