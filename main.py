@@ -19,7 +19,7 @@ from google.auth.credentials import Credentials
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
-from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
 from call_api.access_token import AccessTokens
 from call_api.admission import Admission

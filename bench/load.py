@@ -107,7 +107,7 @@ def memory_under_slow_readers(
         most, end = 0.0, time.monotonic() + seconds
         while time.monotonic() < end:
             most = max(most, server.memory_mib())
-            time.sleep(SAMPLE_SECONDS)
+            time.sleep(SAMPLE_SECONDS)  # memory has no event to wait for
     return most
 
 

@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="update docs/capacity.md")
     given = parser.parse_args()
     text = printed(json.loads(given.results.read_text("utf-8")), dict(given.set), given.rates)
-    print(text)  # noqa: T201
+    print(text)  # noqa: T201  (a command's output)
     if given.write:
         write_tables(PAGES / "capacity.md", COMMAND, text)
 

@@ -1,4 +1,4 @@
-"""A link opens the one recording that it is for, to GET, for an hour, whoever wrote the document.
+"""A link opens the one recording that it is for, to GET, for an hour, whatever the document says.
 
 Objects' names come from documents, so here they are what an enemy would write.
 """

@@ -282,7 +282,7 @@ def answering(tmp_path: Path, *statuses: int, seconds: float = 0.0) -> Iterator[
     asked = itertools.cycle(statuses)
 
     def answer(_: ServedRequest) -> Response:
-        time.sleep(seconds)
+        time.sleep(seconds)  # a slow server is what is served here
         return Response(b"x" * 2_000, next(asked))
 
     with (

@@ -1,7 +1,7 @@
 """The page for everybody: axe, keyboard, narrow screens, print."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import NARROW, OpenTab, Tab

@@ -100,7 +100,7 @@ def test_playback_is_not_followed_where_that_is_not_wanted(tab: Tab, quick_call:
     expect(current(page)).to_be_in_viewport()
 
 
-def test_whoever_scrolls_is_left_where_they_are(tab: Tab, quick_call: int) -> None:
+def test_scrolling_by_hand_ends_following(tab: Tab, quick_call: int) -> None:
     page = tab.shown(quick_call)
     follow = page.get_by_role("checkbox", name="Follow playback")
     expect(follow).to_be_checked()

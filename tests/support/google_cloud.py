@@ -176,7 +176,7 @@ Plan = grpc.StatusCode | str | bytes | None
 
 
 class Iam:
-    """IAM Credentials: signs blobs for whoever brings the right token, or does what is planned.
+    """IAM Credentials: signs blobs for callers with the right token, or does what is planned.
 
     A plan is a status, an answer in bytes, HANG or NOTHING.
     """

@@ -3,7 +3,7 @@
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
-from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
 UvicornWorker.CONFIG_KWARGS = {"loop": "asyncio", "http": "h11"}  # as the function
 

@@ -14,7 +14,7 @@ from google.auth.crypt import RSASigner
 from google.cloud.firestore_v1 import types
 from starlette.requests import Request
 from starlette.responses import Response
-from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
 UvicornWorker.CONFIG_KWARGS = {"loop": "asyncio", "http": "h11"}  # as the function
 Read, Answer = types.BatchGetDocumentsRequest.pb(), types.BatchGetDocumentsResponse.pb()
