@@ -1,7 +1,7 @@
 """What is measured of each server: its start, the load in each case, memory, upstream calls."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -34,6 +34,7 @@ CASES = {
 }
 KEYLESS_CASES = {"keyless": Case(SMALL, (16,), COMPLETE)}
 COUNTED = 5  # requests
+STARTS = 3  # of each server in a round: the time of a single one varies by a third
 CROWD = SLOW_READERS = 40
 
 # A figure in each round, by server and by name, such as "small/16/p50_ms".
@@ -84,12 +85,15 @@ class Bench:
         They do so in each case, because a machine's speed may change within half a minute: the
         figures that are compared are from the same seconds.
         """
-        with self._started(names, self.key_file, "cold_start/key_s") as servers:
+        complete = [name for name in names if name in COMPLETE]
+        self._measure_starts(names, self.key_file, "cold_start/key_s")
+        self._measure_starts(complete, self.keyless, "cold_start/keyless_s")
+        with self._started(names, self.key_file) as servers:
             self._take_turns(servers, CASES)
             for name, server in servers.items():
                 self._add(name, "memory/load_mib", server.memory_mib())
             self._measure_neighbour("function", servers["function"])
-            for name in filter(COMPLETE.__contains__, names):
+            for name in complete:
                 most = memory_under_slow_readers(
                     servers[name],
                     self._request(CASES["hour"]),
@@ -97,23 +101,29 @@ class Bench:
                     seconds=self.seconds,
                 )
                 self._add(name, "memory/slow_readers_mib", most)
-        keyless = filter(COMPLETE.__contains__, names)
-        with self._started(keyless, self.keyless, "cold_start/keyless_s") as servers:
+        with self._started(complete, self.keyless) as servers:
             self._take_turns(servers, KEYLESS_CASES)
+
+    def _measure_starts(
+        self, names: Sequence[str], settings: Mapping[str, str], figure: str
+    ) -> None:
+        """Add the times from a server's start to its first answer."""
+        for _ in range(STARTS):
+            for name in names:
+                with self._started([name], settings) as servers:
+                    self._add(name, figure, servers[name].age())
 
     @contextmanager
     def _started(
-        self, names: Iterable[str], settings: Mapping[str, str], figure: str = ""
+        self, names: Sequence[str], settings: Mapping[str, str]
     ) -> Iterator[dict[str, Running]]:
-        """Start servers one after another; `figure` names the time to the first answer of each."""
+        """Start servers one after another; each has answered once."""
         servers: dict[str, Running] = {}
         with ExitStack() as stack:
             for name in names:
                 servers[name] = stack.enter_context(running(name, settings, self.folder))
                 servers[name].wait_until_it_listens()
                 servers[name].ask(self._request(CASES["small"]))
-                if figure:
-                    self._add(name, figure, servers[name].age())
             yield servers
 
     def _take_turns(self, servers: Mapping[str, Running], cases: Mapping[str, Case]) -> None:
