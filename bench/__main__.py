@@ -9,6 +9,7 @@ from google.cloud import firestore
 
 from bench import node
 from bench.calls import store_calls
+from bench.documents import worst_documents
 from bench.load import check_installed
 from bench.measure import Bench
 from bench.report import Results, machine, report
@@ -39,7 +40,11 @@ def main() -> None:
 def _run(options: argparse.Namespace, folder: Path) -> None:
     check_installed()
     node.install()
-    results: Results = {**machine(), "rounds": options.rounds}
+    results: Results = {
+        **machine(),
+        "rounds": options.rounds,
+        "documents": dict(worst_documents()),
+    }
     with firestore_emulator() as emulator, google_cloud(folder) as (cloud, keyless):
         keys = seeded(emulator)
         store_calls(firestore.Client(PROJECT))

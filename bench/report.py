@@ -99,6 +99,8 @@ ROWS = [  # what it is, the figure, and its format
     ("size, KiB", "hour_gzip/4/kib", "{:.0f}"),
 ]  # fmt: skip
 
+DOCUMENT_COLUMNS = ["KiB on the wire", "owner", "decode", "longest step", "validate", "render"]
+
 
 def figures(results: Results, server: str, figure: str) -> list[float]:
     """Return a figure in each round, or nothing where it was not measured."""
@@ -135,6 +137,8 @@ def report(results: Results) -> str:
         + table(["target", "bound", "measured (least to most)", "holds"], _target_rows(results))
         + "\n### Figures\n\n"
         + table(["", *SERVERS], _figure_rows(results))
+        + "\n### Worst documents\n\n"
+        + table(["ms of CPU", *DOCUMENT_COLUMNS], _document_rows(results))
     )
 
 
@@ -148,6 +152,12 @@ def _figure_rows(results: Results) -> Iterator[Sequence[str]]:
     for what, figure, form in ROWS:
         measured = (figures(results, server, figure) for server in SERVERS)
         yield what, *(form.format(statistics.median(each)) if each else "" for each in measured)
+
+
+def _document_rows(results: Results) -> Iterator[Sequence[str]]:
+    for what, cost in results["documents"].items():
+        kib, *times = cost
+        yield what, f"{kib:,.0f}", *(f"{ms:.1f}" if ms else "refused" for ms in times)
 
 
 def _spread(measured: Sequence[float]) -> str:

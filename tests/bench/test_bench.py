@@ -36,6 +36,7 @@ from bench.load import Wrk, check_installed, load, memory_under_slow_readers
 from bench.measure import CASES, COMPLETE, KEYLESS_CASES
 from bench.report import OURS, ROWS, TARGETS, Results, report
 from bench.servers import FRAMEWORK, SERVERS, Request, Running, running
+from call_api.firestore_values import MAX_DOCUMENT_BYTES
 from local.install import LocalStackError
 from local.recordings import recordings_server
 from local.seed import SAMPLES
@@ -106,6 +107,14 @@ def test_a_run_yields_every_figure(results: Results) -> None:
         assert [name for name in found.keys() - zero if found[name][0] <= 0] == []
         assert 0.1 < found["cold_start/key_s"][0] < 30
         assert 20 < found["memory/load_mib"][0] < 1000
+
+
+def test_the_worst_documents_are_measured(results: Results) -> None:
+    for what, (kib, owner_ms, decode_ms, longest_ms, *rest_ms) in results["documents"].items():
+        assert 256 < kib <= MAX_DOCUMENT_BYTES / 1024
+        assert owner_ms > 0
+        assert 0 < longest_ms <= decode_ms
+        assert all(ms > 0 for ms in rest_ms) is ("nulls" not in what)  # those are refused
 
 
 def test_upstream_calls_are_counted(results: Results) -> None:

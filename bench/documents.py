@@ -1,0 +1,104 @@
+"""The worst documents: the CPU time that the function spends on calls as large as can be stored.
+
+Firestore stores at most 1 MiB, by its own way of counting, and maps at most 20 deep. The field mask
+keeps away the fields beside the published ones, but not those inside the published ones.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from google.cloud.firestore_v1 import _helpers, types
+
+from call_api.calls import require_owner, validated
+from call_api.errors import StoredCallInvalid
+from call_api.firestore_values import FirestoreDocument
+from call_api.schema import MAX_ITEMS, STORED_CALL
+from local.seed import sample_calls
+
+TIMES = 7
+
+
+class Cost(NamedTuple):
+    """Medians; each is milliseconds of CPU, and 0 where the call is refused before."""
+
+    kib: float  # on the wire
+    owner_ms: float  # to learn who owns the call; all that a request of another org costs
+    decode_ms: float
+    longest_step_ms: float  # of decoding; between steps, other requests are answered
+    validate_ms: float
+    render_ms: float
+
+
+def worst_documents() -> Iterator[tuple[str, Cost]]:
+    """Measure the documents."""
+    for what, changes in _documents().items():
+        raw = _stored(sample_calls()[77] | changes)
+        costs = [_cost(raw) for _ in range(TIMES)]
+        yield what, Cost(*map(statistics.median, zip(*costs, strict=True)))
+
+
+def _documents() -> dict[str, dict[str, Any]]:
+    turn = {"role": "user", "content": "hello there", "timestamp": "0.5"}
+    deep: object = "the end"
+    for _ in range(17):
+        deep = {"deeper": deep}
+    return {
+        "1,800 turns of 150 characters": {
+            "transcript": [turn | {"content": "hello " * 25}] * 1_800
+        },
+        "20,000 turns, the most": {"transcript": [turn] * MAX_ITEMS},
+        "20,000 tags": {
+            "analysis": {"tags": ["a tag of a call that has many of them"] * MAX_ITEMS}
+        },
+        "500,000 nulls in place of turns": {"transcript": [None] * 500_000},
+        "60,000 fields beside those of the summary": _beside_summary(60_000, None),
+        "5,000 fields of 20 maps each beside them": _beside_summary(5_000, deep),
+    }
+
+
+def _beside_summary(number: int, value: object) -> dict[str, Any]:
+    """Return fields that are not published, where the field mask does not keep them away."""
+    return {"analysis": {"summary": {f"field-{n}": value for n in range(number)}}}
+
+
+def _stored(call: dict[str, Any]) -> bytes:
+    document = types.Document(name="calls/77", fields=_helpers.encode_dict(call))
+    raw: bytes = types.Document.serialize(document)
+    return raw
+
+
+def _cost(raw: bytes) -> Cost:
+    started = time.process_time()
+
+    def ms() -> float:
+        nonlocal started
+        since, started = started, time.process_time()
+        return (started - since) * 1000
+
+    document = FirestoreDocument(raw)
+    require_owner(document, "org_acme")  # type: ignore[arg-type]  # no key was shown here
+    owner_ms = ms()
+    steps, values = _run(document.decoded(STORED_CALL), ms)
+    validate_ms = render_ms = 0.0
+    with suppress(StoredCallInvalid):
+        call = validated(values, 77)
+        validate_ms = ms()
+        call.render()
+        render_ms = ms()
+    return Cost(len(raw) / 1024, owner_ms, sum(steps), max(steps), validate_ms, render_ms)
+
+
+def _run(
+    decoding: Generator[None, None, dict[str, object]], ms: Callable[[], float]
+) -> tuple[list[float], dict[str, object]]:
+    """Return the time of each step, and what was decoded."""
+    steps: list[float] = []
+    while True:
+        try:
+            next(decoding)
+        except StopIteration as end:
+            return [*steps, ms()], end.value
+        steps.append(ms())
