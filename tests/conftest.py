@@ -28,7 +28,7 @@ from local.seed import sample_calls, seed
 from local.signer import new_signer
 from tests.support.figures import FIGURES, FUZZED
 from tests.support.project import BUCKET, PROJECT, SIGNER, PutCall, PutKey
-from tests.support.serving import ROOT, Service, served
+from tests.support.serving import ROOT, Service, measure_served_functions_alone, served
 from tests.support.storage import Storage
 
 # `make test` runs the same cases each time, `make fuzz` new and many more. A case that fails is
@@ -60,6 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Install the emulator before there are workers, which would all install it at once."""
     if getattr(config.option, "numprocesses", None):
         ensure_emulator()
+    else:
+        measure_served_functions_alone()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
