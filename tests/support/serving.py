@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from ops.published import check_reply
+from tests.support.judge import judge
 from tests.support.raw_http import RawReply, exchange
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,6 +50,23 @@ class Reply:
         return gzip.decompress(self.body) if is_gzipped else self.body
 
 
+@dataclass
+class Log:
+    """What a function has logged in whole lines, read on from where it was read before."""
+
+    text: str = ""
+    request_ids: Counter[str] = field(default_factory=Counter)
+
+    def read_on(self, file: Path) -> bool:
+        """Read what is new; tell whether the file ends with a line."""
+        with file.open("rb") as stdout:
+            stdout.seek(len(self.text))
+            lines, newline, rest = stdout.read().decode("ascii").rpartition("\n")
+        self.text += lines + newline
+        self.request_ids.update(re.findall(r'"request_id": "([^"]*)"', lines))
+        return not rest
+
+
 @dataclass(frozen=True)
 class Service:
     """A running function.
@@ -62,6 +79,7 @@ class Service:
     stdout: Path
     stderr: Path
     answered: list[str] = field(default_factory=list)
+    logged: Log = field(default_factory=Log)
 
     def request(
         self,
@@ -85,7 +103,7 @@ class Service:
             connection.close()
         self._note(reply.headers)
         if published:
-            check_reply(method, reply.status, reply.headers, reply.content())
+            judge(method, reply.status, reply.headers, reply.content())
         return reply
 
     def exchange(self, *sent: bytes, method: str = "GET") -> list[RawReply]:
@@ -103,11 +121,10 @@ class Service:
         """Return the log from an offset on, once it has a line for every answer received."""
         deadline = time.monotonic() + LOG_SECONDS
         while True:
-            text = self.stdout.read_text("ascii")
-            logged = Counter(re.findall(r'"request_id": "([^"]*)"', text))
-            missing = Counter(self.answered) - logged
-            if not missing and text[-1:] in {"", "\n"}:
-                return text[start:]
+            is_whole = self.logged.read_on(self.stdout)
+            missing = Counter(self.answered) - self.logged.request_ids
+            if not missing and is_whole:
+                return self.logged.text[start:]
             assert time.monotonic() < deadline, f"not in the log: {missing}"
             time.sleep(0.001)
 
