@@ -37,6 +37,9 @@ from local.process import child
 from local.runtimes import java, node, npm
 
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
+# Java options for a process that lives for minutes: its second compiler would take as much CPU time as all
+# else, and never earn it back.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 NAME = re.compile(r"cloud-firestore-emulator-v([\d.]+)\.jar")
 OLDEST_JAVA = 21  # what the Firebase CLI asks for, and Google's newer emulators with it
 START_SECONDS = 30
@@ -143,7 +146,8 @@ def google_emulator() -> Emulator:
     jar, oldest_java = google_jar()
     version = NAME.fullmatch(jar.name)
     name = f"Google's emulator {version[1] if version else 'of the Google Cloud CLI'}"
-    command = [java(oldest_java), "-Duser.language=en", "-cp", str(jar), MAIN_CLASS]
+    options = ["-Duser.language=en", *SHORT_LIVED]
+    command = [java(oldest_java), *options, "-cp", str(jar), MAIN_CLASS]
     return Emulator(name, command, is_googles=True)
 
 

@@ -12,6 +12,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from local.install import LocalStackError
 from local.seed import sample_calls, seed
 from local.signer import new_signer
 from tests.support.figures import FIGURES, FUZZED
+from tests.support.google_cloud import GoogleCloud
 from tests.support.project import BUCKET, PROJECT, SIGNER, PutCall, PutKey
-from tests.support.serving import ROOT, Service, served
+from tests.support.serving import ROOT, Service, measure_served_functions_alone, served
 from tests.support.storage import Storage
 
 # `make test` runs the same cases each time, `make fuzz` new and many more. A case that fails is
@@ -60,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Install the emulator before there are workers, which would all install it at once."""
     if getattr(config.option, "numprocesses", None):
         ensure_emulator()
+    else:
+        measure_served_functions_alone()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -265,3 +269,35 @@ def storage() -> Iterator[Storage]:
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(shared_cloud: GoogleCloud) -> Iterator[GoogleCloud]:
+    """The Google Cloud of the `keyless` function, which works again after the test."""
+    yield shared_cloud
+    shared_cloud.iam.planned.clear()
+    shared_cloud.iam.seconds, shared_cloud.iam.lasting = 0.0, None
+
+
+@pytest.fixture(scope="module")
+def keyless(shared_cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
+    """Serve the function without a key; at the end, its whole log must be free of secrets."""
+    with served(keyless_settings | shared_cloud.environment) as service:
+        assert shared_cloud.metadata.connections == 0, "contacted before the first request"
+        assert shared_cloud.proxy.connections == 0, "contacted before the first request"
+        yield service
+        output = service.output()
+    secrets = ["s3cret", shared_cloud.metadata.token(), "X-Goog-Signature"]
+    assert [secret for secret in secrets if secret in output] == []

@@ -118,7 +118,7 @@ delete_accounts() {
 }
 
 delete_monitoring() {
-  local file name listed
+  local file name policies listed
   file="$(renamed ops/dashboard.json)"
   name="$(display_name_in "${file}")"
   listed="$(list_dashboards "${name}"$'\tDASHBOARD')"
@@ -128,11 +128,11 @@ delete_monitoring() {
     run gcloud monitoring dashboards delete "${listed}" \
       --project="${PROJECT}"
   fi
+  policies="$(list_policies $'DISPLAY-NAME\tPOLICY')"
   for file in ops/alerts/*.json; do
     file="$(renamed "${file}")"
     name="$(display_name_in "${file}")"
-    listed="$(list_policies "${name}"$'\tPOLICY')"
-    listed="$(resource_named "${name}" <<<"${listed}")"
+    listed="$(resource_named "${name}" <<<"${policies}")"
     if [[ -n "${listed}" ]]; then
       log "deleting the alert policy ${name}"
       run gcloud alpha monitoring policies delete "${listed}" \

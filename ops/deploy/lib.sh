@@ -74,6 +74,10 @@ query() {
   fi
 }
 
+# Phrases of gcloud's errors. A bare "404" can be part of a project's ID or number.
+readonly FORBIDDEN='PERMISSION_DENIED|status=\[403\]|HTTPError 403'
+readonly NOT_FOUND='NOT_FOUND|status=\[404\]|HTTPError 404|[Nn]ot found: 404|was not found|could not be found|does not exist|Cannot find'
+
 # Tests whether a resource exists, by the command that describes it. Any error but "not found" stops
 # the run: a resource that cannot be seen must not be created a second time.
 exists() {
@@ -86,9 +90,7 @@ exists() {
   if output="$("$@" 2>&1 >/dev/null)"; then
     return 0
   fi
-  # Phrases rather than a bare "404", which can be part of a project's ID or number.
-  if ! grep -qE 'PERMISSION_DENIED|status=\[403\]|HTTPError 403' <<<"${output}" &&
-    grep -qE 'NOT_FOUND|status=\[404\]|HTTPError 404|[Nn]ot found: 404|was not found|could not be found|does not exist|Cannot find' <<<"${output}"; then
+  if [[ ! "${output}" =~ ${FORBIDDEN} && "${output}" =~ ${NOT_FOUND} ]]; then
     return 1
   fi
   fail "cannot tell whether something exists, by \`$1 $2 $3 $4\`: ${output}"

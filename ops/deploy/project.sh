@@ -82,7 +82,7 @@ enable_apis() {
       --format='value(config.name)'
   )"
   for api in "$@"; do
-    if ! grep -qxF "${api}" <<<"${enabled}"; then
+    if [[ $'\n'"${enabled}"$'\n' != *$'\n'"${api}"$'\n'* ]]; then
       missing+=("${api}")
     fi
   done

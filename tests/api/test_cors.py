@@ -37,6 +37,13 @@ def browsers(
         yield running
 
 
+@pytest.fixture(scope="module")
+def one_origin(settings: dict[str, str], keys: dict[str, str]) -> Iterator[Service]:
+    assert keys
+    with served(settings | {"ALLOWED_ORIGINS": APP}) as running:
+        yield running
+
+
 def cors_headers(reply: Reply) -> dict[str, str]:
     """Return the reply's CORS headers; none of them may be there twice, and one never."""
     assert "Access-Control-Allow-Credentials" not in reply.headers
@@ -101,18 +108,17 @@ def test_refusals_can_be_read_by_a_listed_origin(
 
 
 def test_calls_and_broken_calls_can_be_read_by_a_listed_origin(
-    settings: dict[str, str], acme_key: str, put_call: PutCall
+    one_origin: Service, acme_key: str, put_call: PutCall
 ) -> None:
     broken = put_call({"status": "unheard of"})
-    with served(settings | {"ALLOWED_ORIGINS": APP}) as browsers:
-        found = browsers.request(headers=[("Origin", APP)], key=acme_key)
-        etag = [("Origin", APP), ("If-None-Match", found.headers["ETag"])]
-        unchanged = browsers.request(headers=etag, key=acme_key)
-        failed = browsers.request(
-            target=f"/v2/calls/{broken}", headers=[("Origin", APP)], key=acme_key
-        )
-        unlisted = browsers.request(headers=[("Origin", "null")], key=acme_key)
-        without = browsers.request(key=acme_key)
+    found = one_origin.request(headers=[("Origin", APP)], key=acme_key)
+    etag = [("Origin", APP), ("If-None-Match", found.headers["ETag"])]
+    unchanged = one_origin.request(headers=etag, key=acme_key)
+    failed = one_origin.request(
+        target=f"/v2/calls/{broken}", headers=[("Origin", APP)], key=acme_key
+    )
+    unlisted = one_origin.request(headers=[("Origin", "null")], key=acme_key)
+    without = one_origin.request(key=acme_key)
 
     assert list(found.json()) == [
         "recording_url" if name == "recording_object" else name for name in Call.model_fields
@@ -140,16 +146,15 @@ def test_other_origins_are_answered_without_cors(origins: list[str], browsers: S
 
 @pytest.mark.parametrize("origin", [APP, "https://evil.example", "null"])
 def test_an_origin_changes_no_answer(
-    origin: str, settings: dict[str, str], acme_key: str, globex_key: str
+    origin: str, one_origin: Service, acme_key: str, globex_key: str
 ) -> None:
     """Who may see a call is decided by the key alone."""
-    with served(settings | {"ALLOWED_ORIGINS": APP}) as browsers:
-        for key, status in ((acme_key, 200), (globex_key, 403), ("unknown", 401), (None, 401)):
-            with_it = browsers.request(headers=[("Origin", origin)], key=key)
-            without = browsers.request(key=key)
+    for key, status in ((acme_key, 200), (globex_key, 403), ("unknown", 401), (None, 401)):
+        with_it = one_origin.request(headers=[("Origin", origin)], key=key)
+        without = one_origin.request(key=key)
 
-            assert with_it.status == without.status == status
-            volatile = {"recording_url", "request_id"}
-            assert {k: v for k, v in with_it.json().items() if k not in volatile} == {
-                k: v for k, v in without.json().items() if k not in volatile
-            }
+        assert with_it.status == without.status == status
+        volatile = {"recording_url", "request_id"}
+        assert {k: v for k, v in with_it.json().items() if k not in volatile} == {
+            k: v for k, v in without.json().items() if k not in volatile
+        }

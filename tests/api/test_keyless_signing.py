@@ -1,68 +1,19 @@
 """Signing without a key: through IAM, as the service account that the metadata server names."""
 
-import statistics
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-import trustme
 from grpc import StatusCode
 
+from tests.support.asking import problem_of
 from tests.support.google_cloud import EMAIL, HANG, NOTHING, GoogleCloud, Raw
 from tests.support.project import PutCall
 from tests.support.serving import Service, held, served, started, wait_until_it_listens
 from tests.support.v4 import NAMES, check_v4
 
-BUDGET_SECONDS = 4.0
-SLACK_SECONDS = 1.0
-
-
-@pytest.fixture
-def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="module")
-def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
-        yield cloud
-
-
-@pytest.fixture
-def cloud(shared_cloud: GoogleCloud) -> Iterator[GoogleCloud]:
-    """The Google Cloud of the `keyless` function, which works again after the test."""
-    yield shared_cloud
-    shared_cloud.iam.planned.clear()
-    shared_cloud.iam.seconds, shared_cloud.iam.lasting = 0.0, None
-
-
-@pytest.fixture(scope="module")
-def keyless(shared_cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
-    """Serve the function without a key; at the end, its whole log must be free of secrets."""
-    with served(keyless_settings | shared_cloud.environment) as service:
-        assert shared_cloud.metadata.connections == 0, "contacted before the first request"
-        assert shared_cloud.proxy.connections == 0, "contacted before the first request"
-        yield service
-        output = service.output()
-    secrets = ["s3cret", shared_cloud.metadata.token(), "X-Goog-Signature"]
-    assert [secret for secret in secrets if secret in output] == []
-
-
-def problem_of(service: Service, key: str) -> tuple[int, str, str, float]:
-    """Ask for a call that cannot be signed: status, code, the log's message, and the seconds."""
-    started = time.monotonic()
-    reply = service.request(key=key)
-    seconds = time.monotonic() - started
-    entry = service.entries()[-1]
-    assert "stack_trace" not in entry
-    assert entry["severity"] == "ERROR"
-    assert reply.headers["Retry-After"] == (None if reply.status == 500 else "1")
-    return reply.status, reply.json()["code"], entry["message"], seconds
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.mark.parametrize(("name", "extension"), NAMES.items())
@@ -93,26 +44,12 @@ def test_a_transient_failure_is_retried(
     assert cloud.iam.requests - before == 2
 
 
-@pytest.mark.parametrize("failure", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
-def test_a_lasting_failure_is_503_within_the_budget(
-    failure: StatusCode, keyless: Service, cloud: GoogleCloud, acme_key: str
-) -> None:
-    before = cloud.iam.requests
-    cloud.iam.lasting = failure
-    status, code, message, seconds = problem_of(keyless, acme_key)
-
-    assert (status, code) == (503, "signing_unavailable")
-    assert message.endswith(f"signBlob answered {failure.name}")
-    assert seconds < BUDGET_SECONDS + SLACK_SECONDS
-    assert cloud.iam.requests - before > 2
-
-
 def test_a_missing_role_is_an_internal_error_that_names_it(
     keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     before = cloud.iam.requests
     cloud.iam.lasting = StatusCode.PERMISSION_DENIED
-    status, code, message, _ = problem_of(keyless, acme_key)
+    status, code, message = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
     assert "signBlob answered PERMISSION_DENIED" in message
@@ -126,7 +63,7 @@ def test_another_refusal_is_not_retried_either(
 ) -> None:
     before = cloud.iam.requests
     cloud.iam.lasting = refusal
-    status, code, message, _ = problem_of(keyless, acme_key)
+    status, code, message = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
     assert message.endswith(f"signBlob answered {refusal.name}")
@@ -137,7 +74,7 @@ def test_an_answer_without_a_signature_is_never_a_link(
     keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
     cloud.iam.lasting = NOTHING
-    status, code, message, _ = problem_of(keyless, acme_key)
+    status, code, message = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
     assert message.endswith("signBlob answered no signature")
@@ -148,7 +85,7 @@ def test_a_malformed_answer_is_an_internal_error_without_a_stack(
 ) -> None:
     before = cloud.iam.requests
     cloud.iam.lasting = b"s3cret"
-    status, code, message, _ = problem_of(keyless, acme_key)
+    status, code, message = problem_of(keyless, acme_key)
 
     assert (status, code) == (500, "internal")
     assert message.endswith("signBlob answered no message of its type")
@@ -194,7 +131,7 @@ def test_a_token_that_is_refused_again_is_an_internal_error(
 ) -> None:
     new_cloud.iam.planned.extend([StatusCode.UNAUTHENTICATED] * 2)
     with served(keyless_settings | new_cloud.environment) as service:
-        status, code, message, _ = problem_of(service, acme_key)
+        status, code, message = problem_of(service, acme_key)
         assert service.request(key=acme_key).status == 200
 
     assert (status, code) == (500, "internal")
@@ -209,7 +146,7 @@ def test_a_malformed_token_is_not_kept(
     malformed = b'{"access_token": "s3 cret", "token_type": "Bearer", "expires_in": 3600}'
     new_cloud.metadata.failures.append(Raw(malformed, {"Content-Type": "application/json"}))
     with served(keyless_settings | new_cloud.environment) as service:
-        status, code, message, _ = problem_of(service, acme_key)
+        status, code, message = problem_of(service, acme_key)
         assert service.request(key=acme_key).status == 200
         output = service.output()
 
@@ -238,7 +175,7 @@ def test_a_token_that_runs_out_is_replaced(
 ) -> None:
     new_cloud.metadata.token_seconds = 60  # less than the library's margin
     with served(keyless_settings | new_cloud.environment) as service:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while new_cloud.metadata.tokens < 3:
             assert service.request(key=acme_key).status == 200
             assert time.monotonic() < deadline
@@ -255,25 +192,6 @@ def test_requests_that_come_together_wait_for_one_token(
         replies = list(clients.map(lambda _: service.request(key=acme_key), range(8)))
 
     assert {reply.status for reply in replies} == {200}
-    assert new_cloud.metadata.tokens == 1
-
-
-def test_without_a_token_nothing_is_signed_until_there_is_one(
-    new_cloud: GoogleCloud, keyless_settings: dict[str, str], acme_key: str
-) -> None:
-    new_cloud.metadata.failures.extend([404, HANG, HANG])  # the library tries again after 3 s
-    with served(keyless_settings | new_cloud.environment) as service:
-        refused = problem_of(service, acme_key)
-        hanging = problem_of(service, acme_key)
-        deadline = time.monotonic() + 10
-        while service.request(key=acme_key).status != 200:
-            assert time.monotonic() < deadline
-
-    assert refused[:2] == (503, "signing_unavailable")
-    assert refused[2].endswith(" signing_unavailable: no access token for signBlob: RefreshError")
-    assert hanging[:2] == (504, "upstream_timeout")
-    assert hanging[2].endswith(" upstream_timeout: signing")
-    assert hanging[3] < BUDGET_SECONDS + SLACK_SECONDS
     assert new_cloud.metadata.tokens == 1
 
 
@@ -316,44 +234,3 @@ def test_forty_requests_share_a_connection_and_a_token(
 
     assert len(cloud.iam.connections) == 1
     assert cloud.metadata.tokens == 1
-
-
-def test_signatures_overlap(keyless: Service, cloud: GoogleCloud, acme_key: str) -> None:
-    """64 requests that wait 100 ms each: 6.4 s in a row, and here at most 1.2 s."""
-    cloud.iam.seconds = 0.1
-
-    def timed_round() -> float:
-        with ThreadPoolExecutor(64) as clients:
-            started = time.monotonic()
-            replies = list(
-                clients.map(lambda _: keyless.request(key=acme_key, published=False), range(64))
-            )
-            seconds = time.monotonic() - started
-        assert {reply.status for reply in replies} == {200}
-        return seconds
-
-    assert min(timed_round() for _ in range(3)) < 1.2
-
-
-def test_others_go_on_while_a_signature_hangs(
-    keyless: Service, cloud: GoogleCloud, acme_key: str
-) -> None:
-    cloud.iam.planned.extend([HANG] * 8)
-    started = time.monotonic()
-    with ThreadPoolExecutor(8) as clients:
-        hanging = [clients.submit(keyless.request, key=acme_key) for _ in range(8)]
-        while cloud.iam.planned:
-            time.sleep(0.01)
-        others = []
-        for _ in range(10):
-            begun = time.monotonic()
-            assert keyless.request(key=acme_key).status == 200
-            others.append(time.monotonic() - begun)
-        assert not any(one.done() for one in hanging)
-        replies = [one.result() for one in hanging]
-
-    assert statistics.median(others) < 0.5
-    assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
-    for reply in replies:
-        assert (reply.status, reply.json()["code"]) == (504, "upstream_timeout")
-        assert reply.headers["Retry-After"] == "1"

@@ -1,7 +1,6 @@
 """Calls at the limits of what Firestore holds: right to the last character, in time and memory."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from tests.support.serving import Service, held, started, wait_until_it_listens
 from tests.support.strategies import Value, wire_list, wire_map
 
 MIB = 2**20
-ANSWER_SECONDS = 2.0  # measured: 0.2 s for a document of 1 MiB
+ANSWER_MS = 2000  # by the function's own clock; measured: 200 for a document of 1 MiB
 GROWTH_MIB = 100  # measured: 20 MiB, beyond the 175 MiB of a server and its worker
 TURN = {"role": "user", "content": "", "timestamp": 0}
 
@@ -61,8 +60,7 @@ def test_a_call_of_exactly_1_mib_is_answered_whole_and_soon(turns: int, wire: Wi
     answered = over(wire, call, KEYS[KEY])
 
     check_long(call, answered.reply.json())
-    # By its own clock: to encode the document by hand takes ten times as long as to answer it.
-    assert answered.entry["total_ms"] < ANSWER_SECONDS * 1000
+    assert answered.entry["total_ms"] < ANSWER_MS
 
 
 class Largest(NamedTuple):
@@ -92,21 +90,18 @@ def test_the_largest_stored_call_is_answered_whole_and_soon(
     which: str, largest: Largest, service: Service, acme_key: str
 ) -> None:
     call = getattr(largest, which)
-    began = time.monotonic()
     reply = service.request(target=f"/v2/calls/{call['id']}", key=acme_key, published=False)
-    seconds = time.monotonic() - began
 
     check_long(call, reply.json())
-    assert seconds < ANSWER_SECONDS
+    assert service.entries()[-1]["total_ms"] < ANSWER_MS
 
 
 def test_the_largest_call_is_refused_as_soon_as_any(
     largest: Largest, service: Service, globex_key: str
 ) -> None:
     for key, status in (("unknown", 401), (globex_key, 403)):
-        began = time.monotonic()
         assert service.request(target=f"/v2/calls/{largest.one['id']}", key=key).status == status
-        assert time.monotonic() - began < ANSWER_SECONDS
+        assert service.entries()[-1]["total_ms"] < ANSWER_MS
 
 
 @pytest.mark.parametrize(

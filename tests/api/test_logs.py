@@ -32,11 +32,10 @@ FIELDS = [
 
 
 def entry_of(service: Service, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    before = len(service.entries())
+    before = len(service.log())
     service.request(*args, **kwargs)
-    entries = service.entries()[before:]
-    assert len(entries) == 1
-    return entries[0]
+    (entry,) = service.entries(before)
+    return entry
 
 
 def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:

@@ -44,7 +44,6 @@ def test_the_function_keeps_what_openapi_yaml_promises(
             *(["--seed", "1"] if PROFILE.derandomize else []),
         ],
         cwd=tmp_path,
-        # Without what measures coverage: it is the function's that counts.
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""What a start leaves behind: its imports, the collector's state, and the server's parser."""
+"""What stops a start, and what it leaves behind: imports, the collector's state, the server's parser."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw_http import exchange
-from tests.support.serving import ROOT, measuring, served
+from tests.support.serving import ROOT, measuring, served, started
 
 REPORT = """
 import gc, json, sys, main
@@ -58,3 +58,49 @@ def test_requests_are_parsed_by_h11_even_where_httptools_is_installed(
 
     assert answered.status == 200
     assert (refused.status, refused.ours) == (400, False)
+
+
+@pytest.mark.parametrize(
+    ("contents", "named"),
+    [
+        (None, "RECORDINGS_BUCKET is missing"),
+        ("s3cret", "RECORDING_SIGNER_KEY_FILE is no service-account key"),
+    ],
+    ids=["a setting", "the key file"],
+)
+def test_what_is_wrong_stops_the_start_by_its_name(
+    contents: str | None, named: str, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    """In one sentence. tests/unit has what is wrong with a setting or a key file, and how it is named."""
+    changes = {"RECORDINGS_BUCKET": ""}
+    if contents is not None:
+        file = tmp_path / "key.json"
+        file.write_text(contents)
+        changes = {"RECORDING_SIGNER_KEY_FILE": str(file)}
+    with started(settings | changes) as (process, service):
+        assert process.wait(30) != 0
+        output = service.output()
+
+    assert f"The function cannot start: {named}" in output
+    assert "Traceback" not in output
+    assert "s3cret" not in output
+
+
+def test_the_warning_is_one_entry_on_standard_error(settings: dict[str, str]) -> None:
+    with served(settings | {"K_SERVICE": "get-call"}) as service:
+        assert service.request(target="/elsewhere").status == 404
+        (line,) = service.stderr.read_text().splitlines()
+
+    assert json.loads(line) == {
+        "severity": "WARNING",
+        "message": "An emulator is used on Cloud Run: unset FIRESTORE_EMULATOR_HOST",
+    }
+
+
+def test_the_firebase_emulator_suite_s_function_starts_without_a_warning(
+    settings: dict[str, str],
+) -> None:
+    suite = {"K_SERVICE": "us-central1-get-call", "K_REVISION": "1", "FUNCTIONS_EMULATOR": "true"}
+    with served(settings | suite) as service:
+        assert service.request(target="/elsewhere").status == 404
+        assert service.stderr.read_text() == ""

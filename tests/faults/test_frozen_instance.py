@@ -46,7 +46,7 @@ class Instance(NamedTuple):
 
 @pytest.fixture
 def freezing(soak: bool) -> Freezing:
-    return Freezing(20, 30.0, 15) if soak else Freezing(3, 5.0, 2)
+    return Freezing(20, 30.0, 15) if soak else Freezing(2, 3.0, 2)
 
 
 @pytest.fixture

@@ -187,5 +187,5 @@ def test_a_log_that_cannot_be_written_changes_no_answer(
             descriptor = stack.enter_context(Path(stdout).open("wb")).fileno()
         process, service = stack.enter_context(started(settings, descriptor))
         wait_until_it_listens(process, service)
-        ask(service, kinds, "unwritten")
+        ask(service, kinds, "unwritten", 300)  # more than a pipe would take
         assert service.stderr.read_text() == ""

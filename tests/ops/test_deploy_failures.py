@@ -17,13 +17,15 @@ def failed_at(
 ) -> list[tuple[Cloud, int]]:
     """Let deploy.sh fail at each point, on copies of a project; return them and its exit codes."""
 
-    def fail(number: int) -> tuple[Cloud, int]:
-        cloud = start.copied_to(start.home.with_name(f"failed-{number}"))
-        command, when = points[number]
+    def fail(cloud: Cloud, point: Point) -> tuple[Cloud, int]:
+        command, when = point
         return cloud, cloud.run(*arguments, answer=answer, FAIL=command, FAIL_WHEN=when).code
 
+    # Before anything runs: a process that starts meanwhile holds the script that is being copied open,
+    # and a script that is open for writing cannot be run.
+    clouds = [start.copied_to(start.home.with_name(f"failed-{n}")) for n in range(len(points))]
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        return list(pool.map(fail, range(len(points))))
+        return list(pool.map(fail, clouds, points))
 
 
 def check_reruns(

@@ -33,9 +33,11 @@ def dry_run(command: str, **environment: str) -> list[str]:
 
 @pytest.mark.gcloud
 def test_the_real_gcloud_accepts_every_command_of_every_dry_run(tmp_path: Path) -> None:
+    # Another name would make other commands of the same words, and gcloud takes long over each.
+    every_option = {name: value for name, value in EVERY_OPTION.items() if name != "FUNCTION"}
     lines = {
         line
-        for command, environment in itertools.product(COMMANDS, (SETTINGS, EVERY_OPTION))
+        for command, environment in itertools.product(COMMANDS, (SETTINGS, every_option))
         for line in dry_run(command, **environment)
         if not line.startswith("firebase ")
     }

@@ -104,8 +104,9 @@ class Cloud:
             resources.write(resource + "\n")
 
     def copied_to(self, home: Path) -> "Cloud":
-        """Return a copy in the same state."""
-        shutil.copytree(self.home, home, symlinks=True)
+        """Return a copy in the same state, with the same tools."""
+        shutil.copytree(self.home, home, symlinks=True, ignore=shutil.ignore_patterns("bin"))
+        (home / "bin").symlink_to(self.home / "bin")
         return Cloud(home / self.clone.name, home)
 
     def state(self) -> tuple[str, ...]:
@@ -131,7 +132,12 @@ def a_cloud(home: Path) -> Cloud:
     # Always the same commit, since its hash is in the label and so in the log.
     when = {"GIT_AUTHOR_DATE": "@1700000000 +0000", "GIT_COMMITTER_DATE": "@1700000000 +0000"}
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-C", str(clone)]
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=t"]):
+    for command in (
+        ["init", "--quiet", "--template="],
+        ["add", "."],
+        ["commit", "--quiet", "--message=t"],
+        ["repack", "-adq"],  # few files, as the clone is copied for every test
+    ):
         subprocess.run(
             [*git, *command],
             check=True,

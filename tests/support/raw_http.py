@@ -8,7 +8,7 @@ from email.message import Message
 from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
-from ops.published import check_reply
+from tests.support.judge import judge
 
 PATIENCE_SECONDS = 10.0
 # What answers where the function is never asked: uvicorn's 400, starlette's redirect, 404 and 405.
@@ -74,7 +74,7 @@ def parsed(received: bytes, method: str = "GET") -> list[RawReply]:
         response.begin()
         reply = RawReply(response.status, response.msg, response.read())
         if reply.ours:
-            check_reply(method, reply.status, reply.headers, reply.body)
+            judge(method, reply.status, reply.headers, reply.body)
         else:
             empty = method == "HEAD" and not refused
             assert reply.body == (b"" if empty else FRAMEWORK[reply.status])

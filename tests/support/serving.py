@@ -21,13 +21,14 @@ from typing import Any
 
 import psutil
 
-from ops.published import check_reply
+from tests.support.judge import judge
 from tests.support.raw_http import RawReply, exchange
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 30
 STOP_SECONDS = 20
 LOG_SECONDS = 10  # for the function's thread to write the lines of answers that were received
+COVERAGE: dict[str, str] = {}  # what has a Python that starts measure its coverage
 CLOSED = -1  # no descriptor: the function starts with descriptor 1 closed
 
 
@@ -49,6 +50,23 @@ class Reply:
         return gzip.decompress(self.body) if is_gzipped else self.body
 
 
+@dataclass
+class Log:
+    """What a function has logged in whole lines, read on from where it was read before."""
+
+    text: str = ""
+    request_ids: Counter[str] = field(default_factory=Counter)
+
+    def read_on(self, file: Path) -> bool:
+        """Read what is new; tell whether the file ends with a line."""
+        with file.open("rb") as stdout:
+            stdout.seek(len(self.text))
+            lines, newline, rest = stdout.read().decode("ascii").rpartition("\n")
+        self.text += lines + newline
+        self.request_ids.update(re.findall(r'"request_id": "([^"]*)"', lines))
+        return not rest
+
+
 @dataclass(frozen=True)
 class Service:
     """A running function.
@@ -61,6 +79,7 @@ class Service:
     stdout: Path
     stderr: Path
     answered: list[str] = field(default_factory=list)
+    logged: Log = field(default_factory=Log)
 
     def request(
         self,
@@ -84,7 +103,7 @@ class Service:
             connection.close()
         self._note(reply.headers)
         if published:
-            check_reply(method, reply.status, reply.headers, reply.content())
+            judge(method, reply.status, reply.headers, reply.content())
         return reply
 
     def exchange(self, *sent: bytes, method: str = "GET") -> list[RawReply]:
@@ -102,11 +121,10 @@ class Service:
         """Return the log from an offset on, once it has a line for every answer received."""
         deadline = time.monotonic() + LOG_SECONDS
         while True:
-            text = self.stdout.read_text("ascii")
-            logged = Counter(re.findall(r'"request_id": "([^"]*)"', text))
-            missing = Counter(self.answered) - logged
-            if not missing and text[-1:] in {"", "\n"}:
-                return text[start:]
+            is_whole = self.logged.read_on(self.stdout)
+            missing = Counter(self.answered) - self.logged.request_ids
+            if not missing and is_whole:
+                return self.logged.text[start:]
             assert time.monotonic() < deadline, f"not in the log: {missing}"
             time.sleep(0.001)
 
@@ -123,10 +141,15 @@ def bearer(key: str | None) -> list[tuple[str, str]]:
     return [] if key is None else [("Authorization", f"Bearer {key}")]
 
 
+def measure_served_functions_alone() -> None:
+    """Take from the environment what measures coverage: every other Python starts faster without."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+        COVERAGE[name] = os.environ.pop(name)
+
+
 def measuring() -> dict[str, str]:
-    """Return what in this environment measures the tests, for the processes that they start."""
-    names = [name for name in os.environ if name.startswith(("COVERAGE_", "MUTANT_"))]
-    found = {name: os.environ[name] for name in names}
+    """Return what measures the tests, for a function that is served."""
+    found = COVERAGE | {name: os.environ[name] for name in os.environ if name.startswith("MUTANT_")}
     return found | {"PYTHONPATH": str(ROOT / "tests" / "support" / "measured")} if found else {}
 
 

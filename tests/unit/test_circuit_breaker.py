@@ -11,11 +11,11 @@ from call_api.circuit_breaker import CircuitBreaker, CircuitOpenError
 class Upstream:
     """What a probe asks: a future for each probe, for the test to end."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_seconds: float = 0.01) -> None:
         self.probes: list[asyncio.Future[None]] = []
         self.time = 100.0
         self.after_a_probe: Callable[[], None] = lambda: None
-        self.circuit = CircuitBreaker(self.probe, lambda: self.time, probe_wait_seconds=0.01)
+        self.circuit = CircuitBreaker(self.probe, lambda: self.time, wait_seconds)
 
     async def probe(self) -> None:
         self.probes.append(asyncio.get_running_loop().create_future())
@@ -156,7 +156,7 @@ async def test_an_answer_closes_the_circuit(upstream: Upstream) -> None:
 @pytest.mark.parametrize("cancelled", [0, 19])
 def test_a_request_that_is_cancelled_does_not_cancel_the_probe(cancelled: int) -> None:
     async def run() -> None:
-        upstream = Upstream()
+        upstream = Upstream(wait_seconds=60)  # no end of a wait: the probe is answered
         upstream.open()
         waiting = [asyncio.create_task(upstream.passes()) for _ in range(20)]
         await asyncio.sleep(0)
