@@ -1,23 +1,9 @@
 """Long computations give way to other requests."""
 
 import asyncio
-import gc
-import sys
-import time
 from collections.abc import Generator
-from contextlib import suppress
-from typing import Any
 
-import pytest
-
-from call_api.calls import validated
 from call_api.cooperative import in_slices
-from call_api.errors import StoredCallInvalid
-from call_api.firestore_values import MAX_DOCUMENT_BYTES, FirestoreDocument, RawResponse
-from call_api.schema import MAX_ITEMS, STORED_CALL
-from local.seed import sample_calls
-from tests.support.large_firestore import answer, nulls, turns
-from tests.support.strategies import Value, wire_list, wire_map
 
 
 def count(steps: int) -> Generator[None, None, int]:
@@ -57,55 +43,3 @@ def test_others_run_between_slices() -> None:
 
 def test_a_computation_shorter_than_a_slice_is_not_interrupted() -> None:
     assert others_that_ran(slice_seconds=60.0) == 0
-
-
-def nested(levels: int) -> Any:
-    value = Value(integer_value=1)
-    for _ in range(levels):
-        value = wire_map({"in": value})
-    return value
-
-
-LARGEST = {
-    "the most turns": turns(MAX_ITEMS, "hello there, this is it"),
-    "too many turns": turns(27_000, ""),
-    "nulls": nulls(500_000),
-    "nested maps": wire_list([nested(16)] * 12_000),
-    "nulls inside a turn": wire_list([wire_map({"role": nulls(500_000)})]),
-}
-
-
-@pytest.mark.parametrize("what", LARGEST)
-def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
-    """Of any that is fetched, by the CPU time between two passes of the event loop."""
-    wire = answer("calls/77", sample_calls()[77], LARGEST[what])
-    assert MAX_DOCUMENT_BYTES / 2 < len(wire) < MAX_DOCUMENT_BYTES + 100_000
-    longest = 0.0
-
-    async def watch() -> None:
-        nonlocal longest
-        while True:
-            before = time.thread_time()
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - before)
-
-    async def answered() -> None:
-        watcher = asyncio.create_task(watch())
-        await asyncio.sleep(0)
-        document = FirestoreDocument(RawResponse.FromString(wire).found)
-        with suppress(StoredCallInvalid):
-            validated(await in_slices(document.decoded(STORED_CALL)), 77).render()
-        await asyncio.sleep(0)
-        watcher.cancel()
-
-    gc.collect()
-    gc.freeze()  # as main.py does: a collection must not walk through all that pytest has loaded
-    traced_by = sys.gettrace()
-    sys.settrace(None)  # coverage takes more time than what it measures
-    try:
-        asyncio.run(answered())
-    finally:
-        sys.settrace(traced_by)
-        gc.unfreeze()
-
-    assert longest < 0.05
