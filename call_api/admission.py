@@ -43,11 +43,13 @@ class Admission:
         self.free_bytes = max_bytes
         self.free_turns = asyncio.Semaphore(turns)
         self._unsized_fetches: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self.was_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(MAX_REMEMBERED)
+        self.was_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(
+            MAX_REMEMBERED
+        )  # absent: unknown
         self.first_fetches: dict[Hashable, asyncio.Event] = {}
 
     def enter(self, caller: str, document: Hashable) -> "Place":
-        """Return a place for a request, to be left.
+        """Reserve a place for a request, which ends with its `leave`.
 
         Raises:
             CallsUnavailable: there is none.
@@ -85,7 +87,7 @@ class Place:
         """Wait until the document may be fetched.
 
         Raises:
-            CallsUnavailable: that was not so in time.
+            CallsUnavailable: not within WAIT_SECONDS.
         """
         with suppress(TimeoutError):  # then its size has to be found out by this request, too
             await self._wait_for_size()
@@ -97,7 +99,7 @@ class Place:
             self._is_unsized_fetch = True
 
     def arrived(self, size: int) -> None:
-        """Remember the size of the document, 0 if there is none, in bytes; whosever it is."""
+        """Remember the size of the document in bytes, 0 if there is none."""
         is_large = size >= LARGE_BYTES
         self._admission.was_large.put(self._subject, is_large)
         self._end_size_wait()
@@ -169,8 +171,9 @@ class Place:
         try:
             await self._in_time(slots.acquire())
         except TimeoutError:
-            what = "large" if slots is self._admission.free_turns else "new"
-            raise CallsUnavailable(f"over capacity: too many {what} calls") from None
+            is_turn = slots is self._admission.free_turns
+            what = "large calls" if is_turn else "calls of unknown size for this key"
+            raise CallsUnavailable(f"over capacity: too many {what}") from None
 
     async def _in_time(self, waiting: Awaitable[object]) -> None:
         """Wait for so long as is left; raises TimeoutError."""

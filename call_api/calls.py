@@ -116,7 +116,7 @@ class CallAccess:
                 raise CallNotFound(org_id=org_id)
         waits_since = clock()
         await place.before_fetch()
-        began_at += clock() - waits_since  # which is not part of the time to read
+        began_at += clock() - waits_since  # to wait for admission does not count as reading
         record, document = await self.store.read(hashed_key, call_id, began_at)
         org_id = self._authenticate(hashed_key, record, now)
         place.arrived(document.size if document else 0)

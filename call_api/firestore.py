@@ -24,7 +24,7 @@ from call_api.settings import Settings
 CALLS = "calls"
 READ_SECONDS = 3.0  # for all of a request's reads: credentials, connecting, retries
 PROBE_SECONDS = 2.0
-RETRY_SECONDS = 1.0
+RETRY_BUDGET_SECONDS = 1.0
 LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy or frozen
 
 _FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL})  # no others leave Firestore
@@ -62,7 +62,7 @@ def _is_transient(error: Exception) -> bool:
     return isinstance(error, _IncompleteAnswerError) or _status(error) in _TRANSIENT
 
 
-_retry = AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_SECONDS)
+_retry = AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
 
 
 class FirestoreCalls:
@@ -79,7 +79,9 @@ class FirestoreCalls:
         try:
             await self._circuit.wait_until_closed()
         except CircuitOpenError:
-            raise CallsUnavailable("Firestore has failed, and has not answered since") from None
+            raise CallsUnavailable(
+                "circuit open: Firestore has failed, and has not answered since"
+            ) from None
         key, call = f"{api_keys.COLLECTION}/{hashed_key}", f"{CALLS}/{call_id}"
         paths = [key] if call_id is None else [key, call]
         try:

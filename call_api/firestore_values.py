@@ -29,7 +29,8 @@ _PLAIN = frozenset({"boolean_value", "double_value", "integer_value", "string_va
 _Value, _Document = types.Value.pb(), types.Document.pb()
 
 
-# BatchGetDocumentsResponse and Document as far as they are used, with bytes inside.
+# BatchGetDocumentsResponse and Document as far as they are used, with bytes inside:
+# https://github.com/googleapis/googleapis/tree/master/google/firestore/v1 (firestore.proto, document.proto)
 RawResponse, _RawDocument, _ = message_classes(
     "raw",
     {

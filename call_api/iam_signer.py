@@ -17,7 +17,10 @@ from call_api.protobuf_messages import message_classes
 from call_api.signer_key import SERVICE_ACCOUNT_EMAIL
 
 MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
-SILENCE_SECONDS = 1.0  # without an answer, after which a cancelled request's channel is distrusted
+SILENCE_SECONDS = (
+    1.0  # a request that is cancelled after as long without an answer drops its channel
+)
+RETRY_BUDGET_SECONDS = 3.0
 TRANSIENT_STATUSES = frozenset(
     {
         StatusCode.ABORTED,
@@ -41,8 +44,11 @@ _HINTS = {
     StatusCode.UNAUTHENTICATED: " to a new access token, too: is the service account disabled?",
     StatusCode.PERMISSION_DENIED: ": has it roles/iam.serviceAccountTokenCreator on itself?",
 }
-_RETRY = AsyncRetry(if_exception_type(SigningUnavailable), initial=0.05, timeout=3.0)
+_RETRY = AsyncRetry(
+    if_exception_type(SigningUnavailable), initial=0.05, timeout=RETRY_BUDGET_SECONDS
+)
 
+# https://github.com/googleapis/googleapis/blob/master/google/iam/credentials/v1/common.proto
 SignBlobRequest, SignBlobResponse = message_classes(
     "sign_blob",
     {
@@ -58,7 +64,7 @@ def iam_channel() -> grpc.aio.Channel:
 
 
 class IamSigner:
-    """Signs as the service account that the access tokens are of.
+    """Signs as the service account of the default credentials.
 
     It sets no time limit of its own: the caller cancels what takes too long.
     """
@@ -104,7 +110,7 @@ class IamSigner:
                 self._tokens.reject(token)
             except RetryError as error:
                 raise error.cause from None  # the failure of the last attempt
-        raise Internal(_refusal(StatusCode.UNAUTHENTICATED))
+        raise Internal(_reason(StatusCode.UNAUTHENTICATED))
 
     async def _token(self) -> str:
         try:
@@ -169,8 +175,8 @@ def _problem(error: grpc.RpcError) -> Problem:
     if is_oversized(error):  # RESOURCE_EXHAUSTED by gRPC, not by IAM: each retry may cost 64 KiB
         return Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
     kind = SigningUnavailable if error.code() in TRANSIENT_STATUSES else Internal
-    return kind(_refusal(error.code()))
+    return kind(_reason(error.code()))
 
 
-def _refusal(status: StatusCode) -> str:
+def _reason(status: StatusCode) -> str:
     return f"signBlob answered {status.name}{_HINTS.get(status, '')}"

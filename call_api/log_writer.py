@@ -31,7 +31,7 @@ from typing import TextIO
 
 MAX_LINES = 10_000  # a line is some 350 bytes, so both bounds are reached at about the same time:
 MAX_BYTES = 4 * 2**20  # after 10 s at 1,000 requests a second, in 1 % of the smallest instance
-RETRY_SECONDS = 0.1
+RETRY_PAUSE_SECONDS = 0.1
 FLUSH_SECONDS = 1.0
 
 # The thread pauses each time it has emptied the queue. A line that follows a quiet moment is written at
@@ -136,7 +136,7 @@ class LogWriter:
             except OSError:
                 written = 0
             if not written:
-                self._sleep(RETRY_SECONDS)
+                self._sleep(RETRY_PAUSE_SECONDS)
             rest = rest[written:]
 
     def _remove(self, lines: list[bytes]) -> bool:

@@ -1,5 +1,6 @@
 """Protobuf messages made at import, with the fields that are used and no others.
 
+With them a document is parsed only as deep as it is needed, and signBlob needs no package of its own.
 They are wire-compatible with the published messages, since protobuf skips fields that it does not
 know, and a message inside another one is bytes on the wire.
 """
@@ -8,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Kind
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto as FieldKind
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 BYTES_BY_NAME = "map<string, bytes>"
 _SCALARS = {
-    "bytes": Kind.TYPE_BYTES,
-    "int32": Kind.TYPE_INT32,
-    "int64": Kind.TYPE_INT64,
-    "string": Kind.TYPE_STRING,
+    "bytes": FieldKind.TYPE_BYTES,
+    "int32": FieldKind.TYPE_INT32,
+    "int64": FieldKind.TYPE_INT64,
+    "string": FieldKind.TYPE_STRING,
 }
 
 # The number and the type of each field: a scalar, BYTES_BY_NAME, or another message of these.
@@ -36,14 +37,14 @@ def message_classes(package: str, messages: Mapping[str, Fields]) -> tuple[Any, 
 
 def _add_fields(message: DescriptorProto, scope: str, fields: Fields) -> None:
     for name, (number, kind) in fields.items():
-        field = message.field.add(name=name, number=number, label=Kind.LABEL_OPTIONAL)
+        field = message.field.add(name=name, number=number, label=FieldKind.LABEL_OPTIONAL)
         if kind in _SCALARS:
             field.type = _SCALARS[kind]
         elif kind == BYTES_BY_NAME:  # on the wire, a map is repeated entries
             entry = message.nested_type.add(name=f"{name.title()}Entry")
             entry.options.map_entry = True
             _add_fields(entry, scope, {"key": (1, "string"), "value": (2, "bytes")})
-            field.label, field.type = Kind.LABEL_REPEATED, Kind.TYPE_MESSAGE
+            field.label, field.type = FieldKind.LABEL_REPEATED, FieldKind.TYPE_MESSAGE
             field.type_name = f"{scope}.{message.name}.{entry.name}"
         else:
-            field.type, field.type_name = Kind.TYPE_MESSAGE, f"{scope}.{kind}"
+            field.type, field.type_name = FieldKind.TYPE_MESSAGE, f"{scope}.{kind}"

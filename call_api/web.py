@@ -196,7 +196,7 @@ class CallsApi:
         self, hashed_key: str, entry: RequestEntry, place: Place
     ) -> tuple[Call, int]:
         """Return the call, if the key's org owns it, and its document's update time."""
-        entry.org_id = self.access.known_keys.get(hashed_key)  # for the log, should nothing be read
+        entry.org_id = self.access.known_keys.get(hashed_key)  # for a refusal's log line
         owned = await self.access.read_owned_call(hashed_key, entry.call_id, self.now(), place)
         entry.org_id = owned.org_id
         await place.before_decoding(owned.document.size)

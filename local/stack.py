@@ -48,7 +48,10 @@ def utc_now() -> datetime:
 
 @contextmanager
 def recordings(folder: Path, now: Callable[[], datetime] = utc_now) -> Iterator[dict[str, str]]:
-    """Serve the sample recordings, and yield the settings of a function whose links open them."""
+    """Serve the sample recordings, and yield the settings of a function whose links open them.
+
+    These are all that the function of `make run` is started with, but for the emulator's host.
+    """
     signer, public_key = new_signer(SIGNER)
     key_file = folder / "signer.json"
     key_file.touch(mode=0o600)

@@ -115,7 +115,7 @@ smoke_test() {
   elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
     # With retries, as a new permission to call it is not visible everywhere at once.
     URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" \
-      RETRY_SECONDS="${RETRY_SECONDS:-20}" \
+      RETRY_PAUSE_SECONDS="${RETRY_PAUSE_SECONDS:-20}" \
       retry make --silent smoke
   else
     printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"

@@ -104,7 +104,7 @@ retry() {
       return 0
     fi
     if ((attempt < 5)); then
-      sleep "${RETRY_SECONDS:-5}"
+      sleep "${RETRY_PAUSE_SECONDS:-5}"
     fi
   done
   return 1

@@ -3,8 +3,8 @@
 #
 # Gives all traffic of the function to REVISION, which must be ready. Without REVISION, it takes the
 # newest ready revision that is older than the serving one and has another image. Running it
-# again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the gateway. The next
-# deployment takes all traffic again.
+# again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the
+# gateway. The next deployment takes all traffic again.
 #
 # PROJECT and REGION are required.
 
@@ -31,7 +31,8 @@ run_rollback() {
     --project="${PROJECT}"
 }
 
-# list_revisions PLACEHOLDER prints name, readiness and image of each revision, newest first.
+# list_revisions PLACEHOLDER prints name, readiness and image of each revision, newest first. Cloud Run
+# lists the condition Ready first.
 list_revisions() {
   query "$1" gcloud run revisions list \
     --service="${FUNCTION}" \

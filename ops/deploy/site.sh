@@ -8,7 +8,7 @@
 #   copies the site into .local/site
 #   deploys it, with the headers of firebase.json, and with a rewrite of /v2/calls/** to FUNCTION
 #
-# The site is public and holds no data: who reads a call needs its API key. Firebase must have been
+# The site is public and holds no data: reading a call needs an API key. Firebase must have been
 # added to the project, in its console or by `firebase projects:addfirebase`. The Firebase CLI, in the
 # version of local/firebase, uses `gcloud auth application-default login`.
 #
@@ -20,7 +20,7 @@ readonly HOSTING_APIS=(
   firebase.googleapis.com
   firebasehosting.googleapis.com
 )
-readonly HOSTING_CONFIG=.firebase-deploy.json # the CLI takes its folder for the project's
+readonly HOSTING_CONFIG=.firebase-deploy.json # in the root, since the CLI resolves paths from its folder
 
 run_site() {
   require_arguments site 0 "$@"

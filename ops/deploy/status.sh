@@ -2,7 +2,7 @@
 # summary: print what is deployed in REGION, and which revision serves
 #
 # Prints state, commit, address and serving revision of the public and the private function, and the
-# gateway's address.
+# gateway's address. The commit is that of the last deployment, also after a rollback.
 #
 # PROJECT and REGION are required.
 
@@ -20,7 +20,7 @@ run_status() {
   if ! exists gcloud api-gateway gateways describe "${FUNCTION}" \
     --location="${GATEWAY_REGION}" \
     --project="${PROJECT}"; then
-    echo "gateway: not deployed in ${REGION}"
+    echo "gateway: not deployed in ${GATEWAY_REGION}"
     return
   fi
   print "gateway:"

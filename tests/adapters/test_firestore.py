@@ -360,7 +360,7 @@ def test_a_silent_firestore_is_asked_by_one_probe_at_a_time() -> None:
         answered = asyncio.run(reads(port))
 
     assert [type(answer) for answer in answered] == [UpstreamTimeout] + [CallsUnavailable] * 21
-    assert "Firestore has failed, and has not answered since" in str(answered[-1])
+    assert "circuit open: Firestore has failed, and has not answered since" in str(answered[-1])
     first, *probes = asked
     assert len(first.request.documents) == 2
     assert [len(probe.request.documents) for probe in probes] == [1]  # of a key that nobody has

@@ -242,6 +242,10 @@ def corrupt() -> Iterable[tuple[str, object]]:
     yield from itertools.product(("cost", "model", "transcriber", "voice", "analysis"), ("", 1, []))
 
 
+def test_every_field_is_among_those_that_can_be_wrong() -> None:
+    assert {field for field, _ in corrupt()} == set(Call.model_fields)
+
+
 @pytest.mark.parametrize(("field", "value"), list(corrupt()), ids=repr)
 def test_a_wrong_value_is_named_and_never_shown(
     field: str, value: object, service: Service, acme_key: str, put_call: PutCall

@@ -331,7 +331,7 @@ def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> No
         "BASH_SOURCE",
         "DEPLOY_FIREBASE",
         "DEPLOY_PYTHON",
-        "RETRY_SECONDS",
+        "RETRY_PAUSE_SECONDS",
     }
 
     named = set(re.findall(r"[A-Z][A-Z_]+", cloud.run("--help").out))

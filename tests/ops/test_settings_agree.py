@@ -17,6 +17,12 @@ from tests.support.serving import ROOT
 
 # The variable of the operator and the one of the function, where they differ.
 FUNCTION_VARIABLES = {"PROJECT": "GOOGLE_CLOUD_PROJECT"}
+NOT_THE_OPERATOR_S = {
+    "BEHIND_API_GATEWAY",  # the deployment knows
+    "RECORDING_SIGNER_KEY_FILE",  # where the deployment mounts the secret
+    "FIRESTORE_EMULATOR_HOST",  # local
+    "STORAGE_EMULATOR_HOST",  # local
+}
 REQUIRED = {
     "PROJECT": "my-project",
     "REGION": "europe-west1",
@@ -147,6 +153,14 @@ def function_accepts(variable: str, value: str) -> bool:
     except SettingsError:
         return False
     return True
+
+
+def test_no_setting_is_left_out() -> None:
+    compared = {FUNCTION_VARIABLES.get(variable, variable) for variable in ACCEPTED}
+    settings = {setting.alias for setting in Settings.model_fields.values()}
+
+    assert ACCEPTED.keys() == REFUSED.keys()
+    assert compared | NOT_THE_OPERATOR_S == settings
 
 
 @pytest.mark.parametrize(("variable", "value"), [(n, v) for n in ACCEPTED for v in ACCEPTED[n]])

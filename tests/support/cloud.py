@@ -76,7 +76,7 @@ class Cloud:
                 "DEPLOY_PYTHON": str(tools / "python"),
                 "DEPLOY_FIREBASE": str(tools / "firebase"),
                 "REAL_PYTHON": sys.executable,
-                "RETRY_SECONDS": "0",
+                "RETRY_PAUSE_SECONDS": "0",
                 "GIT_CONFIG_GLOBAL": os.devnull,
                 "LC_ALL": "C.UTF-8",
                 **settings,

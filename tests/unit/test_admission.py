@@ -229,7 +229,7 @@ def test_a_document_of_unknown_size_is_refused_after_the_wait(
         places = [admission.enter("caller", number) for number in range(UNSIZED_FETCHES)]
         for place in places:
             await place.before_fetch()
-        with pytest.raises(CallsUnavailable, match="too many new calls"):
+        with pytest.raises(CallsUnavailable, match="too many calls of unknown size for this key"):
             await admission.enter("caller", "one more").before_fetch()
 
     run(crowd)
