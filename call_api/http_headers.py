@@ -57,7 +57,7 @@ def accepts_gzip(fields: Sequence[str]) -> bool:
     weights: dict[str, float] = {}
     for part in ",".join(fields).split(","):
         coding, has_weight, text = (piece.strip(" \t") for piece in part.partition(";"))
-        weight = _WEIGHT.fullmatch(text) if has_weight else None
+        weight = _WEIGHT.fullmatch(text)
         value = float(weight[1]) if weight else 0.0 if has_weight else 1.0
         weights[coding.lower()] = min(value, weights.get(coding.lower(), value))
     for name in ("gzip", "x-gzip", "*"):  # the last speaks for what is not listed

@@ -17,7 +17,15 @@ from mutmut.state import state
 SCRATCH = Path(os.environ["MUTANT_SCRATCH"])
 REQUEST = "call_api.web.xǁCallsApiǁrespond"  # as mutmut names what begins a request
 QUICK_SECONDS = 1.0
-ADAPTERS = {"access_token", "firestore", "iam_signer", "signed_urls"}
+ADAPTERS = {
+    "access_token",
+    "circuit_breaker",
+    "firestore",
+    "firestore_connection",
+    "grpc_channels",
+    "iam_signer",
+    "signed_urls",
+}
 TIMED_OUT = 36  # mutmut's exit status for it
 
 lock = pytest.StashKey[int]()

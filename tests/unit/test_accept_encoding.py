@@ -34,6 +34,8 @@ NOT_ACCEPTING = [
     "gzip;q=0, *",
     "gzip;q=0, x-gzip",
     "gzip, gzip;q=0",
+    "gzip;q=0, gzip",
+    "GZIP;q=0, gzip",
     "*;q=0",
     "gzip;q=2",
     "gzip;q=-1",
@@ -49,6 +51,7 @@ NOT_ACCEPTING = [
     "gzip gzip",
     "gzipped",
     "xgzip",
+    "XgzipX",
     '"gzip"',
     "gzip\xa0",
 ]

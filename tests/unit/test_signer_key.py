@@ -55,7 +55,7 @@ UNUSABLE: dict[str, tuple[object, str]] = {
         NOT_RSA,
     ),
     "a DSA key": (GOOD | {"private_key": pem(dsa.generate_private_key(2048))}, NOT_RSA),
-    "a short RSA key": (GOOD | {"private_key": pem(rsa_key(1024))}, NOT_RSA),
+    "a short RSA key": (GOOD | {"private_key": pem(rsa_key(2040))}, NOT_RSA),
     "a long RSA key": (GOOD | {"private_key": pem(rsa_key(4104))}, NOT_RSA),
     "a damaged RSA key": (
         GOOD | {"private_key": damaged_key()},
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         assert refusal_of(path).endswith(": the file cannot be read")
 
 
-@pytest.mark.parametrize("bits", [2048, 3072])
+@pytest.mark.parametrize("bits", [2048, 4096])
 def test_a_key_that_signs_is_taken(bits: int, tmp_path: Path) -> None:
     file = tmp_path / "key.json"
     file.write_text(json.dumps(GOOD | {"private_key": pem(rsa_key(bits))}))
