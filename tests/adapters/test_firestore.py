@@ -564,7 +564,9 @@ def test_the_owner_of_an_oversized_call_is_still_checked(
             asyncio.run(ask(port, "foreign"))
         document = asyncio.run(ask(port, KEY))
 
-    with pytest.raises(StoredCallInvalid, match="^stored_call_invalid: call document: larger than 2 MiB$"):
+    with pytest.raises(
+        StoredCallInvalid, match=r"^stored_call_invalid: call document: larger than 2 MiB$"
+    ):
         decoded(document, STORED_CALL)
     assert document.size == 2 * MIB
     assert document.updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000

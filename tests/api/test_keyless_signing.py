@@ -99,7 +99,7 @@ def test_an_answer_of_256_mib_is_not_read(
         wait_until_it_listens(process, service)
         assert service.request(key=acme_key).status == 200
         _, _, before = held(process)
-        new_cloud.iam.planned.extend([bytes(256 * 2**20)] * 5)
+        new_cloud.iam.planned.extend([bytes(65 * 2**10), *[bytes(256 * 2**20)] * 4])
         problems = [problem_of(service, acme_key) for _ in range(5)]
         _, _, after = held(process)
         assert service.request(key=acme_key).status == 200

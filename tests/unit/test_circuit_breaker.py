@@ -135,6 +135,16 @@ async def test_a_failure_does_not_open_the_circuit_if_others_were_answered_meanw
 
 
 @in_loop
+async def test_an_answer_at_the_moment_when_a_request_begins_is_one_since_then(
+    upstream: Upstream,
+) -> None:
+    upstream.circuit.record_answer()
+
+    assert upstream.circuit.has_answered_since(upstream.time)
+    assert not upstream.circuit.has_answered_since(upstream.time + 1)
+
+
+@in_loop
 async def test_a_failure_opens_the_circuit_if_the_last_answer_was_before_it_began(
     upstream: Upstream,
 ) -> None:

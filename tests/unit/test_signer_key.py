@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from google.auth.crypt import EsSigner, RSASigner
+from google.oauth2.service_account import Credentials
 
 from call_api.settings import SettingsError
-from call_api.signer_key import MAX_FILE_BYTES, key_from_file
+from call_api.signer_key import MAX_FILE_BYTES, fault_of, key_from_file
 from local.signer import new_signer
 from tests.support.project import SIGNER
 
@@ -146,3 +148,19 @@ def test_a_key_that_signs_is_taken(bits: int, tmp_path: Path) -> None:
     file.write_text(json.dumps(GOOD | {"private_key": pem(rsa_key(bits))}))
 
     assert key_from_file(file).service_account_email == SIGNER
+
+
+@pytest.mark.parametrize(
+    ("bits", "fault"), [(2040, NOT_RSA), (2048, None), (4096, None), (4104, NOT_RSA)]
+)
+def test_default_credentials_sign_with_an_rsa_key_of_a_usual_size(
+    bits: int, fault: str | None
+) -> None:
+    assert fault_of(Credentials(RSASigner(rsa_key(bits)), SIGNER, "")) == fault
+
+
+def test_default_credentials_with_an_ec_key_or_without_an_address_sign_nothing() -> None:
+    curve = EsSigner(ec.generate_private_key(ec.SECP256R1()))
+
+    assert fault_of(Credentials(curve, SIGNER, "")) == NOT_RSA
+    assert fault_of(Credentials(RSASigner(rsa_key(2048)), "nobody", "")) == NO_EMAIL
