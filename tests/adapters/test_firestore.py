@@ -1,11 +1,8 @@
-"""Reading from Firestore: one round trip, inside its budget, and failures told apart."""
+"""Reading from Firestore: one round trip, and failures told apart."""
 
 import asyncio
-import functools
 import hashlib
 import itertools
-import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -45,6 +42,16 @@ from call_api.schema import STORED_CALL, Shape
 from call_api.settings import Settings
 from local.seed import sample_calls
 from tests.support.fakes import FakeCredentials, no_credentials
+from tests.support.firestore_reads import (
+    KEY,
+    Firestore,
+    Read,
+    both_documents,
+    outcome,
+    read,
+    read_now,
+    store_at,
+)
 from tests.support.google_cloud import (
     EMAIL,
     FIRESTORE_HOST,
@@ -52,58 +59,10 @@ from tests.support.google_cloud import (
     WRITTEN,
     GoogleCloud,
     fake_firestore,
-    found,
 )
 from tests.support.project import BUCKET
 from tests.support.serving import served
 from tests.support.v4 import check_v4
-
-KEY = "a-key"
-BUDGET_SECONDS = 3.0
-SLACK_SECONDS = 1.0
-Read = tuple[StoredDocument | None, StoredDocument | None]
-
-
-def both_documents(
-    request: BatchGetDocumentsRequest, _: object = None
-) -> Iterator[BatchGetDocumentsResponse]:
-    """Answer the key's record and call 77, the call first, as Firestore may."""
-    for name in reversed(request.documents):
-        fields = sample_calls()[77] if "/calls/" in name else {"org_id": "org_acme"}
-        yield found(name, fields)
-
-
-def settings_for(port: int) -> Settings:
-    return Settings.from_environment(
-        {
-            "RECORDINGS_BUCKET": BUCKET,
-            "GOOGLE_CLOUD_PROJECT": "demo-tests",
-            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
-        }
-    )
-
-
-def store_at(port: int) -> FirestoreCalls:
-    return FirestoreCalls(settings_for(port), AccessTokens(no_credentials))
-
-
-async def read_now(store: FirestoreCalls, call_id: int | None = 77) -> Read:
-    """Read with a budget that begins now."""
-    return await store.read(key_hash(KEY), call_id, asyncio.get_running_loop().time())
-
-
-def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
-    """Read so often, all at once, from the Firestore at this port."""
-
-    async def reads() -> list[Read | Problem]:
-        store = store_at(port)
-        tasks = (read_now(store, call_id) for _ in range(times))
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        return [answer for answer in answers if isinstance(answer, tuple | Problem)]
-
-    answers = asyncio.run(reads())
-    assert len(answers) == times
-    return answers
 
 
 def decoded(document: StoredDocument, shape: dict[str, Shape]) -> dict[str, object]:
@@ -216,13 +175,11 @@ RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode
 def test_failures_are_told_apart(
     status: grpc.StatusCode, problem: type[Problem], reason: str
 ) -> None:
-    started = time.monotonic()
     with fake_firestore(status) as (port, requests):
         (answer,) = read(port)
 
     assert type(answer) is problem
     assert str(answer) == f"{problem.code}: {reason}"
-    assert time.monotonic() - started < BUDGET_SECONDS
     if status in RETRIED:
         assert len(requests) > 2
     else:
@@ -264,172 +221,6 @@ def test_a_transient_failure_is_retried() -> None:
 
     assert fields_of(answer)[0] == {"org_id": "org_acme"}
     assert len(requests) == 2
-
-
-def test_an_unreachable_firestore_is_503_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    started = time.monotonic()
-    (answer,) = read(port)
-
-    assert isinstance(answer, CallsUnavailable)
-    assert time.monotonic() - started < 2
-
-
-def test_reads_from_a_silent_firestore_end_within_the_budget() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        started = time.monotonic()
-        answers = read(silent.getsockname()[1], times=20)
-
-    assert {type(answer) for answer in answers} == {UpstreamTimeout}
-    assert time.monotonic() - started < BUDGET_SECONDS + SLACK_SECONDS
-
-
-def test_a_silent_connection_is_replaced_once() -> None:
-    """The one that replaces it is not left, too, when the next of them gives up."""
-    peers: set[str] = set()
-
-    def answers(
-        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        peers.add(context.peer())
-        if request.documents[-1].endswith("/13"):
-            time.sleep(BUDGET_SECONDS + SLACK_SECONDS)
-        yield from both_documents(request)
-
-    @functools.cache
-    def slow_credentials() -> tuple[Credentials, str | None]:
-        time.sleep(0.5)  # so that all three find no connection when they come
-        return AnonymousCredentials(), "theirs"
-
-    async def reads(port: int) -> list[Read | BaseException]:
-        without_project = settings_for(port).model_copy(update={"project": None})
-        store = FirestoreCalls(without_project, AccessTokens(slow_credentials))
-
-        async def read_at(seconds: float, call_id: int) -> Read:
-            await asyncio.sleep(seconds)
-            return await read_now(store, call_id)
-
-        silent = [read_at(seconds, 13) for seconds in (0, 0.2, 0.4)]
-        others = [read_at(BUDGET_SECONDS + seconds, 77) for seconds in (0.1, 0.3, 0.5)]
-        return await asyncio.gather(*silent, *others, return_exceptions=True)
-
-    with fake_firestore(answers) as (port, asked):
-        answered = asyncio.run(reads(port))
-
-    assert [type(answer) for answer in answered] == [UpstreamTimeout] * 3 + [tuple] * 3
-    assert len(peers) == 2
-    assert sum(len(each.request.documents) == 1 for each in asked) == 1, "one probe is enough"
-
-
-class Firestore:
-    """A Firestore that answers as it is set to, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.status: grpc.StatusCode | None = None
-        self.hang_seconds = 0.0
-        self.peers: set[str] = set()
-
-    def __call__(
-        self, request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        self.peers.add(context.peer())
-        time.sleep(self.hang_seconds)
-        if self.status is not None:
-            context.abort(self.status, "s3cret")
-        yield from both_documents(request)
-
-
-async def outcome(store: FirestoreCalls, call_id: int | None = 77) -> Read | Problem:
-    try:
-        return await read_now(store, call_id)
-    except Problem as problem:
-        return problem
-
-
-def test_a_silent_firestore_is_asked_by_one_probe_at_a_time() -> None:
-    firestore = Firestore()
-    firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
-
-    async def reads(port: int) -> list[Read | Problem]:
-        store = store_at(port)
-        one_by_one = [await outcome(store), await outcome(store)]
-        return one_by_one + await asyncio.gather(*(outcome(store) for _ in range(20)))
-
-    with fake_firestore(firestore) as (port, asked):
-        answered = asyncio.run(reads(port))
-
-    assert [type(answer) for answer in answered] == [UpstreamTimeout] + [CallsUnavailable] * 21
-    assert "circuit open: Firestore has failed, and has not answered since" in str(answered[-1])
-    first, *probes = asked
-    assert len(first.request.documents) == 2
-    assert [len(probe.request.documents) for probe in probes] == [1]  # of a key that nobody has
-
-
-def test_a_slow_firestore_recovers_after_a_failure() -> None:
-    """A probe has more time than those who wait for it, or it would never end in an answer."""
-    firestore = Firestore()
-
-    async def reads(port: int) -> list[Read | Problem]:
-        store = store_at(port)
-        firestore.status = grpc.StatusCode.UNAVAILABLE
-        answered = [await outcome(store)]
-        firestore.status, firestore.hang_seconds = None, 1.2
-        while not isinstance(answered[-1], tuple) and len(answered) < 10:
-            answered.append(await outcome(store))
-        return answered
-
-    with fake_firestore(firestore) as (port, _):
-        *refused, last = asyncio.run(reads(port))
-
-    assert {type(answer) for answer in refused} == {CallsUnavailable}
-    assert isinstance(last, tuple)
-
-
-def test_an_unanswered_probe_ends_and_the_next_one_starts() -> None:
-    firestore = Firestore()
-
-    async def reads(port: int) -> None:
-        store = store_at(port)
-        firestore.status = grpc.StatusCode.UNAVAILABLE
-        assert isinstance(await outcome(store), CallsUnavailable)
-        asked.clear()
-        firestore.status, firestore.hang_seconds = None, BUDGET_SECONDS
-        for seconds in (2.0, 0.0):
-            assert isinstance(await outcome(store), CallsUnavailable)
-            await asyncio.sleep(seconds)
-
-    with fake_firestore(firestore) as (port, asked):
-        asyncio.run(reads(port))
-
-    assert [len(each.request.documents) for each in asked] == [1, 1]
-
-
-def test_waiting_for_a_probe_counts_toward_the_budget() -> None:
-    firestore = Firestore()
-
-    def answers(
-        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
-        if firestore.status is None:
-            is_probe = len(request.documents) == 1
-            time.sleep(0.4 if is_probe else BUDGET_SECONDS + SLACK_SECONDS)
-        yield from firestore(request, context)
-
-    async def second(port: int) -> tuple[type, float]:
-        store = store_at(port)
-        firestore.status = grpc.StatusCode.UNAVAILABLE
-        await outcome(store)
-        firestore.status = None
-        started = time.monotonic()
-        answer = await outcome(store)
-        return type(answer), time.monotonic() - started
-
-    with fake_firestore(answers) as (port, _):
-        answer, seconds = asyncio.run(second(port))
-
-    assert answer is UpstreamTimeout
-    assert seconds < BUDGET_SECONDS + 0.2
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
@@ -477,47 +268,6 @@ def test_a_document_that_firestore_fails_on_opens_no_circuit(status: grpc.Status
         assert asyncio.run(reads(port)) == [tuple] * 40
 
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
-
-
-def test_a_frozen_process_opens_no_circuit() -> None:
-    """It was frozen, or busy: its own timer fires late, with the answer waiting to be read."""
-
-    async def reads(port: int) -> tuple[Read | Problem, Read | Problem]:
-        store = store_at(port)
-        assert isinstance(await outcome(store), tuple)  # connects
-        reading = asyncio.create_task(outcome(store))
-        await asyncio.sleep(0.01)
-        time.sleep(BUDGET_SECONDS + 0.5)  # noqa: ASYNC251  (holds up the event loop on purpose)
-        return await reading, await outcome(store)
-
-    firestore = Firestore()
-    with fake_firestore(firestore) as (port, asked):
-        late, next_one = asyncio.run(reads(port))
-
-    assert isinstance(late, tuple) or "busy or frozen" in str(late)
-    assert isinstance(next_one, tuple)
-    assert len(firestore.peers) == 1
-    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
-
-
-def test_slow_credentials_open_no_circuit() -> None:
-    """And what is wrong with the settings is named, as soon as it is known."""
-    attempts = itertools.count()
-
-    def default_credentials() -> tuple[Credentials, str | None]:
-        if next(attempts) == 0:
-            time.sleep(BUDGET_SECONDS + 0.2)
-        return AnonymousCredentials(), None
-
-    async def reads(port: int) -> list[Read | Problem]:
-        settings = settings_for(port).model_copy(update={"project": None})
-        store = FirestoreCalls(settings, AccessTokens(default_credentials))
-        return [await outcome(store) for _ in range(3)]
-
-    with fake_firestore(Firestore()) as (port, _):
-        answered = asyncio.run(reads(port))
-
-    assert [type(answer) for answer in answered] == [UpstreamTimeout, Internal, Internal]
 
 
 def test_a_refusal_closes_the_circuit() -> None:
