@@ -6,7 +6,7 @@ import itertools
 import socket
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grpc
 import pytest
@@ -172,21 +172,25 @@ def test_waiting_for_a_probe_counts_toward_the_budget() -> None:
 
 
 def test_a_frozen_process_opens_no_circuit() -> None:
-    """It was frozen, or busy: its own timer fires late, with the answer waiting to be read."""
+    """It was frozen, or busy: its own timer fires late, so the silence was not Firestore's."""
+    firestore = Firestore()
 
-    async def reads(port: int) -> tuple[Read | Problem, Read | Problem]:
+    async def reads(port: int, asked: Sequence[object]) -> tuple[Read | Problem, Read | Problem]:
         store = store_at(port)
         assert isinstance(await outcome(store), tuple)  # connects
+        firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
         reading = asyncio.create_task(outcome(store))
-        await asyncio.sleep(0.01)
+        while len(asked) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # it hangs now
+        firestore.hang_seconds = 0.0
         time.sleep(BUDGET_SECONDS + 0.5)  # noqa: ASYNC251  (holds up the event loop on purpose)
         return await reading, await outcome(store)
 
-    firestore = Firestore()
     with fake_firestore(firestore) as (port, asked):
-        late, next_one = asyncio.run(reads(port))
+        late, next_one = asyncio.run(reads(port, asked))
 
-    assert isinstance(late, tuple) or "busy or frozen" in str(late)
+    assert str(late) == "upstream_timeout: this process was busy or frozen"
     assert isinstance(next_one, tuple)
     assert len(firestore.peers) == 1
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
