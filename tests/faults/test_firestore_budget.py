@@ -180,11 +180,10 @@ def test_a_frozen_process_opens_no_circuit() -> None:
         assert isinstance(await outcome(store), tuple)  # connects
         firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
         reading = asyncio.create_task(outcome(store))
-        while len(asked) < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # it hangs now
-        firestore.hang_seconds = 0.0
-        time.sleep(BUDGET_SECONDS + 0.5)  # noqa: ASYNC251  (holds up the event loop on purpose)
+        await asyncio.sleep(0.5)
+        assert len(asked) == 2
+        firestore.hang_seconds = 0.0  # for the next one; this one hangs
+        time.sleep(BUDGET_SECONDS)  # noqa: ASYNC251  (holds up the event loop on purpose)
         return await reading, await outcome(store)
 
     with fake_firestore(firestore) as (port, asked):
