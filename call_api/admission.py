@@ -43,9 +43,8 @@ class Admission:
         self.free_bytes = max_bytes
         self.free_turns = asyncio.Semaphore(turns)
         self._unsized_fetches: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self.was_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(
-            MAX_REMEMBERED
-        )  # absent: unknown
+        # Of documents whose size is known.
+        self.was_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(MAX_REMEMBERED)
         self.first_fetches: dict[Hashable, asyncio.Event] = {}
 
     def enter(self, caller: str, document: Hashable) -> "Place":

@@ -180,7 +180,7 @@ def test_a_frozen_process_opens_no_circuit() -> None:
         assert isinstance(await outcome(store), tuple)  # connects
         firestore.hang_seconds = BUDGET_SECONDS + SLACK_SECONDS
         reading = asyncio.create_task(outcome(store))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # until it has been asked, with time left before the budget ends
         assert len(asked) == 2
         firestore.hang_seconds = 0.0  # for the next one; this one hangs
         time.sleep(BUDGET_SECONDS)  # noqa: ASYNC251  (holds up the event loop on purpose)
