@@ -41,7 +41,7 @@ class V4Urls:
         """
         time = signed_at.strftime("%Y%m%dT%H%M%SZ")
         scope = f"{time[:8]}/auto/storage/goog4_request"
-        path = f"/{self.bucket}/{quote(object_name, safe='/~')}"
+        path = f"/{self.bucket}/{quote(object_name)}"  # which leaves the slashes of a name
         query = "&".join(
             (  # sorted by name, as the rules want them
                 "X-Goog-Algorithm=GOOG4-RSA-SHA256",

@@ -2,7 +2,11 @@
 
 import asyncio
 import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -50,6 +54,24 @@ def test_first_requests_that_come_together_share_one_signer() -> None:
 
     asyncio.run(twenty())
     assert key.signatures == 1 + 20  # a trial, and one for each link
+
+
+@pytest.fixture
+def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the machine's local time be nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+def test_a_link_is_valid_from_now_on_where_local_time_is_not_utc() -> None:
+    url = asyncio.run(urls_of(key_of(KEY_FILE)).signed_url("a", 1))
+
+    signed_at = datetime.strptime(parse_qs(url)["X-Goog-Date"][0], "%Y%m%dT%H%M%S%z")
+    assert abs((datetime.now(UTC) - signed_at).total_seconds()) < 60
 
 
 def ec_key() -> str:
