@@ -23,6 +23,7 @@ _SCALARS = {
 
 # The number and the type of each field: a scalar, BYTES_BY_NAME, or another message of these.
 Fields = Mapping[str, tuple[int, str]]
+_ENTRY: Fields = {"key": (1, "string"), "value": (2, "bytes")}
 
 
 def message_classes(package: str, messages: Mapping[str, Fields]) -> tuple[Any, ...]:
@@ -37,13 +38,13 @@ def message_classes(package: str, messages: Mapping[str, Fields]) -> tuple[Any, 
 
 def _add_fields(message: DescriptorProto, scope: str, fields: Fields) -> None:
     for name, (number, kind) in fields.items():
-        field = message.field.add(name=name, number=number, label=FieldKind.LABEL_OPTIONAL)
+        field = message.field.add(name=name, number=number)
         if kind in _SCALARS:
             field.type = _SCALARS[kind]
         elif kind == BYTES_BY_NAME:  # on the wire, a map is repeated entries
             entry = message.nested_type.add(name=f"{name.title()}Entry")
             entry.options.map_entry = True
-            _add_fields(entry, scope, {"key": (1, "string"), "value": (2, "bytes")})
+            _add_fields(entry, scope, _ENTRY)
             field.label, field.type = FieldKind.LABEL_REPEATED, FieldKind.TYPE_MESSAGE
             field.type_name = f"{scope}.{message.name}.{entry.name}"
         else:

@@ -112,7 +112,9 @@ def test_default_credentials_that_are_a_key_sign_in_process(
     credentials = service_account.Credentials.from_service_account_info(key)
     recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, None)))
 
-    check_v4(asyncio.run(recordings.signed_url("a", 1)), "a", public_key, SIGNER)
+    url = asyncio.run(recordings.signed_url("a", 1))
+    check_v4(url, "a", public_key, SIGNER)
+    assert "response-content-disposition=inline%3B%20filename%3D%22call-1%22" in url
 
 
 def test_without_credentials_a_call_with_a_recording_is_an_internal_error() -> None:

@@ -53,7 +53,8 @@ class Function:
     """The function with room for one long call, and its log."""
 
     def __init__(self, signer: Signer | None = None, *, places: int = 10, turns: int = 4) -> None:
-        self.store = LongCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: LONG})
+        keys = {"key": {"org_id": "org_acme"}, "other": {"org_id": "org_globex"}}
+        self.store = LongCalls(keys=keys, calls={77: LONG})
         self.log = io.StringIO()
         self.api = CallsApi(
             access=CallAccess(self.store, RecentlyUsed(100)),
@@ -168,6 +169,28 @@ def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
     asyncio.run(run())
     assert function.store.reads == [None, 77, 77]
     assert [entry["org_id"] for entry in function.entries()] == ["org_acme"] * 3
+
+
+def test_what_is_long_is_known_of_one_caller_s_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else waits for a turn before the call is read, and an owner is told apart at once."""
+    monkeypatch.setattr(admission, "WAIT_SECONDS", 0.0)
+    function = Function(turns=1)
+    function.store.calls = {77: LONG, 78: LONG | {"id": 78}}
+    other_key = SCOPE | {"headers": [(b"authorization", b"Bearer other")]}
+    other_call = SCOPE | {"path": "/v2/calls/78"}
+
+    async def client(_: Message) -> None:
+        pass
+
+    async def run() -> None:
+        await send_to(client, await function.respond())
+        await function.api.admission.enter("caller", "a long call").before_decoding(LARGE_BYTES)
+        function.store.reads.clear()
+        assert (await function.respond(request_in(other_key))).status_code == 403
+        assert (await function.respond(request_in(other_call))).status_code == 503
+        assert function.store.reads == [None, 77, 78]
+
+    asyncio.run(run())
 
 
 def test_a_refused_call_is_freed_at_once() -> None:

@@ -47,7 +47,9 @@ def test_large_documents_are_refused_when_their_bytes_are_too_many() -> None:
     admission = Admission(max_bytes=3 * LARGE)
     first, second = admission.enter("caller", "a"), admission.enter("caller", "b")
     first.hold(2 * LARGE)
-    with pytest.raises(CallsUnavailable, match="too many bytes"):
+    with pytest.raises(
+        CallsUnavailable, match=r": over capacity: too many bytes of calls in flight$"
+    ):
         second.hold(2 * LARGE)
 
     first.leave()
@@ -150,6 +152,18 @@ def test_a_crowd_for_a_small_or_missing_document_goes_on_when_that_is_known(size
         await loop_passes()
         first.arrived(size)
         await asyncio.gather(*waiting)
+
+    run(crowd)
+
+
+def test_a_crowd_for_a_document_known_to_be_small_does_not_wait() -> None:
+    async def crowd() -> None:
+        admission = Admission()
+        for number in range(4):
+            place = admission.enter("caller", "a")
+            await place.before_fetch()
+            if number == 0:
+                place.arrived(1)
 
     run(crowd)
 

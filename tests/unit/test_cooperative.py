@@ -1,8 +1,12 @@
 """Long computations give way to other requests."""
 
 import asyncio
+import itertools
 from collections.abc import Generator
 
+import pytest
+
+from call_api import cooperative
 from call_api.cooperative import in_slices
 
 
@@ -39,6 +43,13 @@ def others_that_ran(slice_seconds: float) -> int:
 
 def test_others_run_between_slices() -> None:
     assert others_that_ran(slice_seconds=0.0) == 50
+
+
+def test_each_slice_is_as_long_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count()  # each look at the clock is one second later
+    monkeypatch.setattr(cooperative, "perf_counter", lambda: next(seconds))
+
+    assert others_that_ran(slice_seconds=10.0) == 5
 
 
 def test_a_computation_shorter_than_a_slice_is_not_interrupted() -> None:

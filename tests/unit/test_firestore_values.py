@@ -58,7 +58,7 @@ def test_only_what_the_shape_names_is_decoded() -> None:
             "map": {"in": {"text": "a", "hidden": 1}, "hidden": [1]},
             "list": [{"text": "a", "hidden": 1}, {}, {"text": ""}],
             "texts": ["a", "", "b"],
-            "nested": {"texts": ["a"]},
+            "nested": {"texts": ["a"], "maps": [{"text": "a", "hidden": 1}]},
             "hidden": 1,
         }
     )
@@ -66,7 +66,7 @@ def test_only_what_the_shape_names_is_decoded() -> None:
         "map": {"in": {"text": None}, "absent": None},
         "list": [{"text": None}],
         "texts": [None],
-        "nested": {"texts": [None]},
+        "nested": {"texts": [None], "maps": [{"text": None}]},
         "absent": {"text": None},
     }
 
@@ -74,7 +74,7 @@ def test_only_what_the_shape_names_is_decoded() -> None:
         "map": {"in": {"text": "a"}},
         "list": [{"text": "a"}, {}, {"text": ""}],
         "texts": ["a", "", "b"],
-        "nested": {"texts": ["a"]},
+        "nested": {"texts": ["a"], "maps": [{"text": "a"}]},
     }
 
 

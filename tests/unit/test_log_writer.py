@@ -378,10 +378,17 @@ def test_the_descriptor_is_our_own(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "line\n"
 
 
+class WithoutDescriptor(io.StringIO):
+    """A stream whose descriptor has been closed behind its back."""
+
+    def fileno(self) -> int:
+        return 2**30
+
+
 def test_without_a_stream_lines_go_nowhere(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as closed:
         pass
-    for stream in (None, closed, io.StringIO()):
+    for stream in (None, closed, io.StringIO(), WithoutDescriptor()):
         descriptor = own_descriptor(stream)
         assert os.fstat(descriptor).st_rdev == Path(os.devnull).stat().st_rdev
         assert os.write(descriptor, b"line\n") == 5
