@@ -22,15 +22,14 @@ _OPTIONS = channel_options(MAX_DOCUMENT_BYTES)
 
 @dataclass(frozen=True)
 class Connection:
-    """A channel to Firestore, and the one method of it that is called.
+    """The one method of a channel to Firestore that is called, and what each call of it names.
 
     The method is bare, with protobuf's own messages: the generated client would add a third to the
-    time of a read. The channel is kept because gRPC closes one that is garbage-collected.
+    time of a read.
     """
 
     database: str  # projects/…/databases/…
     metadata: list[tuple[str, str]]
-    channel: grpc.aio.Channel
     batch_get: Callable[..., AsyncIterable[Any]]
 
 
@@ -79,7 +78,7 @@ class FirestoreConnector:
         batch_get = channel.unary_stream(
             _METHOD, BatchGetRequest.SerializeToString, RawResponse.FromString
         )
-        return Connection(database, metadata, channel, batch_get)
+        return Connection(database, metadata, batch_get)
 
     async def token(self) -> str:
         """Return the access token to send; the emulator's rules bind every token but this one.

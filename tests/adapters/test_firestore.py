@@ -22,10 +22,11 @@ from google.cloud.firestore_v1.types import (
 )
 from google.oauth2.credentials import Credentials as UserCredentials
 
+from call_api import firestore
 from call_api.access_token import AccessTokens
 from call_api.admission import Admission
 from call_api.api_keys import key_hash
-from call_api.calls import CallAccess, OrgId, StoredDocument
+from call_api.calls import ApiKey, CallAccess, OrgId, StoredDocument
 from call_api.cooperative import in_slices
 from call_api.errors import (
     CallsUnavailable,
@@ -309,10 +310,13 @@ def test_the_owner_of_an_oversized_call_is_still_checked(
         place = Admission().enter("caller", "any")
         return (await access.read_owned_call(key_hash(key), 77, noon, place)).document
 
-    with fake_firestore(answers) as (port, _):
+    with fake_firestore(answers) as (port, asked):
         with pytest.raises(Forbidden):
             asyncio.run(ask(port, "foreign"))
         document = asyncio.run(ask(port, KEY))
+
+    assert set(asked[-1].request.mask.field_paths) == set(ApiKey.model_fields)
+    assert {each.metadata["authorization"] for each in asked} == {"Bearer owner"}
 
     with pytest.raises(
         StoredCallInvalid, match=r"^stored_call_invalid: call document: larger than 2 MiB$"
@@ -369,6 +373,27 @@ def test_without_an_access_token_calls_are_unavailable() -> None:
     }
 
 
+def test_an_access_token_that_does_not_come_is_no_silence_of_firestore_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(firestore, "READ_SECONDS", 0.1)
+    credentials = FakeCredentials("late")
+    credentials.may_end.clear()
+
+    async def reads() -> list[Read | Problem]:
+        settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
+        tokens = AccessTokens(lambda: (cast("Credentials", credentials), None))
+        store = FirestoreCalls(Settings.from_environment(settings), tokens)
+        try:
+            return [await outcome(store), await outcome(store)]
+        finally:
+            credentials.may_end.set()
+
+    answered = asyncio.run(reads())
+
+    assert {str(answer) for answer in answered} == {"upstream_timeout: credentials for Firestore"}
+
+
 def test_without_any_project_nothing_can_be_read() -> None:
     unset = "^internal: GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project$"
     with pytest.raises(Internal, match=unset):
@@ -385,14 +410,24 @@ def test_in_production_the_metadata_server_s_token_is_used(
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
 
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for response in both_documents(request):
+            if "transcript" in request.mask.field_paths and response.found.name.endswith("/78"):
+                response.found.fields["ended_reason"] = Value(string_value="x" * 3 * MIB)
+            yield response
+
     certificate = authority.issue_cert(FIRESTORE_HOST)
     with (
         closing(GoogleCloud(authority, str(authority_file))) as cloud,
-        fake_firestore(both_documents, certificate) as (port, asked),
+        fake_firestore(answers, certificate) as (port, asked),
     ):
         cloud.proxy.ports[FIRESTORE_HOST] = port
         with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
             replies = [service.request(key=KEY) for _ in range(3)]
+            assert service.request(target="/v2/calls/78", key=KEY).status == 500
+            assert service.entries()[-1]["message"].endswith("larger than 2 MiB")
             output = service.output()
 
     assert [reply.status for reply in replies] == [200] * 3
@@ -402,7 +437,8 @@ def test_in_production_the_metadata_server_s_token_is_used(
     assert isinstance(name, str)
     check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
     database = f"projects/{PROJECT}/databases/(default)"
-    assert [each.request.database for each in asked] == [database] * 4  # one more for a new key
+    # One more for a new key, and one for the owner of the oversized call.
+    assert [each.request.database for each in asked] == [database] * 6
     tokens = {each.metadata["authorization"] for each in asked}
     assert tokens == {f"Bearer {cloud.metadata.token()}"}
     assert cloud.metadata.token() not in output
@@ -421,7 +457,7 @@ def test_a_token_that_firestore_refuses_is_replaced_once_for_all_requests(
                 context.abort(grpc.StatusCode.UNAUTHENTICATED, "s3cret")
             yield from both_documents(request)
 
-        with fake_firestore(answers, authority.issue_cert(FIRESTORE_HOST)) as (port, _):
+        with fake_firestore(answers, authority.issue_cert(FIRESTORE_HOST)) as (port, asked):
             cloud.proxy.ports[FIRESTORE_HOST] = port
             settings = {"RECORDINGS_BUCKET": BUCKET} | cloud.environment
             with served(settings) as service, ThreadPoolExecutor(8) as clients:
@@ -432,3 +468,4 @@ def test_a_token_that_firestore_refuses_is_replaced_once_for_all_requests(
 
         assert [reply.status for reply in replies] == [200] * 8
         assert cloud.metadata.tokens == before + 1
+        assert all("transcript" in each.request.mask.field_paths for each in asked)

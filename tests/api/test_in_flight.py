@@ -38,12 +38,15 @@ SCOPE = {
 
 
 class LongCalls(FakeCalls):
-    """A store whose one call is long."""
+    """A store whose calls are long, and which keeps when the time for the last read began."""
+
+    began_at = 0.0
 
     async def read(
         self, hashed_key: str, call_id: int | None, began_at: float
     ) -> tuple[FakeDocument | None, FakeDocument | None]:
         record, call = await super().read(hashed_key, call_id, began_at)
+        self.began_at = began_at
         if call is not None:
             call.size = 1_000_000
         return record, call
@@ -191,6 +194,27 @@ def test_what_is_long_is_known_of_one_caller_s_one_call(monkeypatch: pytest.Monk
         assert function.store.reads == [None, 77, 78]
 
     asyncio.run(run())
+
+
+def test_to_wait_for_a_turn_takes_nothing_from_the_time_to_read() -> None:
+    function = Function(turns=1)
+
+    async def client(_: Message) -> None:
+        pass
+
+    async def run() -> float:
+        await send_to(client, await function.respond())
+        other = function.api.admission.enter("caller", "a long call")
+        await other.before_decoding(LARGE_BYTES)
+        waiting = asyncio.create_task(function.respond())
+        await asyncio.sleep(0.05)
+        left_at = asyncio.get_running_loop().time()
+        other.leave()
+        assert (await waiting).status_code == 200
+        return left_at
+
+    left_at = asyncio.run(run())
+    assert function.store.began_at > left_at - 0.01
 
 
 def test_a_refused_call_is_freed_at_once() -> None:

@@ -1,0 +1,73 @@
+"""A key that was good on this instance is known, and its record is read together with the call."""
+
+import asyncio
+import io
+import json
+from typing import Any
+
+from call_api.logs import JsonLog
+from local.seed import sample_calls
+from tests.support.fakes import FakeCalls, api_over, request_in
+
+GOOD = {"org_id": "org_acme"}
+REVOKED = GOOD | {"revoked_at": sample_calls()[77]["created_at"]}
+
+
+class Function:
+    """The function over calls in memory, and its log."""
+
+    def __init__(self) -> None:
+        self.store = FakeCalls(keys={"key": GOOD}, calls={77: sample_calls()[77]})
+        self.log = io.StringIO()
+        self.api = api_over(self.store, log=JsonLog(self.log, "INFO"))
+
+    def revoke(self) -> None:
+        self.store.keys = dict.fromkeys(self.store.keys, REVOKED)
+
+    def reads_for(self, call: str) -> list[int | None]:
+        """Ask for a call, and return what was read for it: None is the key's record alone."""
+        self.store.reads.clear()
+        scope = {
+            "method": "GET",
+            "path": f"/v2/calls/{call}",
+            "headers": [(b"authorization", b"Bearer key")],
+        }
+        asyncio.run(self.api.respond(request_in(scope)))
+        return self.store.reads
+
+    def last_entry(self) -> dict[str, Any]:
+        entry: dict[str, Any] = json.loads(self.log.getvalue().splitlines()[-1])
+        return entry
+
+
+def test_a_key_is_known_after_its_first_request() -> None:
+    function = Function()
+
+    assert function.reads_for("77") == [None, 77]
+    assert function.reads_for("77") == [77]
+
+
+def test_a_key_is_known_after_a_request_for_no_call() -> None:
+    function = Function()
+
+    assert function.reads_for("no-id") == [None]
+    assert function.reads_for("77") == [77]
+
+
+def test_a_revoked_key_is_not_known_any_more() -> None:
+    function = Function()
+    function.reads_for("77")
+    function.revoke()
+
+    assert function.reads_for("77") == [77]
+    assert function.reads_for("77") == [None]
+
+
+def test_the_log_names_the_org_of_a_first_request_for_no_call() -> None:
+    for call in ("99999", "no-id"):
+        function = Function()
+        function.reads_for(call)
+        assert (function.last_entry()["status"], function.last_entry()["org_id"]) == (
+            404,
+            "org_acme",
+        )
