@@ -14,7 +14,6 @@ def channel_options(max_answer_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_answer_bytes),
         ("grpc.max_reconnect_backoff_ms", 500),  # the default delays recovery by up to 2 minutes
-        ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt to connect may take
         ("grpc.use_local_subchannel_pool", 1),  # else a new channel shares the old one's connection
     ]
 
