@@ -43,7 +43,7 @@ class Admission:
         self.free_bytes = max_bytes
         self.free_turns = asyncio.Semaphore(turns)
         self._unsized_fetches: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        # Of documents whose size is known.
+        # By caller and document; absent while its size is not known.
         self.was_large: RecentlyUsed[Hashable, bool] = RecentlyUsed(MAX_REMEMBERED)
         self.first_fetches: dict[Hashable, asyncio.Event] = {}
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from starlette.types import Receive
 
@@ -23,7 +23,7 @@ class CancelledWhenClientLeaves:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._work: asyncio.Task[object] = asyncio.current_task()  # type: ignore[assignment]  # a coroutine has one
+        self._work = cast("asyncio.Task[object]", asyncio.current_task())  # a coroutine has one
         self._watcher: asyncio.Task[None] | None = None
         self._client_left = False
 

@@ -8,6 +8,7 @@ import grpc
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import AsyncRetry
 from google.auth.exceptions import GoogleAuthError
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from call_api import api_keys
@@ -16,7 +17,12 @@ from call_api.calls import ApiKey, StoredDocument
 from call_api.circuit_breaker import CircuitBreaker, CircuitOpenError
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore_connection import BatchGetRequest, Connection, FirestoreConnector
-from call_api.firestore_values import FirestoreDocument, OversizedDocument
+from call_api.firestore_values import (
+    MAX_DOCUMENT_BYTES,
+    FirestoreDocument,
+    OversizedDocument,
+    RawResponse,
+)
 from call_api.grpc_channels import is_oversized
 from call_api.schema import STORED_CALL
 from call_api.settings import Settings
@@ -135,7 +141,7 @@ class FirestoreCalls:
         except grpc.RpcError as error:
             if not is_oversized(error):
                 raise
-        # Its owner decides who may learn that it is too large.
+        # The call is too large, which only its owner may learn. The owner is read alone.
         found = await self._authorized(connection, token, paths, _KEY_FIELDS)
         return {path: document and OversizedDocument(document) for path, document in found.items()}
 
@@ -156,7 +162,12 @@ class FirestoreCalls:
 async def _ask_once(
     connection: Connection, token: str, paths: Sequence[str], fields: Sequence[str]
 ) -> _Documents:
-    """Ask once, and wait for the whole answer."""
+    """Ask once, and wait for the whole answer.
+
+    Raises:
+        Internal: it is not what Firestore publishes. Not a transient failure: whatever stands
+            between here and Firestore would answer a retry in the same way.
+    """
     prefix = f"{connection.database}/documents/"
     request = BatchGetRequest(
         database=connection.database,
@@ -164,15 +175,20 @@ async def _ask_once(
         mask={"field_paths": fields},
     )
     metadata = [*connection.metadata, ("authorization", f"Bearer {token}")]
-    found: _Documents = {}
     # Firestore is given more time than this process takes, so a DEADLINE_EXCEEDED is Firestore's.
-    async for part in connection.batch_get(request, metadata=metadata, timeout=READ_SECONDS + 1):
-        if part.missing:
-            found[part.missing.removeprefix(prefix)] = None
-        elif part.found:
-            document = FirestoreDocument(part.found)
-            found[document.name.removeprefix(prefix)] = document
-    if found.keys() < set(paths):
+    answer = connection.batch_get(request, metadata=metadata, timeout=READ_SECONDS + 1)
+    found: _Documents = {}
+    try:
+        for part in [part async for part in answer]:
+            response = RawResponse.FromString(part)
+            if response.missing:
+                found[response.missing.removeprefix(prefix)] = None
+            elif response.found:
+                document = FirestoreDocument(response.found)
+                found[document.name.removeprefix(prefix)] = document
+    except DecodeError:
+        raise Internal("Firestore answered no message of its type") from None
+    if not found.keys() >= set(paths):
         raise _IncompleteAnswerError
     return found
 
@@ -186,6 +202,8 @@ def _status(error: Exception) -> StatusCode | None:
 def _problem(error: Exception) -> Problem:
     """Return what a failure is to the client."""
     status = _status(error)
+    if is_oversized(error):  # even the owner; gRPC says so, with RESOURCE_EXHAUSTED
+        return Internal(f"Firestore answered more than {MAX_DOCUMENT_BYTES} bytes")
     if status is StatusCode.DEADLINE_EXCEEDED:
         return UpstreamTimeout("Firestore: DEADLINE_EXCEEDED")
     if isinstance(error, RetryError) and status is None:

@@ -1,10 +1,12 @@
 """Firestore documents as they arrive: split into raw fields first, decoded field by field later.
 
-An answer is parsed only as deep as its documents, which stay bytes, and a large document only as
-deep as its fields, whose values stay bytes. That takes less than 0.1 ms for any document, so its
-owner can be read before, and whether or not, the rest is decoded. Decoding follows a shape: it looks
-only for the fields that are published, and leaves everything else untouched, however much and
-however deeply nested it is.
+An answer is parsed only as deep as its documents, which stay bytes, and a document only as deep as
+its fields, whose values stay bytes. That takes some 0.1 ms for the largest document, so its owner can
+be read before, and whether or not, the rest is decoded. Decoding follows a shape: protobuf parses
+the fields that are published, with all that is inside, and what the shape names becomes Python's.
+
+Most published values are texts, and `string_value` is "" for every other type. So decoding takes it
+where it is not empty, and asks for a value's type only where it is.
 """
 
 from collections.abc import Generator
@@ -15,16 +17,16 @@ from typing import Any
 from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
 
-from call_api.admission import LARGE_BYTES
 from call_api.calls import StoredDocument
 from call_api.errors import StoredCallInvalid
 from call_api.protobuf_messages import BYTES_BY_NAME, message_classes
 from call_api.schema import MAX_ITEMS, Shape
 
-ITEMS_PER_STEP = 100  # some 0.4 ms for turns
+ITEMS_PER_STEP = 100  # some 0.2 ms for turns
 # One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call
 # of as many short turns as fit takes 1.6 MiB here, and one of a million nulls takes 3.8.
 MAX_DOCUMENT_BYTES = 2 * 2**20
+PARSED_WHOLE_BYTES = 64 * 2**10  # at most 1 ms, whatever is inside, and faster than field by field
 _PLAIN = frozenset({"boolean_value", "double_value", "integer_value", "string_value"})
 _Value, _Document = types.Value.pb(), types.Document.pb()
 
@@ -49,11 +51,12 @@ class FirestoreDocument:
     """A document whose fields are decoded on demand; it is a `calls.StoredDocument`."""
 
     def __init__(self, raw: bytes) -> None:
-        document = _parsed_document(raw)
+        document = _RawDocument.FromString(raw)
         self.name: str = document.name
         self.size = len(raw)
         self.updated_ns: int = document.update_time.seconds * 10**9 + document.update_time.nanos
         self._fields = document.fields
+        self._small = raw if self.size < PARSED_WHOLE_BYTES else None
 
     def value(self, name: str) -> object:
         """Return a field that holds a scalar, or None if there is no such field."""
@@ -62,13 +65,17 @@ class FirestoreDocument:
 
     def decoded(self, shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
         """Return the fields that `shape` names; yields where the work may be interrupted."""
+        fields = self._fields
+        if self._small is not None:
+            with suppress(DecodeError):  # one field is nested too deep: then each by itself
+                fields = _Document.FromString(self._small).fields
         values: dict[str, object] = {}
         for name, inner in shape.items():
-            raw = self._fields.get(name)
-            if raw is None:
+            field = fields.get(name)
+            if field is None:
                 continue
-            value = _parsed(raw)
-            if isinstance(inner, list) and _is_list(value):
+            value = _parsed(field) if isinstance(field, bytes) else field
+            if isinstance(inner, list) and _is_list_within_limit(value):
                 values[name] = yield from _items_in_steps(value.array_value.values, inner[0])
             else:
                 values[name] = value.string_value or _decoded(value, inner)
@@ -88,18 +95,7 @@ class OversizedDocument:
         raise StoredCallInvalid("call document: larger than 2 MiB")
 
 
-def _parsed_document(raw: bytes) -> Any:
-    """Return a small document parsed whole, which is faster, and any other down to its fields."""
-    if len(raw) < LARGE_BYTES:
-        with suppress(DecodeError):  # nested deeper than protobuf goes
-            return _Document.FromString(raw)
-    return _RawDocument.FromString(raw)
-
-
-def _parsed(raw: Any) -> Any:
-    """Return a field's value, which is bytes if only the fields have been parsed."""
-    if not isinstance(raw, bytes):
-        return raw
+def _parsed(raw: bytes) -> Any:
     try:
         return _Value.FromString(raw)
     except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
@@ -119,7 +115,7 @@ def _decoded(value: Any, shape: Shape) -> object:
         fields = value.map_value.fields  # of a value that is no map, there are none
         if fields or value.WhichOneof("value_type") == "map_value":
             return _decoded_map(fields, shape)
-    elif shape is not None and _is_list(value):
+    elif shape is not None and _is_list_within_limit(value):
         inner = shape[0]
         return [item.string_value or _decoded(item, inner) for item in value.array_value.values]
     return _scalar(value)
@@ -130,15 +126,14 @@ def _decoded_map(fields: Any, shape: dict[str, Shape]) -> dict[str, object]:
     values: dict[str, object] = {}
     for name, inner in shape.items():
         if (field := fields.get(name)) is not None:
-            # Text first, since a call is mostly texts.
             values[name] = field.string_value or (
                 _scalar(field) if inner is None else _decoded(field, inner)
             )
     return values
 
 
-def _is_list(value: Any) -> bool:
-    """Tell a list from other values, and from one too long for a call, which is not decoded."""
+def _is_list_within_limit(value: Any) -> bool:
+    """Tell a list from other values; one too long for a call is none, and is not decoded."""
     is_array = value.WhichOneof("value_type") == "array_value"
     return is_array and len(value.array_value.values) <= MAX_ITEMS
 

@@ -18,6 +18,6 @@ def channel_options(max_answer_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def is_oversized(error: grpc.RpcError) -> bool:
+def is_oversized(error: Exception) -> bool:
     """Tell whether the answer was larger than its channel takes, or would be when unpacked."""
-    return _OVERSIZED in (error.details() or "")
+    return isinstance(error, grpc.RpcError) and _OVERSIZED in (error.details() or "")

@@ -17,7 +17,7 @@ from call_api.protobuf_messages import message_classes
 from call_api.signer_key import SERVICE_ACCOUNT_EMAIL
 
 MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
-# A request that is cancelled after as long without an answer drops its channel.
+# A request that is cancelled after this long without an answer drops its channel.
 SILENCE_SECONDS = 1.0
 RETRY_BUDGET_SECONDS = 3.0
 TRANSIENT_STATUSES = frozenset(

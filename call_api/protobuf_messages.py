@@ -8,22 +8,25 @@ know, and a message inside another one is bytes on the wire.
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto as FieldKind
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 BYTES_BY_NAME = "map<string, bytes>"
 _SCALARS = {
-    "bytes": FieldKind.TYPE_BYTES,
-    "int32": FieldKind.TYPE_INT32,
-    "int64": FieldKind.TYPE_INT64,
-    "string": FieldKind.TYPE_STRING,
+    "bytes": FieldDescriptorProto.TYPE_BYTES,
+    "int32": FieldDescriptorProto.TYPE_INT32,
+    "int64": FieldDescriptorProto.TYPE_INT64,
+    "string": FieldDescriptorProto.TYPE_STRING,
 }
 
 # The number and the type of each field: a scalar, BYTES_BY_NAME, or another message of these.
 Fields = Mapping[str, tuple[int, str]]
-_ENTRY: Fields = {"key": (1, "string"), "value": (2, "bytes")}
+_MAP_ENTRY: Fields = {"key": (1, "string"), "value": (2, "bytes")}
 
 
 def message_classes(package: str, messages: Mapping[str, Fields]) -> tuple[Any, ...]:
@@ -44,8 +47,11 @@ def _add_fields(message: DescriptorProto, scope: str, fields: Fields) -> None:
         elif kind == BYTES_BY_NAME:  # on the wire, a map is repeated entries
             entry = message.nested_type.add(name=f"{name.title()}Entry")
             entry.options.map_entry = True
-            _add_fields(entry, scope, _ENTRY)
-            field.label, field.type = FieldKind.LABEL_REPEATED, FieldKind.TYPE_MESSAGE
+            _add_fields(entry, scope, _MAP_ENTRY)
+            field.label, field.type = (
+                FieldDescriptorProto.LABEL_REPEATED,
+                FieldDescriptorProto.TYPE_MESSAGE,
+            )
             field.type_name = f"{scope}.{message.name}.{entry.name}"
         else:
-            field.type, field.type_name = FieldKind.TYPE_MESSAGE, f"{scope}.{kind}"
+            field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, f"{scope}.{kind}"

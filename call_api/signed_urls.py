@@ -49,7 +49,7 @@ class SignedUrls:
             return self._signed_in_process(object_name, call_id, self._signer)
         try:
             async with asyncio.timeout(SIGN_SECONDS):
-                signer = await self._chosen_signer()
+                signer = self._signer or await self._choose_signer()
                 if isinstance(signer, ServiceAccountKey):
                     return self._signed_in_process(object_name, call_id, signer)
                 email = await signer.account()
@@ -58,28 +58,25 @@ class SignedUrls:
         except TimeoutError as error:
             raise UpstreamTimeout("signing") from error
 
-    async def _chosen_signer(self) -> ServiceAccountKey | IamSigner:
-        if self._signer is not None:
-            return self._signer
+    async def _choose_signer(self) -> ServiceAccountKey | IamSigner:
+        """Choose once; of concurrent first requests, the first one to have the credentials does."""
         try:
             credentials, _ = await self._tokens.credentials()
         except GoogleAuthError as error:
             reason = "there are no Application Default Credentials to sign with"
             raise Internal(reason) from error
-        return self._choose_signer(credentials)
-
-    def _choose_signer(self, credentials: Credentials) -> ServiceAccountKey | IamSigner:
-        """Choose once. This awaits nothing, so concurrent first requests need no lock."""
         if self._signer is None:
-            if not hasattr(credentials, "service_account_email"):
-                raise Internal("the default credentials are not a service account's")
-            if not isinstance(credentials, ServiceAccountKey):
-                self._signer = IamSigner(self._tokens)
-            elif fault := fault_of(credentials):
-                raise Internal(f"the default credentials are a key that cannot sign: {fault}")
-            else:
-                self._signer = credentials
+            self._signer = self._signer_with(credentials)
         return self._signer
+
+    def _signer_with(self, credentials: Credentials) -> ServiceAccountKey | IamSigner:
+        if not hasattr(credentials, "service_account_email"):
+            raise Internal("the default credentials are not a service account's")
+        if not isinstance(credentials, ServiceAccountKey):
+            return IamSigner(self._tokens)
+        if fault := fault_of(credentials):
+            raise Internal(f"the default credentials are a key that cannot sign: {fault}")
+        return credentials
 
     def _unsigned(self, object_name: str, call_id: int, signer_email: str) -> UnsignedUrl:
         extension = _EXTENSION.search(object_name)

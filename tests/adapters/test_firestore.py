@@ -38,6 +38,7 @@ from call_api.errors import (
     UpstreamTimeout,
 )
 from call_api.firestore import FirestoreCalls
+from call_api.firestore_values import RawResponse
 from call_api.recently_used import RecentlyUsed
 from call_api.schema import STORED_CALL, Shape
 from call_api.settings import Settings
@@ -207,6 +208,39 @@ def test_an_incomplete_answer_is_not_used(missing: str) -> None:
     assert len(requests) > 2
 
 
+def test_an_answer_about_another_document_is_not_used() -> None:
+    def another(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        key, _ = request.documents
+        yield BatchGetDocumentsResponse(missing=key, read_time=WRITTEN)
+        yield BatchGetDocumentsResponse(missing=f"{key}-2", read_time=WRITTEN)
+
+    with fake_firestore(another) as (port, _):
+        (answer,) = read(port)
+
+    assert str(answer) == "calls_unavailable: Firestore: incomplete answers"
+
+
+NO_MESSAGE = b"\xff\xff"
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [NO_MESSAGE, RawResponse(found=NO_MESSAGE).SerializeToString()],
+    ids=["answer", "document"],
+)
+def test_a_malformed_answer_is_internal_and_not_retried(
+    malformed: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fake_firestore(lambda *_: iter([malformed])) as (port, requests):
+        (answer,) = read(port)
+
+    assert str(answer) == "internal: Firestore answered no message of its type"
+    assert len(requests) == 1
+    assert not caplog.records  # gRPC would log an answer that it cannot parse
+
+
 def test_a_transient_failure_is_retried() -> None:
     attempts = itertools.count()
 
@@ -324,6 +358,23 @@ def test_the_owner_of_an_oversized_call_is_still_checked(
         decoded(document, STORED_CALL)
     assert document.size == 2 * MIB
     assert document.updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
+
+
+def test_a_call_whose_owner_cannot_be_read_either_is_internal() -> None:
+    """Not a 503: whatever is too large stays so."""
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: object
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        for response in both_documents(request):
+            response.found.fields["org_id"] = Value(string_value="x" * 2 * MIB)
+            yield response
+
+    with fake_firestore(answers) as (port, requests):
+        (answer,) = read(port)
+
+    assert str(answer) == "internal: Firestore answered more than 2097152 bytes"
+    assert len(requests) == 2
 
 
 def connect(credentials: Credentials | None, project: str | None, **settings: str) -> Read:

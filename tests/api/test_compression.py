@@ -93,6 +93,19 @@ def test_head_tells_what_get_would(long_call: int, service: Service, acme_key: s
         assert reply.headers["Content-Length"] is None  # GET alone knows it
 
 
+def test_head_does_not_count_the_link_that_only_get_has(
+    service: Service, acme_key: str, put_call: PutCall
+) -> None:
+    target = f"/v2/calls/{put_call({'agent_name': 'x' * (MIN_BYTES // 2)})}"
+    get = service.request(target=target, headers=GZIP, key=acme_key)
+    head = service.request("HEAD", target, GZIP, key=acme_key)
+
+    length = len(get.content())
+    assert length - len(json.loads(get.content())["recording_url"]) < MIN_BYTES <= length
+    assert get.headers["Content-Encoding"] == "gzip"
+    assert (head.headers["Content-Encoding"], head.headers["Content-Length"]) == (None, None)
+
+
 def test_head_without_a_recording_has_a_length_only_where_nothing_is_compressed(
     service: Service, acme_key: str, put_call: PutCall
 ) -> None:

@@ -299,7 +299,7 @@ def found(name: str, fields: dict[str, Any]) -> BatchGetDocumentsResponse:
 
 
 Answers = Callable[
-    [BatchGetDocumentsRequest, grpc.ServicerContext], Iterator[BatchGetDocumentsResponse]
+    [BatchGetDocumentsRequest, grpc.ServicerContext], Iterator[BatchGetDocumentsResponse | bytes]
 ]
 
 
@@ -314,12 +314,12 @@ class Asked(NamedTuple):
 def fake_firestore(
     answers: Answers | grpc.StatusCode, certificate: trustme.LeafCert | None = None
 ) -> Iterator[tuple[int, list[Asked]]]:
-    """Serve BatchGetDocuments so; yield the port, and the requests so far."""
+    """Serve BatchGetDocuments so; yield the port, and the requests so far. Bytes are sent as is."""
     asked: list[Asked] = []
 
     def batch_get_documents(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    ) -> Iterator[BatchGetDocumentsResponse | bytes]:
         metadata = {name: str(value) for name, value in context.invocation_metadata()}
         asked.append(Asked(request, metadata))
         if isinstance(answers, grpc.StatusCode):
@@ -327,10 +327,16 @@ def fake_firestore(
         else:
             yield from answers(request, context)
 
+    def on_the_wire(answer: BatchGetDocumentsResponse | bytes) -> bytes:
+        if isinstance(answer, bytes):
+            return answer
+        message: bytes = BatchGetDocumentsResponse.serialize(answer)
+        return message
+
     method = grpc.unary_stream_rpc_method_handler(
         batch_get_documents,
         request_deserializer=BatchGetDocumentsRequest.deserialize,
-        response_serializer=BatchGetDocumentsResponse.serialize,
+        response_serializer=on_the_wire,
     )
     service = "google.firestore.v1.Firestore"
     server, port = _started(service, {"BatchGetDocuments": method}, certificate, threads=4)
