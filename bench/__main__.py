@@ -4,6 +4,7 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
+from random import Random
 
 from google.cloud import firestore
 
@@ -43,7 +44,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     results: Results = {
         **machine(),
         "rounds": options.rounds,
-        "documents": dict(worst_documents()),
+        "documents": {what: cost._asdict() for what, cost in worst_documents()},
     }
     with firestore_emulator() as emulator, google_cloud(folder) as (cloud, keyless):
         keys = seeded(emulator)
@@ -61,11 +62,9 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
         with counting_proxy(emulator) as (proxy, host):
             bench.count_upstream_calls(host, lambda: proxy.calls + cloud.iam.signatures)
         bench.warm_up_emulator(options.seconds)
-        names = list(SERVERS)
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds} …", flush=True)
-            bench.measure_round(names)
-            names = [*names[1:], names[0]]
+            bench.measure_round(Random(number).sample(list(SERVERS), len(SERVERS)))
     results["figures"] = bench.figures
     text = json.dumps(results, indent=1) + "\n"
     if options.output is None:

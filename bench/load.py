@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from bench.servers import Request, Running
 from local.install import LocalStackError
@@ -20,7 +21,7 @@ Figures = dict[str, float]
 
 
 class Wrk:
-    """A run of wrk, from its start on."""
+    """A run of wrk, from its start on; it ends at the latest with its `with` block."""
 
     def __init__(self, server: Running, request: Request, *, clients: int, seconds: int) -> None:
         self._server = server
@@ -40,6 +41,15 @@ class Wrk:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, where nobody has waited for its end."""
+        self._process.kill()
+        self._process.communicate()
 
     def counted(self) -> Figures:
         """Return what it has counted, when it has ended.
@@ -77,7 +87,8 @@ def load(server: Running, request: Request, *, clients: int, seconds: int) -> Fi
     """
     server.ask(request)  # wrk tells errors from other answers, but not a 200 from a 304
     used, used_by_wrk = server.cpu_seconds(), _children_cpu_seconds()
-    counted = Wrk(server, request, clients=clients, seconds=seconds).counted()
+    with Wrk(server, request, clients=clients, seconds=seconds) as run:
+        counted = run.counted()
     used, used_by_wrk = server.cpu_seconds() - used, _children_cpu_seconds() - used_by_wrk
     if counted["refused"]:
         raise server.failure(f"refused {counted['refused']} of {counted['requests']} requests.")
