@@ -167,6 +167,7 @@ def test_a_crowd_for_a_document_known_to_be_small_does_not_wait() -> None:
             await place.before_fetch()
             if number == 0:
                 place.arrived(1)
+            assert admission.first_fetches == {}
 
     run(crowd)
 

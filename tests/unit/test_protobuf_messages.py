@@ -33,5 +33,6 @@ def test_fields_that_it_does_not_name_are_skipped() -> None:
 
 
 def test_text_that_is_not_utf_8_is_refused() -> None:
+    (message,) = message_classes("text", {"Message": {"text": (1, "string")}})
     with pytest.raises(DecodeError):
-        Outer.FromString(b"\x0a\x01\xff")
+        message.FromString(b"\x0a\x01\xff")
