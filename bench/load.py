@@ -48,8 +48,8 @@ class Wrk:
 
     def __exit__(self, *_: object) -> None:
         """End it, where nobody has waited for its end."""
-        self._process.kill()
-        self._process.communicate()
+        with self._process:
+            self._process.kill()
 
     def counted(self) -> Figures:
         """Return what it has counted, when it has ended.
