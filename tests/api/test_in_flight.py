@@ -84,6 +84,10 @@ async def send_to(client: Callable[[Message], Awaitable[None]], response: Respon
     await response({"type": "http", "method": "GET"}, receive, client)
 
 
+async def quick_client(_: Message) -> None:
+    """Take what is sent at once."""
+
+
 def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
     function, sent = Function(), list[Message]()
 
@@ -158,11 +162,8 @@ def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.0)
     function = Function(turns=1)
 
-    async def client(_: Message) -> None:
-        pass
-
     async def run() -> None:
-        await send_to(client, await function.respond())
+        await send_to(quick_client, await function.respond())
         other = function.api.admission.enter("caller", "another long call")
         await other.before_decoding(LARGE_BYTES)
         assert (await function.respond()).status_code == 503
@@ -182,11 +183,8 @@ def test_what_is_long_is_known_of_one_caller_s_one_call(monkeypatch: pytest.Monk
     other_key = SCOPE | {"headers": [(b"authorization", b"Bearer other")]}
     other_call = SCOPE | {"path": "/v2/calls/78"}
 
-    async def client(_: Message) -> None:
-        pass
-
     async def run() -> None:
-        await send_to(client, await function.respond())
+        await send_to(quick_client, await function.respond())
         await function.api.admission.enter("caller", "a long call").before_decoding(LARGE_BYTES)
         function.store.reads.clear()
         assert (await function.respond(request_in(other_key))).status_code == 403
@@ -199,15 +197,12 @@ def test_what_is_long_is_known_of_one_caller_s_one_call(monkeypatch: pytest.Monk
 def test_to_wait_for_a_turn_takes_nothing_from_the_time_to_read() -> None:
     function = Function(turns=1)
 
-    async def client(_: Message) -> None:
-        pass
-
     async def run() -> float:
-        await send_to(client, await function.respond())
+        await send_to(quick_client, await function.respond())
         other = function.api.admission.enter("caller", "a long call")
         await other.before_decoding(LARGE_BYTES)
         waiting = asyncio.create_task(function.respond())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # waits for its turn, longer than the tolerance below
         left_at = asyncio.get_running_loop().time()
         other.leave()
         assert (await waiting).status_code == 200
