@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +17,7 @@ from mutmut.state import state
 SCRATCH = Path(os.environ["MUTANT_SCRATCH"])
 REQUEST = "call_api.web.xǁCallsApiǁrespond"  # as mutmut names what begins a request
 QUICK_SECONDS = 1.0
+TEST_SECONDS = 90  # the longest test takes 10, and 50 where its server neither answers nor stops
 ADAPTERS = {
     "access_token",
     "circuit_breaker",
@@ -30,6 +31,7 @@ TIMED_OUT = 36  # mutmut's exit status for it
 
 lock = pytest.StashKey[int]()
 chosen = pytest.StashKey[set[str]]()
+timed_out = pytest.StashKey[bool]()
 counted: defaultdict[Path, int] = defaultdict(int)
 
 
@@ -38,7 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # As arguments, names with some thousand letters or with "::" in a parameter are not found.
     config.stash[chosen] = {name for name in config.args if "::" in name}
     config.args = sorted({name.partition("::")[0] for name in config.args})
+    config.stash[timed_out] = False
+
+    def out_of_time(_number: int, _frame: FrameType | None) -> None:
+        config.stash[timed_out] = True
+        # It fails the test, so that the fixtures stop their servers. A task that hangs would keep
+        # any other exception to itself; asyncio lets this one through.
+        raise SystemExit
+
     signal.signal(signal.SIGXCPU, out_of_time)
+    signal.signal(signal.SIGALRM, out_of_time)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # mutmut has it ignored
     for host in os.environ["MUTANT_EMULATORS"].split():
         config.stash[lock] = os.open(SCRATCH / host, os.O_CREAT | os.O_RDWR)
@@ -60,9 +71,30 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     os.close(config.stash[lock])
 
 
-def out_of_time(_number: int, _frame: FrameType | None) -> None:
-    """Leave as after any failure, so that the fixtures stop their servers."""
-    pytest.exit("out of time", returncode=TIMED_OUT)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Bound each test: mutmut's own bound, for all tests of a mutant, is minutes where one hangs."""
+    signal.alarm(TEST_SECONDS)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Return a status also where a fixture fails that ends after the first failed test.
+
+    pytest would leave its exception to the caller, and mutmut would call the mutant not run.
+    """
+    if session.config.stash[timed_out]:
+        session.exitstatus = TIMED_OUT
+    try:
+        return (yield)
+    except Exception:
+        if not session.testsfailed:
+            raise
+        return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -198,6 +198,7 @@ def started(
                 process.wait(STOP_SECONDS)
             finally:
                 with_group(process, signal.SIGKILL)
+                process.wait()
 
 
 @contextmanager
