@@ -33,7 +33,7 @@ emulators: $(VENV)/installed-run ## serve the function in the Firebase Emulator 
 # one is given, and with PYTEST_ARGS=-n0, the tests run one after another. In the order of the folders short files
 # come last, so both workers end at about the same time. Every line of call_api must be covered, unless tests
 # were left out for want of Google's emulator.
-test: $(VENV)/installed ## run every test, with branch coverage
+test: $(VENV)/installed ## run the tests, with branch coverage
 	@$(BIN)/python -m local.emulator
 	@$(BIN)/coverage erase
 	@rm -f $(NOT_RUN)
@@ -73,7 +73,7 @@ test-bare: ## run `make run` and `make test` in a bare Debian; needs root and de
 	@tests/bare
 
 mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; most of an hour
-	@$(BIN)/python -m tests.mutants $(MUTANTS)
+	@$(BIN)/python -m tests.mutants $(NAMES)
 
 lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff check .

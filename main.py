@@ -46,7 +46,7 @@ def calls_api(settings: Settings, log_writer: LogWriter) -> CallsApi:
     return CallsApi(
         access=CallAccess(FirestoreCalls(settings, tokens), RecentlyUsed(MAX_KNOWN_KEYS)),
         admission=Admission(),
-        signer=SignedUrls(settings, tokens),
+        recording_urls=SignedUrls(settings, tokens),
         cors=Cors(settings.allowed_origins),
         log=JsonLog(log_writer, settings.log_level),
         key_header=(

@@ -1,7 +1,7 @@
 """Admission: what is in flight is bounded in number and bytes; beyond that, an early 503.
 
-Theory of operation. Each request takes a place, of which there are MAX_REQUESTS. It is a caller's
-request for a document, whose size is remembered from the last time that this caller asked for it:
+Theory of operation. Each request takes a place, of which there are MAX_REQUESTS. What it waits for
+depends on the size of its document when the same caller (an API key) last asked for it:
 
     small       The document is fetched at once.
     large       The request waits for one of TURNS turns to fetch and decode documents. A waiting
@@ -122,7 +122,7 @@ class Place:
             self._admission.free_turns.release()
 
     def hold(self, size: int) -> None:
-        """Hold so many bytes from now on; only those of large documents count.
+        """Hold so many bytes from now on, in place of those held before; only large ones count.
 
         Raises:
             CallsUnavailable: there is no room.

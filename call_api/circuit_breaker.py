@@ -44,7 +44,7 @@ class CircuitBreaker:
         self._probe_wait_seconds = probe_wait_seconds
         self._is_open = False
         self._answered_at = float("-inf")
-        self._probing: asyncio.Task[bool] | None = None
+        self._probing: asyncio.Task[bool] | None = None  # half-open while it runs
 
     async def wait_until_closed(self) -> None:
         """Return when a request may pass.

@@ -34,7 +34,7 @@ RETRY_BUDGET_SECONDS = 1.0
 LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy or frozen
 
 _FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL})  # no others leave Firestore
-_KEY_FIELDS = sorted(ApiKey.model_fields)  # a call's owner is among them
+_KEY_FIELDS = sorted(ApiKey.model_fields)  # with `org_id`, which is a call's owner, too
 
 _TRANSIENT = {StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CANCELLED}
 _UNAVAILABLE = _TRANSIENT | {

@@ -52,8 +52,8 @@ VARIES = {"Vary": "Accept-Encoding"}  # 200 and 304
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
 
 
-class Signer(Protocol):
-    """Signs the URLs of recordings."""
+class RecordingUrls(Protocol):
+    """Makes the URLs of recordings."""
 
     async def signed_url(self, object_name: str, call_id: int) -> str:
         """Return a URL that answers GET for one hour.
@@ -105,7 +105,7 @@ class CallsApi:
 
     access: CallAccess
     admission: Admission
-    signer: Signer
+    recording_urls: RecordingUrls
     cors: Cors
     log: JsonLog
     key_header: str
@@ -168,7 +168,7 @@ class CallsApi:
             recording_url = None
             if recording is not None and request.method == "GET":
                 with entry.stage("sign"):
-                    recording_url = await self.signer.signed_url(recording, call_id)
+                    recording_url = await self.recording_urls.signed_url(recording, call_id)
             body = rendered.with_link(recording_url)
             del rendered  # a second copy of the body, not needed while it is compressed
             place.hold(len(body))

@@ -16,7 +16,7 @@ import yaml
 
 OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
 METHODS = ("get", "head", "options")
-DEADLINE_SECONDS = 15.0  # the function ends every request within 10, so its own 504 comes first
+DEADLINE_SECONDS = 15.0  # every reply begins within 10, so the function's own 504 comes first
 
 # Without the type of openapi.yaml: API Gateway does not check parameters, and the function answers a
 # wrong ID with 404.

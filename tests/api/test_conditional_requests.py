@@ -11,7 +11,7 @@ import pytest
 from starlette.responses import Response
 
 from local.seed import sample_calls
-from tests.support.fakes import Clock, FakeCalls, FakeSigner, api_over, request_in
+from tests.support.fakes import Clock, FakeCalls, FakeRecordingUrls, api_over, request_in
 from tests.support.project import PutCall
 from tests.support.serving import Service
 
@@ -23,10 +23,10 @@ class Api:
 
     def __init__(self, **call: Any) -> None:
         self.clock = Clock()
-        self.signer = FakeSigner()
+        self.urls = FakeRecordingUrls()
         self.document = sample_calls()[77] | call
         store = FakeCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: self.document})
-        self._api = api_over(store, signer=self.signer, now=self.clock)
+        self._api = api_over(store, recording_urls=self.urls, now=self.clock)
 
     def request(self, *, etags: Iterable[str] = (), method: str = "GET") -> Response:
         conditions = [(b"if-none-match", etag.encode()) for etag in etags]
@@ -47,7 +47,7 @@ def test_the_held_version_is_answered_without_a_body_or_a_signature() -> None:
     assert (again.status_code, again.body) == (304, b"")
     assert again.headers["ETag"] == etag
     assert "Server-Timing" not in again.headers
-    assert len(api.signer.signed) == 1
+    assert len(api.urls.signed) == 1
 
 
 def test_a_304_leaves_at_least_50_minutes_on_the_link() -> None:
@@ -70,7 +70,7 @@ def test_without_a_link_the_version_holds_for_ever() -> None:
         api.clock.time += timedelta(days=1000)
 
         assert api.request(etags=[etag]).status_code == 304
-        assert api.signer.signed == []
+        assert api.urls.signed == []
 
 
 def test_the_etag_is_weak_and_tells_calls_with_and_without_link_apart() -> None:
@@ -133,7 +133,7 @@ def test_head_answers_the_headers_of_get_and_signs_nothing() -> None:
     }
     assert "Content-Length" not in head.headers
     assert head.headers["Server-Timing"].startswith("read;dur=")
-    assert len(api.signer.signed) == 1
+    assert len(api.urls.signed) == 1
 
 
 def test_head_tells_the_length_where_get_would_have_the_same() -> None:

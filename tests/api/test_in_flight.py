@@ -23,9 +23,9 @@ from call_api.cors import Cors
 from call_api.errors import Internal
 from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
-from call_api.web import PIECE_BYTES, CallsApi, Signer
+from call_api.web import PIECE_BYTES, CallsApi, RecordingUrls
 from local.seed import sample_calls
-from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeSigner, request_in
+from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeRecordingUrls, request_in
 
 LONG = sample_calls()[77] | {
     "transcript": [{"role": "user", "content": "x" * 1_000, "timestamp": "0.0"}] * 1_000
@@ -55,14 +55,16 @@ class LongCalls(FakeCalls):
 class Function:
     """The function with room for one long call, and its log."""
 
-    def __init__(self, signer: Signer | None = None, *, places: int = 10, turns: int = 4) -> None:
+    def __init__(
+        self, recording_urls: RecordingUrls | None = None, *, places: int = 10, turns: int = 4
+    ) -> None:
         keys = {"key": {"org_id": "org_acme"}, "other": {"org_id": "org_globex"}}
         self.store = LongCalls(keys=keys, calls={77: LONG})
         self.log = io.StringIO()
         self.api = CallsApi(
             access=CallAccess(self.store, RecentlyUsed(100)),
             admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
-            signer=signer or FakeSigner(),
+            recording_urls=recording_urls or FakeRecordingUrls(),
             cors=Cors(frozenset()),
             log=JsonLog(self.log, "INFO"),
             key_header="Authorization",
@@ -215,7 +217,7 @@ def test_to_wait_for_a_turn_takes_nothing_from_the_time_to_read() -> None:
 def test_a_refused_call_is_freed_at_once() -> None:
     """Not by the next garbage collection, however large it is."""
 
-    class Failing(FakeSigner):
+    class Failing(FakeRecordingUrls):
         """Fails as the retry of google-api-core does: it keeps what it raises in a cycle."""
 
         async def signed_url(self, object_name: str, call_id: int) -> str:
@@ -255,7 +257,7 @@ def test_a_refused_call_is_freed_at_once() -> None:
 
 
 def test_too_many_requests_at_a_time_are_refused_early() -> None:
-    class SlowSigner(FakeSigner):
+    class SlowRecordingUrls(FakeRecordingUrls):
         """Signs when it may."""
 
         async def signed_url(self, object_name: str, call_id: int) -> str:
@@ -270,14 +272,14 @@ def test_too_many_requests_at_a_time_are_refused_early() -> None:
         return sorted(request.result().status_code for request in requests)
 
     may_sign = asyncio.Event()
-    function = Function(SlowSigner(), places=1)
+    function = Function(SlowRecordingUrls(), places=1)
 
     assert asyncio.run(run()) == [200, 503, 503]
     assert "over capacity" in function.entries()[0]["message"]
 
 
 def test_work_stops_and_frees_its_place_when_the_client_leaves() -> None:
-    class StuckSigner(FakeSigner):
+    class StuckRecordingUrls(FakeRecordingUrls):
         """Never signs."""
 
         async def signed_url(self, object_name: str, call_id: int) -> str:
@@ -296,7 +298,7 @@ def test_work_stops_and_frees_its_place_when_the_client_leaves() -> None:
         await function.respond(Request({"type": "http", **SCOPE}, leaves))
 
     signing = asyncio.Event()
-    function = Function(StuckSigner(), places=1)
+    function = Function(StuckRecordingUrls(), places=1)
     asyncio.run(run())
 
     (entry, again) = function.entries()

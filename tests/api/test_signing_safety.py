@@ -82,7 +82,7 @@ class Api:
             keys={"key": {"org_id": "org_acme"} | record},
             calls={77: sample_calls()[77] | {"recording_object": name}},
         )
-        self._api = api_over(store, signer=RECORDINGS, now=self.clock)
+        self._api = api_over(store, recording_urls=RECORDINGS, now=self.clock)
 
     def ask(self, *, etag: str = "") -> Response:
         """Ask for the call, with whatever else a client can say about its link."""

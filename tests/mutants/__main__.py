@@ -2,7 +2,7 @@
 
 mutmut makes the mutants and runs, for each of them, the tests that reach it; here it is given what
 these need, and its results are judged. With names (`call_api.web.*`), those mutants alone are run
-and judged, by what is known since the last whole run of which tests reach what.
+and judged. The last whole run knows which tests reach them, so tests added since are not run.
 """
 
 import json
@@ -26,8 +26,8 @@ AT_LEAST = 95.0  # per cent
 RUNS_AT_A_TIME = 7  # they wait more than they compute
 MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 MUTANTS = Path("mutants")
-# The exit status of pytest. mutmut itself counts an error in it as killed, and a run that could not
-# begin as timed out, which would hide what is wrong here.
+# The exit status of a run. mutmut itself counts an internal error of pytest as killed, and one that
+# leaves pytest as timed out, which would hide what is wrong here: these are "not run".
 RESULTS = {0: "survived", 1: "killed", 33: "no tests", 36: "timeout"}
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
@@ -48,29 +48,36 @@ def main(names: Sequence[str]) -> None:
         for mutant, status in json.loads(file.read_text("utf-8"))["exit_code_by_key"].items()
         if not names or any(fnmatch(mutant, name) for name in names)
     }
+    if not results:
+        sys.exit("No mutant has such a name.")
     count = Counter(results.values())
     killed = 100 * (count["killed"] + count["timeout"]) / len(results)
-    left = {change(m): (m, r) for m, r in results.items() if r not in {"killed", "timeout"}}
-    listed = equivalent()
 
-    faults = [
-        f"{mutant}: {result}\n  - {what.was}\n  + {what.becomes}"
-        for what, (mutant, result) in left.items()
-        if what not in listed
-    ]
-    if not names:
+    faults = []
+    unused = equivalent()
+    left = {m: r for m, r in results.items() if r not in {"killed", "timeout"}}
+    for mutant, result in left.items():
+        what = change(mutant)
+        if unused[what]:
+            unused[what] -= 1
+        else:
+            faults.append(f"{mutant}: {result}\n  - {what.was}\n  + {what.becomes}")
+    listed = len(left) - len(faults)
+    if not names:  # what is not run may survive as well
         faults += [
-            f"{EQUIVALENT} lists what does not survive:\n  {w}" for w in listed if w not in left
+            f"{EQUIVALENT} lists what does not survive:\n  {what}" for what in unused.elements()
         ]
-    if killed < AT_LEAST:
-        faults.append(f"Less than {AT_LEAST} % are killed.")
-    sys.stdout.write("\n".join([""] * bool(faults) + faults) + "\n" * bool(faults))
+        if killed < AT_LEAST:
+            faults.append(f"Less than {AT_LEAST} % are killed.")
+
+    if faults:
+        sys.stdout.write("\n" + "\n".join(faults) + "\n")
     sys.stdout.write(
         f"{len(results)} mutants: {count['killed']} killed, {count['timeout']} timed out (which"
-        f" counts as killed), {len(left)} survived, {len(left.keys() & listed.keys())} of them"
-        f" listed as equivalent. {killed:.1f} % killed.\n"
+        f" counts as killed), {len(left)} left, {listed} of them listed as equivalent."
+        f" {killed:.1f} % killed.\n"
     )
-    sys.exit(bool(faults))
+    sys.exit(1 if faults else 0)
 
 
 def run(names: Sequence[str]) -> None:
@@ -94,15 +101,16 @@ def mutmut(*arguments: str) -> str:
 
 
 def change(mutant: str) -> Change:
+    # `mutmut show` prints a unified diff, after a heading.
     lines = re.sub(r"\A(.*\n)*?@@.*\n", "", mutmut("show", mutant)).splitlines()
     was, becomes = (" ".join(line[1:].strip() for line in lines if line[:1] == s) for s in "-+")
     return Change(mutant.rpartition("__mutmut_")[0], was, becomes)
 
 
-def equivalent() -> dict[Change, str]:
-    """Return the mutants that no test can kill, and why."""
+def equivalent() -> Counter[Change]:
+    """Return the mutants that no test can kill. A function may have the same line twice."""
     entries = tomllib.loads(EQUIVALENT.read_text("utf-8"))["mutant"]
-    return {Change(one["of"], one["was"], one["becomes"]): one["why"] for one in entries}
+    return Counter(Change(one["of"], one["was"], one["becomes"]) for one in entries)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,9 @@
-"""What mutmut's runs of pytest need: served functions that are seen, and an emulator of their own."""
+"""What mutmut's runs of pytest need.
+
+Each run gets an emulator of its own, the tests of its mutant in a good order, and a bound for each of
+them; it ends with a status that says how it went. Where mutmut asks which test reaches which function,
+it is also told what the served functions ran, since it sees this process alone.
+"""
 
 import fcntl
 import http.client
@@ -7,6 +12,7 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +21,7 @@ from mutmut.mutation.trampoline import get_mutant_under_test
 from mutmut.state import state
 
 SCRATCH = Path(os.environ["MUTANT_SCRATCH"])
-REQUEST = "call_api.web.xǁCallsApiǁrespond"  # as mutmut names what begins a request
+RESPOND = "call_api.web.xǁCallsApiǁrespond"  # as mutmut names what begins a request
 QUICK_SECONDS = 1.0
 TEST_SECONDS = 90  # the longest test takes 10, and 50 where its server neither answers nor stops
 ADAPTERS = {
@@ -27,9 +33,8 @@ ADAPTERS = {
     "iam_signer",
     "signed_urls",
 }
-TIMED_OUT = 36  # mutmut's exit status for it
+TIMED_OUT = 36  # the exit status that mutmut knows for it
 
-lock = pytest.StashKey[int]()
 chosen = pytest.StashKey[set[str]]()
 timed_out = pytest.StashKey[bool]()
 counted: defaultdict[Path, int] = defaultdict(int)
@@ -50,30 +55,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
     signal.signal(signal.SIGXCPU, out_of_time)
     signal.signal(signal.SIGALRM, out_of_time)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # mutmut has it ignored
+    # mutmut ignores it, and processes that tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for host in os.environ["MUTANT_EMULATORS"].split():
-        config.stash[lock] = os.open(SCRATCH / host, os.O_CREAT | os.O_RDWR)
+        file = os.open(SCRATCH / host, os.O_CREAT | os.O_RDWR)
         try:
-            fcntl.flock(config.stash[lock], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(config.stash[lock])
+            os.close(file)
         else:
-            emptied = http.client.HTTPConnection(host, timeout=10)
-            emptied.request("POST", "/reset", body=b"")
-            emptied.getresponse().read()
-            emptied.close()
+            empty(host)
             os.environ["FIRESTORE_EMULATOR_HOST"] = host
+            config.add_cleanup(partial(os.close, file))
             return
     raise pytest.UsageError("there are more runs at a time than emulators")
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    os.close(config.stash[lock])
+def empty(host: str) -> None:
+    """Take all documents out of an emulator."""
+    connection = http.client.HTTPConnection(host, timeout=10)
+    connection.request("POST", "/reset", body=b"")
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    assert response.status == http.HTTPStatus.OK
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    """Bound each test: mutmut's own bound, for all tests of a mutant, is minutes where one hangs."""
+    """Bound each test; mutmut's own bound is for all tests of a mutant, which may be minutes."""
     signal.alarm(TEST_SECONDS)
     try:
         return (yield)
@@ -83,18 +93,19 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
-    """Return a status also where a fixture fails that ends after the first failed test.
+    """Return a status also where a fixture fails, or hangs, that ends after the last test.
 
-    pytest would leave its exception to the caller, and mutmut would call the mutant not run.
+    With -x these are all fixtures that the first failed test leaves. pytest would leave their
+    exceptions to its caller, and mutmut would not know that a test failed.
     """
-    if session.config.stash[timed_out]:
-        session.exitstatus = TIMED_OUT
     try:
         return (yield)
-    except Exception:
-        if not session.testsfailed:
-            raise
+    except (Exception, SystemExit):  # noqa: BLE001  (whatever a fixture raises)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return None
+    finally:
+        if session.config.stash[timed_out]:
+            session.exitstatus = TIMED_OUT
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -103,8 +114,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.stash[chosen]:
         items[:] = [item for item in items if item.nodeid in config.stash[chosen]]
         # The slow tests are of the budgets and retries of the adapters, and of those alone.
-        module = get_mutant_under_test().split(".")[1:2]
-        if module and module[0] not in ADAPTERS:
+        _, _, of_package = get_mutant_under_test().partition("call_api.")
+        if of_package and of_package.partition(".")[0] not in ADAPTERS:
             quick = [item for item in items if seconds.get(item.nodeid, 0.0) < QUICK_SECONDS]
             items[:] = quick or items
     of_file: defaultdict[Path, float] = defaultdict(float)
@@ -123,7 +134,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_runtest_teardown() -> None:
     """Where mutmut asks which test reaches what: count what a served function ran, too."""
     if get_mutant_under_test() == "stats":
-        state()._stats.update(reached())  # noqa: SLF001  (a process of the server is no caller)
+        # Its own way to note a call looks at the callers, and those are in the server's process.
+        state()._stats.update(reached())  # noqa: SLF001
 
 
 def reached() -> Iterator[str]:
@@ -135,7 +147,7 @@ def reached() -> Iterator[str]:
     for file in SCRATCH.glob("reached-*"):
         names = file.read_text("utf-8").splitlines()
         if len(names) > counted[file]:
-            requests = [n for n, name in enumerate(names) if name == REQUEST]
+            requests = [n for n, name in enumerate(names) if name == RESPOND]
             yield from names[: requests[1] if len(requests) > 1 else None]
             yield from names[counted[file] :]
             counted[file] = len(names)

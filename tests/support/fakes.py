@@ -19,7 +19,7 @@ from call_api.cors import Cors
 from call_api.logs import JsonLog
 from call_api.recently_used import RecentlyUsed
 from call_api.schema import Shape
-from call_api.web import CallsApi, Signer
+from call_api.web import CallsApi, RecordingUrls
 
 WRITTEN_NS = 1_774_434_158_000_000_000
 
@@ -73,7 +73,7 @@ class FakeCalls:
         )
 
 
-class FakeSigner:
+class FakeRecordingUrls:
     """Counts what it is asked to sign."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Clock:
 def api_over(
     store: CallStore,
     *,
-    signer: Signer | None = None,
+    recording_urls: RecordingUrls | None = None,
     log: JsonLog | None = None,
     project: str | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -106,7 +106,7 @@ def api_over(
     return CallsApi(
         access=CallAccess(store, RecentlyUsed(100)),
         admission=Admission(),
-        signer=signer or FakeSigner(),
+        recording_urls=recording_urls or FakeRecordingUrls(),
         cors=Cors(frozenset()),
         log=log or JsonLog(io.StringIO(), "INFO"),
         key_header="Authorization",
