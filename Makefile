@@ -72,7 +72,7 @@ test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHRO
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap
 	@tests/bare
 
-mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; most of an hour
+mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; an hour or two
 	@$(BIN)/python -m tests.mutants $(NAMES)
 
 lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt

@@ -16,7 +16,6 @@ from call_api.settings import Settings
 
 BatchGetRequest = types.BatchGetDocumentsRequest.pb()
 _HOST, _METHOD = "firestore.googleapis.com:443", "/google.firestore.v1.Firestore/BatchGetDocuments"
-_OPTIONS = channel_options(MAX_DOCUMENT_BYTES)
 _BatchGet = Callable[..., AsyncIterable[bytes]]
 
 
@@ -71,10 +70,11 @@ class FirestoreConnector:
             raise Internal("GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project")
         database = f"projects/{project}/databases/{self._settings.database}"
         metadata.append(gapic_v1.routing_header.to_grpc_metadata([("database", database)]))
+        options = channel_options(MAX_DOCUMENT_BYTES)
         if emulator is None:
-            channel = grpc.aio.secure_channel(_HOST, grpc.ssl_channel_credentials(), _OPTIONS)
+            channel = grpc.aio.secure_channel(_HOST, grpc.ssl_channel_credentials(), options)
         else:
-            channel = grpc.aio.insecure_channel(emulator, _OPTIONS)
+            channel = grpc.aio.insecure_channel(emulator, options)
         batch_get: _BatchGet = channel.unary_stream(_METHOD, BatchGetRequest.SerializeToString)
         return Connection(database, metadata, batch_get)
 

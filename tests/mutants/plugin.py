@@ -108,6 +108,18 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
             session.exitstatus = TIMED_OUT
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> Generator[None, object, object]:
+    """Keep that status: what a failed test has left open is reported only now, as an exception."""
+    try:
+        return (yield)
+    except Exception:
+        session = config.pluginmanager.get_plugin("session")
+        if session is None or not session.testsfailed:
+            raise
+        return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the quick files first, and in each the quick tests: most mutants die of the first."""
     seconds = state().duration_by_test
