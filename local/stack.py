@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 def recordings(folder: Path, now: Callable[[], datetime] = utc_now) -> Iterator[dict[str, str]]:
     """Serve the sample recordings, and yield the settings of a function whose links open them.
 
-    These are the settings of `make run`, with the emulator's host and the developer's ALLOWED_ORIGINS.
+    `make run` adds the emulator's host and the developer's ALLOWED_ORIGINS to them.
     """
     signer, public_key = new_signer(SIGNER)
     key_file = folder / "signer.json"

@@ -146,8 +146,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_runtest_teardown() -> None:
     """Where mutmut asks which test reaches what: count what a served function ran, too."""
     if get_mutant_under_test() == "stats":
-        # Its own way to note a call looks at the callers, and those are in the server's process.
-        state()._stats.update(reached())  # noqa: SLF001
+        state()._stats.update(reached())  # noqa: SLF001  (what mutmut offers notes this process's calls)
 
 
 def reached() -> Iterator[str]:
