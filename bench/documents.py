@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from google.cloud.firestore_v1 import _helpers, types
 
-from call_api.calls import validated
+from call_api.calls.access import validated
+from call_api.calls.schema import MAX_ITEMS, STORED_CALL
 from call_api.errors import StoredCallInvalid
-from call_api.firestore_values import FirestoreDocument
-from call_api.schema import MAX_ITEMS, STORED_CALL
+from call_api.firestore.documents import FirestoreDocument
 from local.seed import sample_calls
 
 TIMES = 7

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.cloud import firestore
 
-from call_api.api_keys import COLLECTION, key_hash
+from call_api.calls.keys import COLLECTION, key_hash
 
 SAMPLES = Path(__file__).parent / "samples"
 PROJECT = "demo-call-api"  # "demo-" tells Google's tools that no real project is meant

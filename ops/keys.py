@@ -21,7 +21,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from call_api.api_keys import COLLECTION, is_well_formed, key_hash, new_key
+from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, new_key
 
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
 # Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, NoReturn
 import httpx2
 from openapi_core.exceptions import OpenAPIError
 
-from call_api.api_keys import PREFIX, is_well_formed, new_key
-from call_api.calls import MAX_CALL_ID, parse_call_id
+from call_api.calls.access import MAX_CALL_ID, parse_call_id
+from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.published import check_reply
 
 USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if browsers call from there"

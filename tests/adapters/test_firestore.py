@@ -22,11 +22,10 @@ from google.cloud.firestore_v1.types import (
 )
 from google.oauth2.credentials import Credentials as UserCredentials
 
-from call_api import firestore
-from call_api.access_token import AccessTokens
-from call_api.admission import Admission
-from call_api.api_keys import key_hash
-from call_api.calls import ApiKey, CallAccess, OrgId, StoredDocument
+from call_api.calls.access import ApiKey, CallAccess, OrgId, StoredDocument
+from call_api.calls.keys import key_hash
+from call_api.calls.schema import STORED_CALL, Shape
+from call_api.cloud.tokens import AccessTokens
 from call_api.cooperative import in_slices
 from call_api.errors import (
     CallsUnavailable,
@@ -37,11 +36,12 @@ from call_api.errors import (
     Unauthenticated,
     UpstreamTimeout,
 )
-from call_api.firestore import FirestoreCalls
-from call_api.firestore_values import RawResponse
+from call_api.firestore import store as firestore
+from call_api.firestore.documents import RawResponse
+from call_api.firestore.store import FirestoreCalls
 from call_api.recently_used import RecentlyUsed
-from call_api.schema import STORED_CALL, Shape
 from call_api.settings import Settings
+from call_api.web.admission import Admission
 from local.seed import sample_calls
 from tests.support.fakes import FakeCredentials, no_credentials
 from tests.support.firestore_reads import (

@@ -18,10 +18,10 @@ from google.auth.exceptions import RefreshError
 from google.cloud.iam_credentials_v1 import SignBlobResponse
 from grpc import StatusCode
 
-from call_api import iam_signer
-from call_api.access_token import AccessTokens
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
-from call_api.iam_signer import CHANNEL_OPTIONS, MAX_ANSWER_BYTES, IamSigner
+from call_api.recordings import iam as iam_signer
+from call_api.recordings.iam import CHANNEL_OPTIONS, MAX_ANSWER_BYTES, IamSigner
 from tests.support.fakes import FakeCredentials
 from tests.support.google_cloud import EMAIL, HANG, NOTHING, Iam, Metadata
 

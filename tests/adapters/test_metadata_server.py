@@ -11,8 +11,8 @@ import pytest
 from google.auth import _exponential_backoff
 from google.auth.compute_engine import Credentials, _metadata
 
-from call_api import access_token
-from call_api.access_token import AccessTokens, TokenUnavailable
+from call_api.cloud import tokens as access_token
+from call_api.cloud.tokens import AccessTokens, TokenUnavailable
 from tests.support.google_cloud import EMAIL, Metadata, Raw
 
 MIB = 2**20

@@ -13,10 +13,10 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from call_api.access_token import AccessTokens
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
+from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
-from call_api.signed_urls import SignedUrls
 from local.signer import new_signer
 from tests.support.fakes import no_credentials
 from tests.support.project import BUCKET, SIGNER

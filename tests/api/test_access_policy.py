@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from call_api.admission import Admission
-from call_api.api_keys import key_hash
-from call_api.calls import CallAccess, recording_to_sign, validated
+from call_api.calls.access import CallAccess, recording_to_sign, validated
+from call_api.calls.keys import key_hash
+from call_api.calls.schema import STORED_CALL, Call
 from call_api.cooperative import in_slices
 from call_api.errors import (
     CallNotFound,
@@ -20,9 +20,9 @@ from call_api.errors import (
     StoredCallInvalid,
     Unauthenticated,
 )
-from call_api.logs import JsonLog
+from call_api.log import JsonLog
 from call_api.recently_used import RecentlyUsed
-from call_api.schema import STORED_CALL, Call
+from call_api.web.admission import Admission
 from local.seed import sample_calls
 from tests.support.fakes import FakeCalls, api_over, request_in
 from tests.support.project import PutCall, PutKey

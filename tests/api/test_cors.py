@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from call_api.schema import Call
+from call_api.calls.schema import Call
 from tests.support.project import PutCall
 from tests.support.serving import Reply, Service, served
 

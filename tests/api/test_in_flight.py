@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from call_api import admission
-from call_api import web as module
-from call_api.admission import LARGE_BYTES, Admission
-from call_api.calls import CallAccess
-from call_api.cors import Cors
+from call_api.calls.access import CallAccess
 from call_api.errors import Internal
-from call_api.logs import JsonLog
+from call_api.log import JsonLog
 from call_api.recently_used import RecentlyUsed
-from call_api.web import PIECE_BYTES, CallsApi, RecordingUrls
+from call_api.web import admission
+from call_api.web import api as module
+from call_api.web.admission import LARGE_BYTES, Admission
+from call_api.web.api import PIECE_BYTES, CallsApi, RecordingUrls
+from call_api.web.cors import Cors
 from local.seed import sample_calls
 from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeRecordingUrls, request_in
 

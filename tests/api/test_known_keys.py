@@ -5,7 +5,7 @@ import io
 import json
 from typing import Any
 
-from call_api.logs import JsonLog
+from call_api.log import JsonLog
 from local.seed import sample_calls
 from tests.support.fakes import FakeCalls, api_over, request_in
 

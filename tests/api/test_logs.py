@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from call_api.errors import Internal, Problem, UpstreamTimeout
-from call_api.logs import JsonLog, RequestEntry, drop_report, stack_trace
+from call_api.log import JsonLog, RequestEntry, drop_report, stack_trace
 from local.seed import sample_calls
 from tests.support.fakes import FakeCalls, api_over, request_in
 from tests.support.project import PROJECT, PutCall

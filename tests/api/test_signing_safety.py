@@ -22,9 +22,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response
 
-from call_api.access_token import AccessTokens
+from call_api.cloud.tokens import AccessTokens
+from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
-from call_api.signed_urls import SignedUrls
 from local.recordings import recordings_server
 from local.seed import sample_calls
 from local.signer import new_signer

@@ -13,9 +13,9 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1.vector import Vector
 
-from call_api.calls import RENDERING_VERSION, validated
+from call_api.calls.access import RENDERING_VERSION, validated
+from call_api.calls.schema import Call
 from call_api.errors import StoredCallInvalid
-from call_api.schema import Call
 from local.seed import sample_calls
 from tests.support.project import PROJECT, PutCall
 from tests.support.serving import Service

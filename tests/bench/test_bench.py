@@ -36,7 +36,7 @@ from bench.load import Wrk, check_installed, load, memory_under_slow_readers
 from bench.measure import CASES, COMPLETE, KEYLESS_CASES, OWN_CASES, STARTS
 from bench.report import OURS, ROWS, TARGETS, Results, report
 from bench.servers import FRAMEWORK, SERVERS, Request, Running, running
-from call_api.firestore_values import MAX_DOCUMENT_BYTES
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES
 from local.install import LocalStackError
 from local.recordings import recordings_server
 from local.seed import SAMPLES

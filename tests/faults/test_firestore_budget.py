@@ -13,10 +13,10 @@ import pytest
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 
-from call_api.access_token import AccessTokens
-from call_api.api_keys import key_hash
+from call_api.calls.keys import key_hash
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
-from call_api.firestore import FirestoreCalls
+from call_api.firestore.store import FirestoreCalls
 from tests.support.firestore_reads import (
     KEY,
     Firestore,

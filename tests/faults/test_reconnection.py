@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import grpc
 
-from call_api.grpc_channels import channel_options
+from call_api.cloud.channels import channel_options
 
 OUTAGE_SECONDS = 5.0
 

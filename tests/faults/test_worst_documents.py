@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from call_api.calls import validated
+from call_api.calls.access import validated
+from call_api.calls.schema import MAX_ITEMS, STORED_CALL
 from call_api.cooperative import in_slices
 from call_api.errors import StoredCallInvalid
-from call_api.firestore_values import MAX_DOCUMENT_BYTES, FirestoreDocument, RawResponse
-from call_api.schema import MAX_ITEMS, STORED_CALL
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES, FirestoreDocument, RawResponse
 from local.seed import sample_calls
 from tests.support.large_firestore import answer, nulls, turns
 from tests.support.strategies import Value, wire_list, wire_map

@@ -1,7 +1,7 @@
 """Mutate call_api, run the tests against every mutant, and hold the survivors against the list.
 
 mutmut makes the mutants and runs, for each of them, the tests that reach it; here it is given what
-these need, and its results are judged. With names (`call_api.web.*`), those mutants alone are run
+these need, and its results are judged. With names (`call_api.web.api.*`), those mutants alone are run
 and judged. The last whole run knows which tests reach them, so tests added since are not run.
 """
 
@@ -44,7 +44,7 @@ def main(names: Sequence[str]) -> None:
     run(names)
     results = {
         mutant: RESULTS.get(status, f"not run (exit status {status})")
-        for file in MUTANTS.glob("call_api/*.meta")
+        for file in MUTANTS.glob("call_api/**/*.meta")
         for mutant, status in json.loads(file.read_text("utf-8"))["exit_code_by_key"].items()
         if not names or any(fnmatch(mutant, name) for name in names)
     }

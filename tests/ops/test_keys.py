@@ -22,7 +22,7 @@ import grpc
 import pytest
 from google.cloud import firestore
 
-from call_api.api_keys import PREFIX, is_well_formed, new_key
+from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.keys import main
 from tests.support.project import PROJECT, PutKey
 from tests.support.serving import ROOT, Service, measuring
@@ -522,7 +522,7 @@ def test_the_tool_explains_itself_by_an_example(tool: Tool) -> None:
 
 
 def test_the_function_does_not_import_the_tool() -> None:
-    sources = [ROOT / "main.py", *(ROOT / "call_api").glob("*.py")]
+    sources = [ROOT / "main.py", *(ROOT / "call_api").rglob("*.py")]
 
     assert not any("ops.keys import" in source.read_text() for source in sources)
     assert not any("import call_api" in source.read_text() for source in sources)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from call_api.errors import UpstreamTimeout
-from call_api.logs import RequestEntry
+from call_api.log import RequestEntry
 from tests.support.cloud import Cloud
 from tests.support.problems import PROBLEMS
 from tests.support.serving import ROOT

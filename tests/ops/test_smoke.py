@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from call_api.api_keys import new_key
+from call_api.calls.keys import new_key
 from local.recordings import recordings_server
 from local.seed import SAMPLES
 from local.stack import app_served

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from tests.support.serving import ROOT
 
-MODULES = sorted((ROOT / "call_api").glob("[!_]*.py"))
+MODULES = sorted((ROOT / "call_api").rglob("*.py"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -86,24 +86,40 @@ def test_a_module_opens_with_one_line_that_is_its_role(module: Path) -> None:
     assert not more or more[0] == ""
 
 
-def test_only_adapters_know_google() -> None:
-    google = {
-        m.stem
-        for m in MODULES
-        if re.search(r"^(from|import) (google|grpc)", m.read_text(), re.MULTILINE)
-    }
+# Which of the folders above and beside it each folder may import; the files beside the folders,
+# `settings`, `errors` and `log`, may be imported by all.
+ROOMS = {
+    "web": {"calls"},
+    "calls": set(),
+    "firestore": {"calls", "cloud"},
+    "recordings": {"cloud"},
+    "cloud": set(),
+}
+SHARED = {"errors", "log", "settings"}
 
-    assert google == {
-        "access_token",
-        "firestore",
-        "firestore_connection",
-        "firestore_values",
-        "grpc_channels",
-        "iam_signer",
-        "protobuf_messages",
-        "signed_urls",
-        "signer_key",
-    }
+
+def imports(module: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_in(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("call_api.")}
+
+
+def test_every_folder_is_a_room() -> None:
+    folders = {path.parent.name for path in (ROOT / "call_api").glob("*/*.py")}
+
+    assert folders == ROOMS.keys()
+
+
+def test_the_entry_point_imports_the_app_alone() -> None:
+    assert rooms_in(imports(ROOT / "main.py")) == {"app"}
 
 
 def test_make_alone_lists_the_targets() -> None:
@@ -123,7 +139,7 @@ def test_the_allow_list_of_the_upload_names_what_is_deployed() -> None:
 
     assert everything == "/*"
     assert allowed == ["!/main.py", "!/requirements.txt", "!/call_api/"]
-    assert rules[4:] == ["/call_api/*", "!/call_api/*.py"]
+    assert rules[4:] == ["/call_api/**", "!/call_api/*.py", "!/call_api/*/", "!/call_api/*/*.py"]
 
 
 @pytest.mark.parametrize(

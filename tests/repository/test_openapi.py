@@ -9,8 +9,8 @@ import yaml
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from call_api.calls.schema import MAX_ITEMS, Call
 from call_api.errors import Problem
-from call_api.schema import MAX_ITEMS, Call
 from ops.published import closed
 from tests.support.problems import PROBLEMS
 from tests.support.serving import ROOT

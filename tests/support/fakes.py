@@ -12,14 +12,14 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError
 from starlette.requests import Request
 
-from call_api.admission import Admission
-from call_api.api_keys import key_hash
-from call_api.calls import CallAccess, CallStore
-from call_api.cors import Cors
-from call_api.logs import JsonLog
+from call_api.calls.access import CallAccess, CallStore
+from call_api.calls.keys import key_hash
+from call_api.calls.schema import Shape
+from call_api.log import JsonLog
 from call_api.recently_used import RecentlyUsed
-from call_api.schema import Shape
-from call_api.web import CallsApi, RecordingUrls
+from call_api.web.admission import Admission
+from call_api.web.api import CallsApi, RecordingUrls
+from call_api.web.cors import Cors
 
 WRITTEN_NS = 1_774_434_158_000_000_000
 

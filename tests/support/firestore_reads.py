@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import grpc
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 
-from call_api.access_token import AccessTokens
-from call_api.api_keys import key_hash
-from call_api.calls import StoredDocument
+from call_api.calls.access import StoredDocument
+from call_api.calls.keys import key_hash
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Problem
-from call_api.firestore import FirestoreCalls
+from call_api.firestore.store import FirestoreCalls
 from call_api.settings import Settings
 from local.seed import sample_calls
 from tests.support.fakes import no_credentials

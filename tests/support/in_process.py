@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 
-from call_api.access_token import AccessTokens
-from call_api.calls import CallStore
-from call_api.firestore import FirestoreCalls
-from call_api.logs import JsonLog
+from call_api.calls.access import CallStore
+from call_api.cloud.tokens import AccessTokens
+from call_api.firestore.store import FirestoreCalls
+from call_api.log import JsonLog
 from call_api.settings import Settings
 from tests.support.fakes import Clock, api_over, no_credentials, request_in
 from tests.support.google_cloud import fake_firestore

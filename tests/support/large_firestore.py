@@ -18,8 +18,8 @@ from google.cloud.firestore_v1.types import (
     Document,
 )
 
-from call_api.api_keys import key_hash
-from call_api.schema import MAX_ITEMS
+from call_api.calls.keys import key_hash
+from call_api.calls.schema import MAX_ITEMS
 from local.seed import sample_calls
 from tests.support.strategies import Value, wire_map
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from call_api.http_headers import accepts_gzip
+from call_api.web.headers import accepts_gzip
 
 ACCEPTING = [
     "gzip",

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 import pytest
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
-from call_api.access_token import REFRESH_MARGIN, AccessTokens, TokenUnavailable
+from call_api.cloud.tokens import REFRESH_MARGIN, AccessTokens, TokenUnavailable
 from tests.support.fakes import Clock, FakeCredentials, Issued
 
 SECOND = timedelta(seconds=1)

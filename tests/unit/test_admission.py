@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from call_api import admission as module
-from call_api.admission import LARGE_BYTES, MAX_REMEMBERED, UNSIZED_FETCHES, Admission, Place
 from call_api.errors import CallsUnavailable
+from call_api.web import admission as module
+from call_api.web.admission import LARGE_BYTES, MAX_REMEMBERED, UNSIZED_FETCHES, Admission, Place
 
 LARGE = LARGE_BYTES
 

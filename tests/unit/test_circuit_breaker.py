@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from call_api.circuit_breaker import CircuitBreaker, CircuitOpenError
+from call_api.firestore.circuit_breaker import CircuitBreaker, CircuitOpenError
 
 
 class Upstream:

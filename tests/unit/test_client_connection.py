@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.types import Message
 
-from call_api import client_connection
-from call_api.client_connection import CancelledWhenClientLeaves, ClientLeftError
+from call_api.web import client as client_connection
+from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError
 
 
 @pytest.fixture(autouse=True)

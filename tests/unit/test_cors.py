@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from call_api.cors import Cors
+from call_api.web.cors import Cors
 
 APP = "https://app.example.com"
 CORS = Cors(frozenset({APP, "http://localhost:3000"}))

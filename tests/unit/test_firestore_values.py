@@ -8,9 +8,9 @@ import pytest
 from google.cloud.firestore_v1 import _helpers
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse, Document, Value
 
+from call_api.calls.schema import MAX_ITEMS, Shape
 from call_api.cooperative import in_slices
-from call_api.firestore_values import FirestoreDocument, RawResponse
-from call_api.schema import MAX_ITEMS, Shape
+from call_api.firestore.documents import FirestoreDocument, RawResponse
 
 SCALARS: dict[str, Any] = {
     "text": "मदद",

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.oauth2 import service_account
 
-from call_api import signed_urls
-from call_api.access_token import AccessTokens
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, UpstreamTimeout
+from call_api.recordings import links as signed_urls
+from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
-from call_api.signed_urls import SignedUrls
 from local.signer import new_signer
 from tests.support.project import BUCKET, SIGNER
 

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from google.auth.crypt import EsSigner, RSASigner
 from google.oauth2.service_account import Credentials
 
+from call_api.recordings.key_file import MAX_FILE_BYTES, fault_of, key_from_file
 from call_api.settings import SettingsError
-from call_api.signer_key import MAX_FILE_BYTES, fault_of, key_from_file
 from local.signer import new_signer
 from tests.support.project import SIGNER
 

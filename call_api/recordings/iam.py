@@ -10,11 +10,11 @@ from google.api_core.retry import AsyncRetry, if_exception_type
 from google.protobuf.message import DecodeError
 from grpc import ChannelConnectivity, StatusCode
 
-from call_api.access_token import AccessTokens, TokenUnavailable
+from call_api.cloud.channels import channel_options, is_oversized
+from call_api.cloud.tokens import AccessTokens, TokenUnavailable
 from call_api.errors import Internal, Problem, SigningUnavailable
-from call_api.grpc_channels import channel_options, is_oversized
 from call_api.protobuf_messages import message_classes
-from call_api.signer_key import SERVICE_ACCOUNT_EMAIL
+from call_api.recordings.key_file import SERVICE_ACCOUNT_EMAIL
 
 MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
 # A request that is cancelled after this long without an answer drops its channel.

@@ -11,20 +11,20 @@ from google.auth.exceptions import GoogleAuthError
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from call_api import api_keys
-from call_api.access_token import AccessTokens, TokenUnavailable
-from call_api.calls import ApiKey, StoredDocument
-from call_api.circuit_breaker import CircuitBreaker, CircuitOpenError
+from call_api.calls import keys as api_keys
+from call_api.calls.access import ApiKey, StoredDocument
+from call_api.calls.schema import STORED_CALL
+from call_api.cloud.channels import is_oversized
+from call_api.cloud.tokens import AccessTokens, TokenUnavailable
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
-from call_api.firestore_connection import BatchGetRequest, Connection, FirestoreConnector
-from call_api.firestore_values import (
+from call_api.firestore.circuit_breaker import CircuitBreaker, CircuitOpenError
+from call_api.firestore.connection import BatchGetRequest, Connection, FirestoreConnector
+from call_api.firestore.documents import (
     MAX_DOCUMENT_BYTES,
     FirestoreDocument,
     OversizedDocument,
     RawResponse,
 )
-from call_api.grpc_channels import is_oversized
-from call_api.schema import STORED_CALL
 from call_api.settings import Settings
 
 CALLS = "calls"

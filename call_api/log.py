@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
-from call_api.http_headers import TraceContext
+from call_api.web.headers import TraceContext
 
 _LEVELS = logging.getLevelNamesMapping()
 _to_json = json.JSONEncoder(allow_nan=False).encode  # NaN is not JSON

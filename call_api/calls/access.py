@@ -9,7 +9,7 @@ from typing import NamedTuple, NewType, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from call_api.admission import Place
+from call_api.calls.schema import Call, Shape
 from call_api.errors import (
     CallNotFound,
     Forbidden,
@@ -19,7 +19,7 @@ from call_api.errors import (
     Unauthenticated,
 )
 from call_api.recently_used import RecentlyUsed
-from call_api.schema import Call, Shape
+from call_api.web.admission import Place
 
 # Part of every ETag. Raise it when the same document renders differently, or clients that hold the
 # old rendering will be answered that it is current.

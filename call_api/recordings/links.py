@@ -8,11 +8,11 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
-from call_api.access_token import AccessTokens
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, UpstreamTimeout
-from call_api.iam_signer import IamSigner
+from call_api.recordings.iam import IamSigner
+from call_api.recordings.key_file import fault_of, key_from_file
 from call_api.settings import Settings
-from call_api.signer_key import fault_of, key_from_file
 from call_api.v4_urls import UnsignedUrl, V4Urls
 
 URL_SECONDS = 3600

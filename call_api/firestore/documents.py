@@ -17,10 +17,10 @@ from typing import Any
 from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
 
-from call_api.calls import StoredDocument
+from call_api.calls.access import StoredDocument
+from call_api.calls.schema import MAX_ITEMS, Shape
 from call_api.errors import StoredCallInvalid
 from call_api.protobuf_messages import BYTES_BY_NAME, message_classes
-from call_api.schema import MAX_ITEMS, Shape
 
 ITEMS_PER_STEP = 100  # some 0.2 ms for turns
 # One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call

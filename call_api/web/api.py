@@ -13,19 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from call_api.admission import Admission, Place
-from call_api.api_keys import key_hash
-from call_api.calls import (
+from call_api.calls.access import (
     CallAccess,
     etag,
     parse_call_id,
     recording_to_sign,
     validated,
 )
-from call_api.client_connection import CancelledWhenClientLeaves, ClientLeftError
+from call_api.calls.keys import key_hash
+from call_api.calls.schema import STORED_CALL, Call
 from call_api.compression import MIN_BYTES, gzipped
 from call_api.cooperative import in_slices
-from call_api.cors import Cors
 from call_api.errors import (
     ALLOWED_METHODS,
     Internal,
@@ -33,15 +31,17 @@ from call_api.errors import (
     Problem,
     RouteNotFound,
 )
-from call_api.http_headers import (
+from call_api.log import JsonLog, RequestEntry, stack_trace, trace_fields
+from call_api.web.admission import Admission, Place
+from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError
+from call_api.web.cors import Cors
+from call_api.web.headers import (
     accepts_gzip,
     bearer_key,
     if_none_match_matches,
     request_id,
     trace_context,
 )
-from call_api.logs import JsonLog, RequestEntry, stack_trace, trace_fields
-from call_api.schema import STORED_CALL, Call
 
 PIECE_BYTES = 64 * 2**10
 SEND_SECONDS = 10.0

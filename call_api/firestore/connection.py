@@ -8,10 +8,10 @@ import grpc
 from google.api_core import gapic_v1
 from google.cloud.firestore_v1 import types
 
-from call_api.access_token import AccessTokens
+from call_api.cloud.channels import channel_options
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
-from call_api.firestore_values import MAX_DOCUMENT_BYTES
-from call_api.grpc_channels import channel_options
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES
 from call_api.settings import Settings
 
 BatchGetRequest = types.BatchGetDocumentsRequest.pb()

@@ -1,0 +1,73 @@
+"""Puts the function together, and sets the options of its server."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import google.auth
+from google.auth.credentials import Credentials
+from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
+
+from call_api.calls.access import MAX_KNOWN_KEYS, CallAccess
+from call_api.cloud.tokens import AccessTokens
+from call_api.firestore.store import FirestoreCalls
+from call_api.log import JsonLog, drop_report
+from call_api.log_writer import LogWriter, own_descriptor
+from call_api.recently_used import RecentlyUsed
+from call_api.recordings.links import SignedUrls
+from call_api.settings import Settings, SettingsError, emulator_warning
+from call_api.shutdown import Shutdown
+from call_api.web.admission import Admission
+from call_api.web.api import CallsApi
+from call_api.web.cors import Cors
+
+log_writer = LogWriter(own_descriptor(sys.stdout), drop_report)
+shutdown = Shutdown(is_log_written=functools.partial(log_writer.flush, 0))
+
+
+def create_api(environment: Mapping[str, str]) -> CallsApi:
+    """Put the function together; a setting that is missing or malformed ends the process."""
+    try:
+        api = _api(Settings.from_environment(environment))
+    except SettingsError as error:
+        sys.exit(f"The function cannot start: {error}")
+    if warning := emulator_warning(environment):
+        # On stderr, since the log's thread would not survive the fork.
+        print(json.dumps({"severity": "WARNING", "message": warning}), file=sys.stderr)  # noqa: T201
+    return api
+
+
+def _api(settings: Settings) -> CallsApi:
+    tokens = AccessTokens(_default_credentials)
+    return CallsApi(
+        access=CallAccess(FirestoreCalls(settings, tokens), RecentlyUsed(MAX_KNOWN_KEYS)),
+        admission=Admission(),
+        recording_urls=SignedUrls(settings, tokens),
+        cors=Cors(settings.allowed_origins),
+        log=JsonLog(log_writer, settings.log_level),
+        key_header=(
+            "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"
+        ),
+        project=settings.project,
+        now=lambda: datetime.now(UTC),
+    )
+
+
+def _default_credentials() -> tuple[Credentials, str | None]:
+    """Return the Application Default Credentials and the project that they name, if any."""
+    return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+
+
+def set_server_options() -> None:
+    """Set what the framework has no settings for; it starts the server after it has loaded the function."""
+    # CPU is allotted only during requests, so an idle instance sends no heartbeats: with the platform's
+    # value as the heartbeat timeout, gunicorn would kill the worker when the instance wakes.
+    os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
+    UvicornWorker.CONFIG_KWARGS = {
+        "loop": "asyncio",
+        "http": "h11",  # the parser that is tested, even where httptools is installed
+        "timeout_keep_alive": 620,  # seconds; Google's load balancers reuse connections for up to 600
+    }

@@ -1,0 +1,1 @@
+"""What the rooms that speak to Google share: access tokens, and options of gRPC channels."""

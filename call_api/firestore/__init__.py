@@ -1,0 +1,1 @@
+"""Firestore: keys and calls, as the rules ask for them."""

@@ -1,0 +1,1 @@
+"""Cloud Storage: signed links to the recordings."""

@@ -1,0 +1,1 @@
+"""HTTP: a request in, its answer out. Knows the rules, and nothing of Google."""
