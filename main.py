@@ -10,11 +10,10 @@ gc.disable()  # collections during the imports find nothing, and take a good par
 import os
 
 import functions_framework.aio
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
-from call_api.app import create_api, set_server_options, shutdown
+from call_api.app import create_api, set_server_options
 
 set_server_options()
 api = create_api(os.environ)
@@ -26,8 +25,4 @@ gc.enable()
 @functions_framework.aio.http
 async def get_call(request: Request) -> Response:
     """Answer one request."""
-    shutdown.watch()
-    response = await api.respond(request)
-    if shutdown.begun:
-        response.background = BackgroundTask(shutdown.wait_for_log)
-    return response
+    return await api.respond(request)

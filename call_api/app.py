@@ -1,7 +1,5 @@
 """Puts the function together, and sets the options of its server."""
 
-import functools
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -11,43 +9,39 @@ import google.auth
 from google.auth.credentials import Credentials
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
-from call_api.calls.access import MAX_KNOWN_KEYS, CallAccess
+from call_api.calls.access import CallAccess
+from call_api.calls.publish import Worker
 from call_api.cloud.tokens import AccessTokens
 from call_api.firestore.store import FirestoreCalls
-from call_api.log import JsonLog, drop_report
-from call_api.log_writer import LogWriter, own_descriptor
-from call_api.recently_used import RecentlyUsed
+from call_api.log import JsonLog, LineWriter, stdout_sender
 from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings, SettingsError, emulator_warning
-from call_api.shutdown import Shutdown
 from call_api.web.admission import Admission
 from call_api.web.api import CallsApi
 from call_api.web.cors import Cors
-
-log_writer = LogWriter(own_descriptor(sys.stdout), drop_report)
-shutdown = Shutdown(is_log_written=functools.partial(log_writer.flush, 0))
 
 
 def create_api(environment: Mapping[str, str]) -> CallsApi:
     """Put the function together; a setting that is missing or malformed ends the process."""
     try:
-        api = _api(Settings.from_environment(environment))
+        settings = Settings.from_environment(environment)
+        api = _api(settings, JsonLog(LineWriter(stdout_sender()), settings.log_level))
     except SettingsError as error:
         sys.exit(f"The function cannot start: {error}")
     if warning := emulator_warning(environment):
-        # On stderr, since the log's thread would not survive the fork.
-        print(json.dumps({"severity": "WARNING", "message": warning}), file=sys.stderr)  # noqa: T201
+        api.log.write("WARNING", warning, {})
     return api
 
 
-def _api(settings: Settings) -> CallsApi:
+def _api(settings: Settings, log: JsonLog) -> CallsApi:
     tokens = AccessTokens(_default_credentials)
     return CallsApi(
-        access=CallAccess(FirestoreCalls(settings, tokens), RecentlyUsed(MAX_KNOWN_KEYS)),
+        access=CallAccess(FirestoreCalls(settings, tokens)),
         admission=Admission(),
+        worker=Worker(),
         recording_urls=SignedUrls(settings, tokens),
         cors=Cors(settings.allowed_origins),
-        log=JsonLog(log_writer, settings.log_level),
+        log=log,
         key_header=(
             "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"
         ),

@@ -1,25 +1,87 @@
 """The log: one JSON object a line on stdout, with the field names that Cloud Logging knows."""
 
+import fcntl
 import json
 import logging
+import os
+import socket
+import stat
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Protocol
-
-from call_api.web.headers import TraceContext
 
 _LEVELS = logging.getLevelNamesMapping()
 _to_json = json.JSONEncoder(allow_nan=False).encode  # NaN is not JSON
 
 
+STDOUT = 1
+PIPE_BYTES = 2**20  # some 3,000 lines; what an unprivileged process may ask Linux for
+
+
 class LineSink(Protocol):
-    """Takes lines, each with its newline; a LogWriter, or a text stream in memory."""
+    """Takes lines, each with its newline: a LineWriter, or a text stream in memory."""
 
     def write(self, line: str, /) -> object:
         """Take a line without blocking or raising."""
+
+
+class LineWriter:
+    """Writes each line at once, or drops and counts it: a log that nobody reads delays no answer.
+
+    `send` writes bytes without waiting, and returns how many; it raises OSError where it writes none.
+    What is missing of a line is written before the next one, and so is the number of dropped lines.
+    """
+
+    def __init__(self, send: Callable[[bytes], int]) -> None:
+        self._send = send
+        self._rest = b""
+        self._dropped = 0
+
+    def write(self, line: str) -> None:
+        """Write a line, which ends with its newline, or count it."""
+        self._rest = self._rest_of(self._rest)
+        text = drop_report(self._dropped) + line if self._dropped else line
+        data = text.encode(errors="backslashreplace")
+        rest = data if self._rest else self._rest_of(data)
+        if rest == data:
+            self._dropped += 1
+        else:
+            self._dropped, self._rest = 0, rest
+
+    def _rest_of(self, data: bytes) -> bytes:
+        """Write as much as can be, and return the rest."""
+        try:
+            return data[self._send(data) :] if data else data
+        except OSError:
+            return data
+
+
+def stdout_sender(descriptor: int = STDOUT) -> Callable[[bytes], int]:
+    """Return what writes to stdout without waiting, for a LineWriter.
+
+    The descriptor is opened anew: O_NONBLOCK on the one that the process was given would change it for
+    its parents as well. Stdout may be closed later, and its number given to a client's connection.
+    """
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:  # it was closed at the start
+        return partial(os.write, os.open(os.devnull, os.O_WRONLY))
+    if stat.S_ISSOCK(mode):  # which cannot be opened anew
+        connection = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: connection.send(data, socket.MSG_DONTWAIT)
+    try:
+        # Without O_APPEND a regular file would be overwritten.
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND)
+    except OSError:  # no such file on this system, or it is another user's: write as everybody does
+        return partial(os.write, os.dup(descriptor))
+    if stat.S_ISFIFO(mode):
+        with suppress(OSError):  # the default of 64 KiB will do
+            fcntl.fcntl(own, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return partial(os.write, own)
 
 
 class JsonLog:
@@ -94,18 +156,6 @@ class RequestEntry:
             **self.trace,
         }
         return entry if self.stack_trace is None else entry | {"stack_trace": self.stack_trace}
-
-
-def trace_fields(trace: TraceContext | None, project: str | None) -> dict[str, object]:
-    """Return the fields that join an entry to its trace."""
-    if trace is None:
-        return {}
-    name = f"projects/{project}/traces/{trace.trace_id}" if project else trace.trace_id
-    return {
-        "logging.googleapis.com/trace": name,
-        "logging.googleapis.com/spanId": f"{trace.span_id:016x}",
-        "logging.googleapis.com/trace_sampled": trace.is_sampled,
-    }
 
 
 def stack_trace(error: BaseException) -> str:

@@ -1,17 +1,14 @@
 """The settings, read once from the environment; an invalid one stops the start with a message that names it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
-
-# Finds the Application Default Credentials, and the ID of the project that they name, if any.
-DefaultCredentials = Callable[[], tuple[Any, str | None]]
 
 
 def _true_or_false(text: str) -> bool:

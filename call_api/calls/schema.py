@@ -1,9 +1,11 @@
 """The published schema: what a stored call must be, and how it reads in the answer."""
 
+import hashlib
 import json
 import math
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -21,6 +23,9 @@ from typing_extensions import TypedDict  # the one that pydantic asks for below 
 # The most items of a list. A call with more turns than this, five hours of one a second, is
 # refused before the time to decode it is spent.
 MAX_ITEMS = 20_000
+
+# Part of every ETag: clients that hold a call as an older version of this module rendered it get it anew.
+RENDERING_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 
 # Which parts of a stored value are read: the named ones of a map, the items of a list, or the
 # scalar itself.

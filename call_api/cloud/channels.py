@@ -1,6 +1,8 @@
-"""What the channels to Firestore and to IAM have in common."""
+"""What the channels to Firestore and to IAM have in common: options, and the reading of failures."""
 
 import grpc
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from grpc import StatusCode
 
 # gRPC's words, for an answer as it is received and as it is unpacked; it has no status for it.
 _OVERSIZED = "message larger than max"
@@ -18,6 +20,19 @@ def channel_options(max_answer_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def is_oversized(error: Exception) -> bool:
+def status_of(error: BaseException) -> StatusCode | None:
+    """Return the status of a failure, as gRPC or Google's libraries raise it; of the last attempt's.
+
+    None: it is no answer of an upstream.
+    """
+    if isinstance(error, RetryError):
+        error = error.cause
+    if isinstance(error, grpc.RpcError):
+        status: StatusCode = error.code()
+        return status
+    return error.grpc_status_code if isinstance(error, GoogleAPICallError) else None
+
+
+def is_oversized(error: BaseException) -> bool:
     """Tell whether the answer was larger than its channel takes, or would be when unpacked."""
-    return isinstance(error, grpc.RpcError) and _OVERSIZED in (error.details() or "")
+    return status_of(error) is StatusCode.RESOURCE_EXHAUSTED and _OVERSIZED in str(error)

@@ -15,7 +15,7 @@ import asyncio
 import io
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -23,8 +23,12 @@ from typing import Any, Generic, TypeVar
 from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
 from google.auth.transport.requests import Request
+from grpc import StatusCode
 
-from call_api.settings import DefaultCredentials
+from call_api.cloud.channels import status_of
+
+# Finds the Application Default Credentials, and the ID of the project that they name, if any.
+DefaultCredentials = Callable[[], tuple[Any, str | None]]
 
 # google-auth's own margin. The metadata server hands out the same token until 4 minutes before its
 # expiry, so an earlier refresh would return it again.
@@ -61,6 +65,23 @@ class AccessTokens:
         self._token: _Token | None = None
         self._search = _SingleFlight(self._find_credentials)
         self._refresh = _SingleFlight(self._fetch_token)
+
+    async def with_token(self, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Ask an upstream with a token; one that it refuses (UNAUTHENTICATED) is replaced once.
+
+        Raises:
+            TokenUnavailable: there is no token right now.
+            GoogleAuthError: there are no credentials.
+            Exception: what `ask` raised, also UNAUTHENTICATED to the second token.
+        """
+        token = await self.get()
+        try:
+            return await ask(token)
+        except Exception as error:
+            if status_of(error) is not StatusCode.UNAUTHENTICATED:
+                raise
+        self.reject(token)
+        return await ask(await self.get())
 
     async def credentials(self) -> tuple[Credentials, str | None]:
         """Return the credentials, and the ID of the project that they name, if any.

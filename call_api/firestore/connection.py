@@ -1,35 +1,86 @@
 """The connection to Firestore: opened in the first request, replaced when it has died."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from google.api_core import gapic_v1
+from google.api_core.retry import AsyncRetry
 from google.cloud.firestore_v1 import types
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
 
-from call_api.cloud.channels import channel_options
+from call_api.calls.access import StoredDocument
+from call_api.cloud.channels import channel_options, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
-from call_api.firestore.documents import MAX_DOCUMENT_BYTES
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES, read_response
 from call_api.settings import Settings
 
-BatchGetRequest = types.BatchGetDocumentsRequest.pb()
+RETRY_BUDGET_SECONDS = 1.0
+ANSWER_SECONDS = 4.0  # longer than any read takes, so that a DEADLINE_EXCEEDED is Firestore's own
+TRANSIENT = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CANCELLED})
 _HOST, _METHOD = "firestore.googleapis.com:443", "/google.firestore.v1.Firestore/BatchGetDocuments"
-_BatchGet = Callable[..., AsyncIterable[bytes]]
+_Request = types.BatchGetDocumentsRequest.pb()
+
+Documents = dict[str, StoredDocument | None]  # by path; None where there is no document
+BatchGet = Callable[..., AsyncIterable[bytes]]
+WithToken = Callable[[Callable[[str], Awaitable[Documents]]], Awaitable[Documents]]
+
+
+class IncompleteAnswerError(Exception):
+    """The answer ended without a word on one of the documents."""
+
+
+def _is_transient(error: Exception) -> bool:
+    """Tell what is retried. A connection that died while idle also reports UNAVAILABLE."""
+    return isinstance(error, IncompleteAnswerError) or status_of(error) in TRANSIENT
 
 
 @dataclass(frozen=True)
 class Connection:
-    """The method for reading documents, and the arguments that every call of it shares.
-
-    The method is bare, and its answers are the bytes of `firestore_values.RawResponse`: the
-    generated client would add a third to the time of a read.
-    """
+    """One channel's method for reading documents, bare, so that its answers stay bytes."""
 
     database: str  # projects/…/databases/…
-    metadata: list[tuple[str, str]]
-    batch_get: _BatchGet  # keeps its channel open
+    metadata: list[tuple[str, str]]  # of every request
+    batch_get: BatchGet  # keeps its channel open
+    with_token: WithToken
+
+    async def read(self, paths: Sequence[str], fields: Sequence[str]) -> Documents:
+        """Read these fields of documents.
+
+        Raises:
+            RpcError: Firestore fails.
+            RetryError: it fails in a transient way until the time for retries is over.
+            Internal: the answer is not what Firestore publishes. It is not retried: whatever stands
+                between here and Firestore would answer in the same way.
+        """
+        return await self.with_token(partial(self._answer, paths, fields))
+
+    @AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
+    async def _answer(self, paths: Sequence[str], fields: Sequence[str], token: str) -> Documents:
+        """Ask with a token, and wait for the whole answer."""
+        prefix = f"{self.database}/documents/"
+        request = _Request(
+            database=self.database,
+            documents=[prefix + path for path in paths],
+            mask={"field_paths": fields},
+        )
+        metadata = [*self.metadata, ("authorization", f"Bearer {token}")]
+        answer = self.batch_get(request, metadata=metadata, timeout=ANSWER_SECONDS)
+        found: Documents = {}
+        try:
+            for response in [read_response(part) async for part in answer]:
+                if response is not None:
+                    name, document = response
+                    found[name.removeprefix(prefix)] = document
+        except DecodeError:
+            raise Internal("Firestore answered no message of its type") from None
+        if not found.keys() >= set(paths):
+            raise IncompleteAnswerError
+        return found
 
 
 class FirestoreConnector:
@@ -42,16 +93,22 @@ class FirestoreConnector:
         self._current: Connection | None = None
 
     async def get(self) -> Connection:
-        """Return the connection; it is opened in a request, since no channel survives a fork.
+        """Return the connection, once there is a token for it.
+
+        It is opened in a request, since no channel survives a fork.
 
         Raises:
+            TokenUnavailable: there is no token right now.
             GoogleAuthError: there are no Application Default Credentials.
             Internal: no project is set, and the credentials name none.
         """
         async with self._connect_lock:
             if self._current is None:
                 self._current = await self._opened()
-            return self._current
+            connection = self._current
+        if self._settings.firestore_emulator_host is None:
+            await self._tokens.get()
+        return connection
 
     def drop(self, connection: Connection) -> None:
         """Let the next request open another one, unless that has happened already."""
@@ -73,21 +130,14 @@ class FirestoreConnector:
         options = channel_options(MAX_DOCUMENT_BYTES)
         if emulator is None:
             channel = grpc.aio.secure_channel(_HOST, grpc.ssl_channel_credentials(), options)
+            with_token: WithToken = self._tokens.with_token
         else:
             channel = grpc.aio.insecure_channel(emulator, options)
-        batch_get: _BatchGet = channel.unary_stream(_METHOD, BatchGetRequest.SerializeToString)
-        return Connection(database, metadata, batch_get)
+            with_token = _as_owner
+        batch_get: BatchGet = channel.unary_stream(_METHOD, _Request.SerializeToString)
+        return Connection(database, metadata, batch_get, with_token)
 
-    async def token(self) -> str:
-        """Return the access token to send; the emulator's rules bind every token but this one.
 
-        Raises:
-            TokenUnavailable: there is no token right now.
-        """
-        if self._settings.firestore_emulator_host is not None:
-            return "owner"
-        return await self._tokens.get()
-
-    def reject(self, token: str) -> None:
-        """Have a token that Firestore refused replaced."""
-        self._tokens.reject(token)
+async def _as_owner(ask: Callable[[str], Awaitable[Documents]]) -> Documents:
+    """Ask the emulator, whose rules bind every token but this one."""
+    return await ask("owner")

@@ -1,85 +1,71 @@
-"""Firestore documents as they arrive: split into raw fields first, decoded field by field later.
+"""Firestore documents as they arrive: split into fields first, decoded later, by a shape.
 
-An answer is parsed only as deep as its documents, which stay bytes, and a document only as deep as
-its fields, whose values stay bytes. That takes 0.2 ms for the largest document, so its owner can
-be read before, and whether or not, the rest is decoded. Decoding follows a shape: protobuf parses
-the fields that are published, with all that is inside, and what the shape names becomes Python's.
+Protobuf parses a small document at once. A large one is split into its fields, whose values stay
+bytes: that takes a fraction of a millisecond whatever is inside, so the owner can be read before, and
+whether or not, the rest is decoded. Decoding follows a shape: what it names becomes Python's.
 
 Most published values are texts, and `string_value` is "" for every other type. So decoding takes it
 where it is not empty, and asks for a value's type only where it is.
 """
 
-from collections.abc import Generator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
 from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from call_api.calls.access import StoredDocument
+from call_api.calls.publish import LARGE_BYTES
 from call_api.calls.schema import MAX_ITEMS, Shape
 from call_api.errors import StoredCallInvalid
-from call_api.protobuf_messages import BYTES_BY_NAME, message_classes
 
-ITEMS_PER_STEP = 100  # some 0.2 ms for turns
 # One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call
 # of as many short turns as fit takes 1.6 MiB here, and one of a million nulls takes 3.8.
 MAX_DOCUMENT_BYTES = 2 * 2**20
-PARSED_WHOLE_BYTES = 64 * 2**10  # at most 1 ms, whatever is inside, and faster than field by field
 _PLAIN = frozenset({"boolean_value", "double_value", "integer_value", "string_value"})
-_Value, _Document = types.Value.pb(), types.Document.pb()
+_Value, _Response = types.Value.pb(), types.BatchGetDocumentsResponse.pb()
+
+# Numbers of fields in https://github.com/googleapis/googleapis/tree/master/google/firestore/v1
+# (firestore.proto, document.proto) and of a map's entries.
+_RESPONSE_FOUND, _RESPONSE_MISSING = 1, 2
+_DOCUMENT_NAME, _DOCUMENT_FIELDS, _DOCUMENT_UPDATE_TIME = 1, 2, 4
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_VARINT, _64_BITS, _LENGTH_DELIMITED, _32_BITS = 0, 1, 2, 5  # wire types
 
 
-# BatchGetDocumentsResponse and Document as far as they are used, with bytes inside:
-# https://github.com/googleapis/googleapis/tree/master/google/firestore/v1 (firestore.proto, document.proto)
-RawResponse, _RawDocument, _ = message_classes(
-    "raw",
-    {
-        "Response": {"found": (1, "bytes"), "missing": (2, "string")},
-        "Document": {
-            "name": (1, "string"),
-            "fields": (2, BYTES_BY_NAME),
-            "update_time": (4, "Timestamp"),
-        },
-        "Timestamp": {"seconds": (1, "int64"), "nanos": (2, "int32")},
-    },
-)
-
-
+@dataclass(frozen=True)
 class FirestoreDocument:
-    """A document whose fields are decoded on demand; it is a `calls.StoredDocument`."""
+    """A document whose fields are decoded on demand; it is a `calls.access.StoredDocument`."""
 
-    def __init__(self, raw: bytes) -> None:
-        document = _RawDocument.FromString(raw)
-        self.name: str = document.name
-        self.size = len(raw)
-        self.updated_ns: int = document.update_time.seconds * 10**9 + document.update_time.nanos
-        self._fields = document.fields
-        self._small = raw if self.size < PARSED_WHOLE_BYTES else None
+    size: int
+    updated_ns: int
+    fields: Mapping[str, Any]  # each a `Value`, or the bytes of one
 
     def value(self, name: str) -> object:
         """Return a field that holds a scalar, or None if there is no such field."""
-        raw = self._fields.get(name)
-        return None if raw is None else _scalar(_parsed(raw))
+        value = self._value(name)
+        return None if value is None else _scalar(value)
 
-    def decoded(self, shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
-        """Return the fields that `shape` names; yields where the work may be interrupted."""
-        fields = self._fields
-        if self._small is not None:
-            with suppress(DecodeError):  # one field is nested too deep: then each by itself
-                fields = _Document.FromString(self._small).fields
-        values: dict[str, object] = {}
-        for name, inner in shape.items():
-            field = fields.get(name)
-            if field is None:
-                continue
-            value = _parsed(field) if isinstance(field, bytes) else field
-            if isinstance(inner, list) and _is_list_within_limit(value):
-                values[name] = yield from _items_in_steps(value.array_value.values, inner[0])
-            else:
-                values[name] = value.string_value or _decoded(value, inner)
-        return values
+    def decoded(self, shape: dict[str, Shape]) -> dict[str, object]:
+        """Return the fields that `shape` names."""
+        return {
+            name: _decoded(value, inner)
+            for name, inner in shape.items()
+            if (value := self._value(name)) is not None
+        }
+
+    def _value(self, name: str) -> Any:
+        value = self.fields.get(name)
+        if not isinstance(value, memoryview):
+            return value
+        try:
+            return _Value.FromString(value)
+        except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
+            return _Value()  # of no type, so no field takes it
 
 
 class OversizedDocument:
@@ -90,24 +76,91 @@ class OversizedDocument:
         self.updated_ns = document.updated_ns
         self.value = document.value
 
-    def decoded(self, _shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
+    def decoded(self, _shape: dict[str, Shape]) -> dict[str, object]:
         """Refuse to: it is no valid call."""
         raise StoredCallInvalid("call document: larger than 2 MiB")
 
 
-def _parsed(raw: bytes) -> Any:
+def read_response(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:
+    """Return the name of the document that a BatchGetDocumentsResponse is about, and the document.
+
+    The document is None where there is none, and the result where the response is about no document.
+
+    Raises:
+        DecodeError: it is no such message.
+    """
+    if len(raw) < LARGE_BYTES:
+        with suppress(DecodeError):  # one field is nested too deep: the others can still be read
+            response = _Response.FromString(raw)
+            if response.missing:
+                return response.missing, None
+            if not response.HasField("found"):
+                return None
+            found = response.found
+            updated_ns = found.update_time.ToNanoseconds()
+            return found.name, FirestoreDocument(len(raw), updated_ns, found.fields)
+    return _split(raw)
+
+
+def _split(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:
+    """Do the same without a look at the fields' values."""
+    parts = dict(_wire_fields(memoryview(raw)))
+    if _RESPONSE_MISSING in parts:
+        return _text(parts[_RESPONSE_MISSING]), None
+    if _RESPONSE_FOUND not in parts:
+        return None
+    name, updated_ns, fields = "", 0, {}
+    for number, part in _wire_fields(parts[_RESPONSE_FOUND]):
+        if number == _DOCUMENT_FIELDS:
+            entry = dict(_wire_fields(part))
+            fields[_text(entry.get(_ENTRY_KEY, b""))] = entry.get(_ENTRY_VALUE, memoryview(b""))
+        elif number == _DOCUMENT_NAME:
+            name = _text(part)
+        elif number == _DOCUMENT_UPDATE_TIME:
+            updated_ns = Timestamp.FromString(bytes(part)).ToNanoseconds()
+    return name, FirestoreDocument(len(raw), updated_ns, fields)
+
+
+def _wire_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield number and bytes of each text, message or map entry at the top level of a message.
+
+    https://protobuf.dev/programming-guides/encoding/
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == _VARINT:
+            _, at = _varint(message, at)
+        elif wire_type == _64_BITS:
+            at += 8
+        elif wire_type == _32_BITS:
+            at += 4
+        elif wire_type == _LENGTH_DELIMITED:
+            length, at = _varint(message, at)
+            yield number, message[at : at + length]
+            at += length
+        else:
+            raise DecodeError("a wire type that proto3 does not have")
+    if at > len(message):
+        raise DecodeError("truncated")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """Return the number that begins at `at`, and where it ends."""
+    value = 0
+    for shift, byte in enumerate(message[at : at + 10]):
+        value |= (byte & 0x7F) << 7 * shift
+        if not byte & 0x80:
+            return value, at + shift + 1
+    raise DecodeError("a number that does not end")
+
+
+def _text(raw: memoryview | bytes) -> str:
     try:
-        return _Value.FromString(raw)
-    except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
-        return _Value()  # of no type, so no field takes it
-
-
-def _items_in_steps(items: Any, shape: Shape) -> Generator[None, None, list[object]]:
-    values: list[object] = []
-    for start in range(0, len(items), ITEMS_PER_STEP):
-        values += [_decoded(item, shape) for item in items[start : start + ITEMS_PER_STEP]]
-        yield
-    return values
+        return str(raw, "utf-8")
+    except UnicodeDecodeError:
+        raise DecodeError("a text that is not UTF-8") from None
 
 
 def _decoded(value: Any, shape: Shape) -> object:

@@ -1,11 +1,12 @@
-"""Signed URLs of recordings, and the choice of the signer."""
+"""Signed links to recordings, and the choice of who signs them."""
 
 import asyncio
 import re
-from datetime import UTC, datetime
+from datetime import timedelta
 
-from google.auth.credentials import Credentials
+from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Client  # type: ignore[import-untyped]  # it has no types
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
 from call_api.cloud.tokens import AccessTokens
@@ -13,15 +14,14 @@ from call_api.errors import Internal, UpstreamTimeout
 from call_api.recordings.iam import IamSigner
 from call_api.recordings.key_file import fault_of, key_from_file
 from call_api.settings import Settings
-from call_api.v4_urls import UnsignedUrl, V4Urls
 
-URL_SECONDS = 3600
+LINK_LIFE = timedelta(hours=1)
 SIGN_SECONDS = 4.0  # for all of a signature: credentials, token, connecting, retries
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
 
 class SignedUrls:
-    """V4 signed URLs of the recordings in one bucket.
+    """V4 signed URLs of the recordings in one bucket, made by Cloud Storage's library.
 
     A service account's key signs in process: the key file that the settings name, or else the
     default credentials. Default credentials without a key sign through IAM.
@@ -31,30 +31,35 @@ class SignedUrls:
     """
 
     def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
-        self._urls = V4Urls(settings.storage_endpoint, settings.recordings_bucket, URL_SECONDS)
+        # It asks nothing of Cloud Storage, and so needs neither credentials nor a project.
+        client = Client(project="unused", credentials=AnonymousCredentials())
+        self._bucket = client.bucket(settings.recordings_bucket)
+        self._endpoint = settings.storage_endpoint
         self._tokens = tokens
         self._signer: ServiceAccountKey | IamSigner | None = None
         if settings.signer_key_file is not None:
             self._signer = key_from_file(settings.signer_key_file)
 
     async def signed_url(self, object_name: str, call_id: int) -> str:
-        """Return a URL that answers GET for URL_SECONDS, within SIGN_SECONDS.
+        """Return a URL that answers GET for LINK_LIFE, within SIGN_SECONDS.
 
         Raises:
             SigningUnavailable: IAM cannot sign right now, or there is no access token to ask it.
             UpstreamTimeout: SIGN_SECONDS are over.
             Internal: the credentials cannot sign until a role or a setting is corrected.
         """
-        if isinstance(self._signer, ServiceAccountKey):  # 0.3 ms, and nothing to wait for
-            return self._signed_in_process(object_name, call_id, self._signer)
+        if isinstance(self._signer, ServiceAccountKey):  # nothing to wait for
+            return self._url(object_name, call_id, self._signer)
         try:
             async with asyncio.timeout(SIGN_SECONDS):
                 signer = self._signer or await self._choose_signer()
                 if isinstance(signer, ServiceAccountKey):
-                    return self._signed_in_process(object_name, call_id, signer)
+                    return self._url(object_name, call_id, signer)
                 email = await signer.account()
-                unsigned = self._unsigned(object_name, call_id, email)
-                return unsigned.with_signature(await signer.sign(email, unsigned.string_to_sign))
+                unsigned = _Unsigned(email)
+                url = self._url(object_name, call_id, unsigned)
+                signature = await signer.sign(email, unsigned.string_to_sign)
+                return url.removesuffix(_Unsigned.SIGNATURE.hex()) + signature.hex()
         except TimeoutError as error:
             raise UpstreamTimeout("signing") from error
 
@@ -78,12 +83,40 @@ class SignedUrls:
             raise Internal(f"the default credentials are a key that cannot sign: {fault}")
         return credentials
 
-    def _unsigned(self, object_name: str, call_id: int, signer_email: str) -> UnsignedUrl:
+    def _url(self, object_name: str, call_id: int, credentials: Signing) -> str:
         extension = _EXTENSION.search(object_name)
         file_name = f"call-{call_id}{extension[0] if extension else ''}"
-        disposition = f'inline; filename="{file_name}"'
-        return self._urls.unsigned(object_name, disposition, signer_email, datetime.now(UTC))
+        url: str = self._bucket.blob(object_name).generate_signed_url(
+            version="v4",
+            method="GET",
+            expiration=LINK_LIFE,
+            response_disposition=f'inline; filename="{file_name}"',
+            credentials=credentials,
+            api_access_endpoint=self._endpoint,
+        )
+        return url
 
-    def _signed_in_process(self, object_name: str, call_id: int, key: ServiceAccountKey) -> str:
-        unsigned = self._unsigned(object_name, call_id, key.service_account_email)
-        return unsigned.with_signature(key.sign_bytes(unsigned.string_to_sign))
+
+class _Unsigned(Signing):
+    """Credentials that sign nothing yet, since IAM is asked asynchronously, and the library is not.
+
+    They keep the string that is to be signed, and return a placeholder, with which the URL ends.
+    """
+
+    SIGNATURE = b"\0"
+
+    def __init__(self, signer_email: str) -> None:
+        self._signer_email = signer_email
+        self.string_to_sign = b""
+
+    @property
+    def signer_email(self) -> str:
+        return self._signer_email
+
+    @property
+    def signer(self) -> None:
+        """There is none."""
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        self.string_to_sign = message
+        return self.SIGNATURE

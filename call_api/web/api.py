@@ -7,23 +7,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from call_api.calls.access import (
-    CallAccess,
-    etag,
-    parse_call_id,
-    recording_to_sign,
-    validated,
-)
+from call_api.calls.access import CallAccess, parse_call_id
 from call_api.calls.keys import key_hash
-from call_api.calls.schema import STORED_CALL, Call
-from call_api.compression import MIN_BYTES, gzipped
-from call_api.cooperative import in_slices
+from call_api.calls.publish import MIN_GZIP_BYTES, Published, Worker, gzipped, publish
 from call_api.errors import (
     ALLOWED_METHODS,
     Internal,
@@ -31,20 +23,18 @@ from call_api.errors import (
     Problem,
     RouteNotFound,
 )
-from call_api.log import JsonLog, RequestEntry, stack_trace, trace_fields
+from call_api.log import JsonLog, RequestEntry, stack_trace
 from call_api.web.admission import Admission, Place
-from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError
+from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError, HeldResponse
 from call_api.web.cors import Cors
 from call_api.web.headers import (
     accepts_gzip,
     bearer_key,
     if_none_match_matches,
     request_id,
-    trace_context,
+    trace_fields,
 )
 
-PIECE_BYTES = 64 * 2**10
-SEND_SECONDS = 10.0
 CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
 EVERY_ANSWER = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
 VARIES = {"Vary": "Accept-Encoding"}  # 200 and 304
@@ -64,37 +54,6 @@ class RecordingUrls(Protocol):
         """
 
 
-class HeldResponse(Response):
-    """A large answer, sent in pieces as fast as the client reads it.
-
-    It keeps its place among the requests in flight until then, so clients that read slowly cannot
-    pile up more memory than admission allows. After SEND_SECONDS the rest is not sent, and the
-    connection is closed; until the client reads or leaves, the server buffers two pieces of it.
-    """
-
-    media_type = "application/json"
-
-    def __init__(self, body: bytes, headers: dict[str, str], held: ExitStack) -> None:
-        super().__init__(body, headers=headers)
-        self._held = held
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        with self._held:
-            try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await send({"type": "http.response.start", **start})
-                    for at in range(0, len(self.body), PIECE_BYTES):
-                        piece = self.body[at : at + PIECE_BYTES]
-                        more = at + PIECE_BYTES < len(self.body)
-                        await send({"type": "http.response.body", "body": piece, "more_body": more})
-            except TimeoutError:
-                return  # the server closes a connection whose answer is not complete
-        if self.background is not None:
-            await self.background()
-
-
 @dataclass(frozen=True)
 class CallsApi:
     """Answers requests for calls.
@@ -105,6 +64,7 @@ class CallsApi:
 
     access: CallAccess
     admission: Admission
+    worker: Worker
     recording_urls: RecordingUrls
     cors: Cors
     log: JsonLog
@@ -116,7 +76,7 @@ class CallsApi:
         """Answer a request, whatever happens, and write its line to the log."""
         entry = RequestEntry(
             request_id(request.headers.getlist("X-Request-Id")),
-            trace_fields(trace_context(request.headers), self.project),
+            trace_fields(request.headers, self.project),
         )
         try:
             async with CancelledWhenClientLeaves(request.receive):
@@ -158,50 +118,53 @@ class CallsApi:
             place = self.admission.enter(hashed_key, entry.call_id)
             held.callback(place.leave)
             with entry.stage("read"):
-                call, updated_ns = await self._owned_call(hashed_key, entry, place)
-            tag = etag(call, updated_ns, self.now())
-            if if_none_match_matches(request.headers.getlist("If-None-Match"), tag):
-                return Response(status_code=304, headers={"ETag": tag, **VARIES})
-            rendered, recording, call_id = call.render(), recording_to_sign(call), call.id
-            del call  # ten times the size of its JSON, and not needed while that is signed
-            place.end_turn()
+                call = await self._published(request, hashed_key, entry, place)
+            if call.rendered is None:
+                return Response(status_code=304, headers={"ETag": call.etag, **VARIES})
             recording_url = None
-            if recording is not None and request.method == "GET":
+            if call.recording is not None and request.method == "GET":
                 with entry.stage("sign"):
-                    recording_url = await self.recording_urls.signed_url(recording, call_id)
-            body = rendered.with_link(recording_url)
-            del rendered  # a second copy of the body, not needed while it is compressed
+                    recording_url = await self.recording_urls.signed_url(
+                        call.recording, call.call_id
+                    )
+            body = call.rendered.with_link(recording_url)
             place.hold(len(body))
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
-            headers = {"ETag": tag, "Server-Timing": timing, **VARIES}
-            to_gzip = len(body) >= MIN_BYTES and accepts_gzip(
+            headers = {"ETag": call.etag, "Server-Timing": timing, **VARIES}
+            to_gzip = len(body) >= MIN_GZIP_BYTES and accepts_gzip(
                 request.headers.getlist("Accept-Encoding")
             )
             if to_gzip:
                 headers["Content-Encoding"] = "gzip"
                 if request.method == "GET":
-                    body = await gzipped(body)
+                    body = await self.worker.run(len(body), partial(gzipped, body))
                     place.hold(len(body))
             if place.holds_bytes:
                 response: Response = HeldResponse(body, headers, held.pop_all())
             else:
                 response = Response(body, headers=headers, media_type="application/json")
-        if request.method == "HEAD" and (recording is not None or to_gzip):
+        if request.method == "HEAD" and (call.recording is not None or to_gzip):
             # Only GET knows its length: with the URL, and compressed. Another must not be given
             # (RFC 9110, 8.6).
             del response.headers["Content-Length"]
         return response
 
-    async def _owned_call(
-        self, hashed_key: str, entry: RequestEntry, place: Place
-    ) -> tuple[Call, int]:
-        """Return the call, if the key's org owns it, and its document's update time."""
+    async def _published(
+        self, request: Request, hashed_key: str, entry: RequestEntry, place: Place
+    ) -> Published:
+        """Return the call as it is published, if the key's org owns it."""
+        began_at = asyncio.get_running_loop().time()
         entry.org_id = self.access.known_keys.get(hashed_key)  # for a refusal's log line
-        owned = await self.access.read_owned_call(hashed_key, entry.call_id, self.now(), place)
-        entry.org_id = owned.org_id
-        await place.before_decoding(owned.document.size)
-        values = await in_slices(owned.document.decoded(STORED_CALL))
-        return validated(values, owned.call_id), owned.document.updated_ns
+        checked = await self.access.check_key(hashed_key, entry.call_id, self.now(), began_at)
+        await place.before_fetch()
+        began_at += place.waited_seconds  # to wait for admission does not count as reading
+        entry.org_id, document = await self.access.read_call(checked, self.now(), began_at)
+        await place.before_publishing(document.size)
+        is_held = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
+        work = partial(publish, document, checked.call_id, self.now, is_held)
+        published = await self.worker.run(document.size, work)
+        place.end_turn()
+        return published
 
 
 def _call_segment(request: Request) -> str:

@@ -1,13 +1,17 @@
-"""The client's connection: work for a client that has left is cancelled."""
+"""Clients: work for one that leaves is cancelled, and one that reads slowly holds its place."""
 
 import asyncio
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, cast
 
-from starlette.types import Receive
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 # Most requests are answered before it is worth the time to watch their client.
 UNWATCHED_SECONDS = 0.05
+PIECE_BYTES = 256 * 2**10
+SEND_SECONDS = 10.0
 
 
 class ClientLeftError(Exception):
@@ -54,3 +58,34 @@ class CancelledWhenClientLeaves:
             pass  # a body, which no method here has a use for
         self._client_left = True
         self._work.cancel()
+
+
+class HeldResponse(Response):
+    """A large answer, sent in pieces as fast as the client reads it.
+
+    It keeps its place among the requests in flight until then, so clients that read slowly cannot
+    pile up more memory than admission allows. After SEND_SECONDS the rest is not sent, and the
+    connection is closed; until the client reads or leaves, the server buffers two pieces of it.
+    """
+
+    media_type = "application/json"
+
+    def __init__(self, body: bytes, headers: dict[str, str], held: ExitStack) -> None:
+        super().__init__(body, headers=headers)
+        self._held = held
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        with self._held:
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send({"type": "http.response.start", **start})
+                    for at in range(0, len(self.body), PIECE_BYTES):
+                        piece = self.body[at : at + PIECE_BYTES]
+                        more = at + PIECE_BYTES < len(self.body)
+                        await send({"type": "http.response.body", "body": piece, "more_body": more})
+            except TimeoutError:
+                return  # the server closes a connection whose answer is not complete
+        if self.background is not None:
+            await self.background()

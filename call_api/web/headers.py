@@ -3,7 +3,6 @@
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from call_api.errors import CredentialsMissing, Unauthenticated
 
@@ -66,23 +65,24 @@ def accepts_gzip(fields: Sequence[str]) -> bool:
     return False
 
 
-class TraceContext(NamedTuple):
-    """The trace that a request belongs to."""
-
-    trace_id: str
-    span_id: int  # 0 where the header names none
-    is_sampled: bool
-
-
-def trace_context(headers: Mapping[str, str]) -> TraceContext | None:
-    """Return the request's trace, or None where no valid header has one.
+def trace_fields(headers: Mapping[str, str], project: str | None) -> dict[str, object]:
+    """Return the fields that join a log entry to the request's trace, or none without a valid header.
 
     `traceparent` takes precedence over `X-Cloud-Trace-Context`.
+    https://cloud.google.com/logging/docs/structured-logging#special-payload-fields
     """
     if found := _TRACEPARENT.fullmatch(headers.get("traceparent", "")):
-        trace = TraceContext(found[1], int(found[2], 16), bool(int(found[3], 16) & 1))
+        span_id, is_sampled = int(found[2], 16), bool(int(found[3], 16) & 1)
     elif found := _CLOUD_TRACE_CONTEXT.fullmatch(headers.get("x-cloud-trace-context", "")):
-        trace = TraceContext(found[1], int(found[2] or 0), found[3] == "1")
+        span_id, is_sampled = int(found[2] or 0), found[3] == "1"
     else:
-        return None
-    return trace if trace.span_id <= _MAX_SPAN_ID else None
+        return {}
+    if span_id > _MAX_SPAN_ID:
+        return {}
+    return {
+        "logging.googleapis.com/trace": f"projects/{project}/traces/{found[1]}"
+        if project
+        else found[1],
+        "logging.googleapis.com/spanId": f"{span_id:016x}",
+        "logging.googleapis.com/trace_sampled": is_sampled,
+    }

@@ -1,0 +1,104 @@
+"""From a stored document to the published JSON: decoded, validated, rendered, compressed.
+
+Plain functions, which take milliseconds for a large call. So that they hold up no other request, the
+work on a large document goes to one worker thread, and the work on a small one is done at once.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from isal import isal_zlib  # several times as fast as zlib
+from pydantic import ValidationError
+
+from call_api.calls.access import StoredDocument, fields_at_fault
+from call_api.calls.schema import RENDERING_VERSION, STORED_CALL, Call, RenderedCall
+from call_api.errors import StoredCallInvalid
+
+LARGE_BYTES = 64 * 2**10  # a call of some ten minutes
+SWITCH_SECONDS = 0.0005
+ETAG_WINDOW_SECONDS = 600  # of a link's 3,600, so a 304 leaves at least 50 minutes on it
+MIN_GZIP_BYTES = 4096  # below that, the bytes saved fit into the same few packets
+GZIP_LEVEL = 2  # of ISA-L's 0 to 3
+GZIP_FORMAT = 16 + isal_zlib.MAX_WBITS  # zlib's way to ask for gzip's header and checksum
+
+T = TypeVar("T")
+
+
+class Published(NamedTuple):
+    """What a call is published as."""
+
+    call_id: int
+    etag: str
+    recording: str | None  # the object that the link is to be signed for
+    rendered: RenderedCall | None  # None where the client holds this version
+
+
+class Worker:
+    """The one thread that works on large documents, one at a time.
+
+    The event loop waits for the GIL up to a switch interval each time it wants to run. Python's own
+    interval is ten times as long, and other requests would notice it.
+    """
+
+    def __init__(self) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-calls")
+
+    async def run(self, size: int, work: Callable[[], T]) -> T:
+        """Return the result of work on so many bytes. Cancelled before it has begun, it is not done."""
+        if size < LARGE_BYTES:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def publish(
+    document: StoredDocument,
+    call_id: int,
+    now: Callable[[], datetime],
+    is_held: Callable[[str], bool],
+) -> Published:
+    """Return what a call's document is published as.
+
+    `is_held` tells whether the client holds the version with this ETag: then nothing is rendered.
+
+    Raises:
+        StoredCallInvalid: the document breaks the schema.
+    """
+    call = validated(document.decoded(STORED_CALL), call_id)
+    tag = etag(call, document.updated_ns, now())
+    return Published(call_id, tag, recording_to_sign(call), None if is_held(tag) else call.render())
+
+
+def validated(values: Mapping[str, object], call_id: int) -> Call:
+    """Return a decoded call, if it keeps the published schema."""
+    try:
+        call = Call.model_validate(values)
+    except ValidationError as error:
+        raise StoredCallInvalid(f"call document: {fields_at_fault(error)}") from None
+    if call.id != call_id:
+        raise StoredCallInvalid("call document: id")
+    return call
+
+
+def recording_to_sign(call: Call) -> str | None:
+    """Return the recording's object; a deleted call's is never signed."""
+    return None if call.status == "deleted" else call.recording_object
+
+
+def etag(call: Call, updated_ns: int, now: datetime) -> str:
+    """Return the weak validator: document, rendering and, where a link is signed, its age.
+
+    `now` is the time of the answer, not of the request: a slow read must not make a 304 outlive
+    its window.
+    """
+    window = int(now.timestamp()) // ETAG_WINDOW_SECONDS if recording_to_sign(call) else 0
+    return f'W/"{RENDERING_VERSION}-{updated_ns:x}-{window:x}"'
+
+
+def gzipped(body: bytes) -> bytes:
+    """Return a body as gzip."""
+    return isal_zlib.compress(body, GZIP_LEVEL, wbits=GZIP_FORMAT)
