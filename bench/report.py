@@ -101,7 +101,6 @@ DOCUMENT_COLUMNS = {
     "KiB on the wire": "kib",
     "owner": "owner_ms",
     "decode": "decode_ms",
-    "longest step": "longest_step_ms",
     "validate": "validate_ms",
     "render": "render_ms",
 }

@@ -42,14 +42,16 @@ _HINTS = {
 }
 
 
+def iam_channel_options() -> list[tuple[str, int]]:
+    """Return the options of a channel to IAM."""
+    # Else gRPC widens its window for a fast sender, and holds 16 MiB of an answer that it refuses.
+    return [*channel_options(MAX_ANSWER_BYTES), ("grpc.http2.bdp_probe", 0)]
+
+
 def iam_channel() -> grpc.aio.Channel:
     """Return a new channel to IAM; it belongs to the running event loop."""
-    options = [
-        *channel_options(MAX_ANSWER_BYTES),
-        # Else gRPC widens its window for a fast sender, and holds 16 MiB of an answer that it refuses.
-        ("grpc.http2.bdp_probe", 0),
-    ]
-    return grpc.aio.secure_channel(_HOST, grpc.ssl_channel_credentials(), options)
+    credentials = grpc.ssl_channel_credentials()
+    return grpc.aio.secure_channel(_HOST, credentials, iam_channel_options())
 
 
 class _Connection(NamedTuple):

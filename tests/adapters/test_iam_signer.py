@@ -21,7 +21,7 @@ from grpc import StatusCode
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
 from call_api.recordings import iam as iam_signer
-from call_api.recordings.iam import CHANNEL_OPTIONS, MAX_ANSWER_BYTES, IamSigner
+from call_api.recordings.iam import MAX_ANSWER_BYTES, IamSigner, iam_channel_options
 from tests.support.fakes import FakeCredentials
 from tests.support.google_cloud import EMAIL, HANG, NOTHING, Iam, Metadata
 
@@ -70,7 +70,7 @@ def run(
     ports = itertools.chain(first_ports, itertools.repeat(iam.port))
 
     def open_channel() -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel(f"127.0.0.1:{next(ports)}", CHANNEL_OPTIONS)
+        return grpc.aio.insecure_channel(f"127.0.0.1:{next(ports)}", iam_channel_options())
 
     async def with_signer() -> None:
         await test(IamSigner(AccessTokens(lambda: (credentials, None)), open_channel))

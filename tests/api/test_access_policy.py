@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from call_api.calls.access import CallAccess, recording_to_sign, validated
-from call_api.calls.keys import key_hash
+from call_api.calls.access import CallAccess
+from call_api.calls.publish import recording_to_sign, validated
 from call_api.calls.schema import STORED_CALL, Call
-from call_api.cooperative import in_slices
 from call_api.errors import (
     CallNotFound,
     Forbidden,
@@ -21,10 +20,8 @@ from call_api.errors import (
     Unauthenticated,
 )
 from call_api.log import JsonLog
-from call_api.recently_used import RecentlyUsed
-from call_api.web.admission import Admission
 from local.seed import sample_calls
-from tests.support.fakes import FakeCalls, api_over, request_in
+from tests.support.fakes import FakeCalls, api_over, read_call, request_in
 from tests.support.project import PutCall, PutKey
 from tests.support.serving import Service
 
@@ -55,11 +52,9 @@ def read(
     key: str = KEY,
 ) -> Seen:
     async def seen() -> Seen:
-        access = CallAccess(stored(record, call), RecentlyUsed(10))
-        place = Admission().enter("caller", "any")
-        owned = await access.read_owned_call(key_hash(key), call_id, noon, place)
-        values = await in_slices(owned.document.decoded(STORED_CALL))
-        return Seen(validated(values, owned.call_id), owned.org_id)
+        access = CallAccess(stored(record, call))
+        org_id, document = await read_call(access, key, call_id, noon)
+        return Seen(validated(document.decoded(STORED_CALL), 77), org_id)
 
     return asyncio.run(seen())
 

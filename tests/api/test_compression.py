@@ -1,14 +1,12 @@
 """Compression through the running function: who gets it, what stays the same, what it reveals."""
 
-import asyncio
 import itertools
 import json
-import time
 from typing import Any
 
 import pytest
 
-from call_api.compression import MAX_INLINE_BYTES, MIN_BYTES, gzipped
+from call_api.calls.publish import MIN_GZIP_BYTES
 from tests.support.project import PutCall
 from tests.support.serving import Service
 
@@ -73,11 +71,11 @@ def test_4_kib_of_json_are_compressed_and_a_byte_less_is_not(
     empty = put_call({"recording_object": None, "agent_name": ""})
     length = len(service.request(target=f"/v2/calls/{empty}", key=acme_key).body)
     for missing, encoding in ((0, "gzip"), (1, None)):
-        name = "x" * (MIN_BYTES - length - missing)
+        name = "x" * (MIN_GZIP_BYTES - length - missing)
         call_id = put_call({"recording_object": None, "agent_name": name})
         reply = service.request(target=f"/v2/calls/{call_id}", headers=GZIP, key=acme_key)
 
-        assert len(reply.content()) == MIN_BYTES - missing
+        assert len(reply.content()) == MIN_GZIP_BYTES - missing
         assert reply.headers["Content-Encoding"] == encoding
 
 
@@ -96,12 +94,12 @@ def test_head_tells_what_get_would(long_call: int, service: Service, acme_key: s
 def test_head_does_not_count_the_link_that_only_get_has(
     service: Service, acme_key: str, put_call: PutCall
 ) -> None:
-    target = f"/v2/calls/{put_call({'agent_name': 'x' * (MIN_BYTES // 2)})}"
+    target = f"/v2/calls/{put_call({'agent_name': 'x' * (MIN_GZIP_BYTES // 2)})}"
     get = service.request(target=target, headers=GZIP, key=acme_key)
     head = service.request("HEAD", target, GZIP, key=acme_key)
 
     length = len(get.content())
-    assert length - len(json.loads(get.content())["recording_url"]) < MIN_BYTES <= length
+    assert length - len(json.loads(get.content())["recording_url"]) < MIN_GZIP_BYTES <= length
     assert get.headers["Content-Encoding"] == "gzip"
     assert (head.headers["Content-Encoding"], head.headers["Content-Length"]) == (None, None)
 
@@ -164,16 +162,3 @@ def test_nothing_of_the_request_is_in_a_compressed_body(
     assert reply.headers["X-Request-Id"] == marker
     assert marker.encode() not in reply.content()
     assert acme_key.encode() not in reply.content()
-
-
-def test_what_is_compressed_at_once_takes_less_than_5_ms() -> None:
-    """The event loop does nothing else meanwhile; the rest is compressed in a thread."""
-    body = json.dumps(turns(9_000), ensure_ascii=False).encode()[:MAX_INLINE_BYTES]
-    assert len(body) == MAX_INLINE_BYTES
-
-    def seconds() -> float:
-        began = time.thread_time()
-        asyncio.run(gzipped(body))
-        return time.thread_time() - began
-
-    assert min(seconds() for _ in range(10)) < 0.005

@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from call_api.calls.access import CallAccess
+from call_api.calls.publish import LARGE_BYTES, Worker
 from call_api.errors import Internal
 from call_api.log import JsonLog
-from call_api.recently_used import RecentlyUsed
 from call_api.web import admission
-from call_api.web import api as module
-from call_api.web.admission import LARGE_BYTES, Admission
-from call_api.web.api import PIECE_BYTES, CallsApi, RecordingUrls
+from call_api.web import client as module
+from call_api.web.admission import Admission
+from call_api.web.api import CallsApi, RecordingUrls
+from call_api.web.client import PIECE_BYTES
 from call_api.web.cors import Cors
 from local.seed import sample_calls
 from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeRecordingUrls, request_in
@@ -62,8 +63,9 @@ class Function:
         self.store = LongCalls(keys=keys, calls={77: LONG})
         self.log = io.StringIO()
         self.api = CallsApi(
-            access=CallAccess(self.store, RecentlyUsed(100)),
+            access=CallAccess(self.store),
             admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
+            worker=Worker(),
             recording_urls=recording_urls or FakeRecordingUrls(),
             cors=Cors(frozenset()),
             log=JsonLog(self.log, "INFO"),
@@ -167,7 +169,7 @@ def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
     async def run() -> None:
         await send_to(quick_client, await function.respond())
         other = function.api.admission.enter("caller", "another long call")
-        await other.before_decoding(LARGE_BYTES)
+        await other.before_publishing(LARGE_BYTES)
         assert (await function.respond()).status_code == 503
         other.leave()
         assert (await function.respond()).status_code == 200
@@ -187,7 +189,7 @@ def test_what_is_long_is_known_of_one_caller_s_one_call(monkeypatch: pytest.Monk
 
     async def run() -> None:
         await send_to(quick_client, await function.respond())
-        await function.api.admission.enter("caller", "a long call").before_decoding(LARGE_BYTES)
+        await function.api.admission.enter("caller", "a long call").before_publishing(LARGE_BYTES)
         function.store.reads.clear()
         assert (await function.respond(request_in(other_key))).status_code == 403
         assert (await function.respond(request_in(other_call))).status_code == 503
@@ -202,7 +204,7 @@ def test_to_wait_for_a_turn_takes_nothing_from_the_time_to_read() -> None:
     async def run() -> float:
         await send_to(quick_client, await function.respond())
         other = function.api.admission.enter("caller", "a long call")
-        await other.before_decoding(LARGE_BYTES)
+        await other.before_publishing(LARGE_BYTES)
         waiting = asyncio.create_task(function.respond())
         await asyncio.sleep(0.05)  # waits for its turn, longer than the tolerance below
         left_at = asyncio.get_running_loop().time()
@@ -245,9 +247,7 @@ def test_a_refused_call_is_freed_at_once() -> None:
 
     function = Function(Failing())
     function.store = Calls(keys={"key": {"org_id": "org_acme"}}, calls={77: LONG})
-    function.api = dataclasses.replace(
-        function.api, access=CallAccess(function.store, RecentlyUsed(100))
-    )
+    function.api = dataclasses.replace(function.api, access=CallAccess(function.store))
     gc.disable()
     try:
         assert asyncio.run(function.respond()).status_code == 500

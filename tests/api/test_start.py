@@ -86,12 +86,12 @@ def test_what_is_wrong_stops_the_start_by_its_name(
     assert "s3cret" not in output
 
 
-def test_the_warning_is_one_entry_on_standard_error(settings: dict[str, str]) -> None:
+def test_the_warning_is_one_entry_of_the_log(settings: dict[str, str]) -> None:
     with served(settings | {"K_SERVICE": "get-call"}) as service:
         assert service.request(target="/elsewhere").status == 404
-        (line,) = service.stderr.read_text().splitlines()
+        warning, _ = service.entries()
 
-    assert json.loads(line) == {
+    assert warning == {
         "severity": "WARNING",
         "message": "An emulator is used on Cloud Run: unset FIRESTORE_EMULATOR_HOST",
     }

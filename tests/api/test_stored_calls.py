@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from hashlib import sha256
 from math import inf, nan
 from typing import Any
 
@@ -13,7 +12,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1.vector import Vector
 
-from call_api.calls.access import RENDERING_VERSION, validated
+from call_api.calls.publish import validated
 from call_api.calls.schema import Call
 from call_api.errors import StoredCallInvalid
 from local.seed import sample_calls
@@ -353,21 +352,3 @@ def test_a_call_at_firestore_s_limit_is_answered(
     call = answer(service, put_call({"transcript": turns}), acme_key)
 
     assert len(call["transcript"]) == len(turns)
-
-
-def test_the_rendering_has_a_new_number_when_it_changes() -> None:
-    """A client would be told that its old rendering is current: raise RENDERING_VERSION with this hash."""
-    bare = {
-        "id": 1,
-        "type": "web",
-        "status": "ended",
-        "agent_id": "a",
-        "created_at": "2026-01-01T00:00:00Z",
-    }
-    rendered = [
-        Call.model_validate(call).render().with_link("https://x")
-        for call in (sample_calls()[77], bare)
-    ]
-    fingerprint = sha256(b"\n".join(rendered)).hexdigest()[:16]
-
-    assert (RENDERING_VERSION, fingerprint) == (1, "446a04f5fc912ee9")

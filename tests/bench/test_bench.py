@@ -114,7 +114,6 @@ def test_the_worst_documents_are_measured(results: Results) -> None:
     for what, cost in results["documents"].items():
         assert 256 < cost["kib"] <= MAX_DOCUMENT_BYTES / 1024
         assert cost["owner_ms"] > 0
-        assert 0 < cost["longest_step_ms"] <= cost["decode_ms"]
         for name in ("validate_ms", "render_ms"):
             assert (cost[name] is None) is ("nulls" in what)  # those are refused
 

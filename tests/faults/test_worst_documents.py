@@ -5,15 +5,16 @@ import gc
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
-from call_api.calls.access import validated
-from call_api.calls.schema import MAX_ITEMS, STORED_CALL
-from call_api.cooperative import in_slices
+from call_api.calls.publish import Worker, publish
+from call_api.calls.schema import MAX_ITEMS
 from call_api.errors import StoredCallInvalid
-from call_api.firestore.documents import MAX_DOCUMENT_BYTES, FirestoreDocument, RawResponse
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES, read_response
 from local.seed import sample_calls
 from tests.support.large_firestore import answer, nulls, turns
 from tests.support.strategies import Value, wire_list, wire_map
@@ -49,7 +50,10 @@ LARGEST = {
 
 @pytest.mark.parametrize("what", LARGEST)
 def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
-    """Of any that is fetched, by the CPU time between two passes of the event loop."""
+    """Of any that is fetched, by the process's CPU time between two passes of the event loop.
+
+    The worker's thread holds the GIL for as long as protobuf, pydantic or the JSON takes in one go.
+    """
     wire = LARGEST[what]
     assert MAX_DOCUMENT_BYTES / 2 < len(wire) < MAX_DOCUMENT_BYTES + 100_000
     longest = 0.0
@@ -57,16 +61,20 @@ def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
     async def watch() -> None:
         nonlocal longest
         while True:
-            before = time.thread_time()
+            before = time.process_time()
             await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - before)
+            longest = max(longest, time.process_time() - before)
 
     async def answered() -> None:
         watcher = asyncio.create_task(watch())
         await asyncio.sleep(0)
-        document = FirestoreDocument(RawResponse.FromString(wire).found)
+        response = read_response(wire)
+        assert response is not None
+        _, document = response
+        assert document is not None
+        work = partial(publish, document, 77, lambda: datetime.now(UTC), lambda _: False)
         with suppress(StoredCallInvalid):
-            validated(await in_slices(document.decoded(STORED_CALL)), 77).render()
+            await Worker().run(document.size, work)
         await asyncio.sleep(0)
         watcher.cancel()
 

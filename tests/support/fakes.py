@@ -4,7 +4,7 @@ import asyncio
 import io
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError
 from starlette.requests import Request
 
-from call_api.calls.access import CallAccess, CallStore
+from call_api.calls.access import CallAccess, CallStore, OrgId, StoredDocument
 from call_api.calls.keys import key_hash
+from call_api.calls.publish import Worker
 from call_api.calls.schema import Shape
 from call_api.log import JsonLog
-from call_api.recently_used import RecentlyUsed
 from call_api.web.admission import Admission
 from call_api.web.api import CallsApi, RecordingUrls
 from call_api.web.cors import Cors
@@ -35,8 +35,7 @@ class FakeDocument:
     def value(self, name: str) -> object:
         return self.fields.get(name)
 
-    def decoded(self, _shape: dict[str, Shape]) -> Generator[None, None, dict[str, object]]:
-        yield
+    def decoded(self, _shape: dict[str, Shape]) -> dict[str, object]:
         return dict(self.fields)
 
 
@@ -102,10 +101,11 @@ def api_over(
     project: str | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> CallsApi:
-    """Put the function together as `main.py` does, over this store."""
+    """Put the function together as `call_api/app.py` does, over this store."""
     return CallsApi(
-        access=CallAccess(store, RecentlyUsed(100)),
+        access=CallAccess(store),
         admission=Admission(),
+        worker=Worker(),
         recording_urls=recording_urls or FakeRecordingUrls(),
         cors=Cors(frozenset()),
         log=log or JsonLog(io.StringIO(), "INFO"),
@@ -113,6 +113,15 @@ def api_over(
         project=project,
         now=now,
     )
+
+
+async def read_call(
+    access: CallAccess, key: str, call_id: int | None, now: datetime
+) -> tuple[OrgId, StoredDocument]:
+    """Read a call as a request does: the key first."""
+    began_at = asyncio.get_running_loop().time()
+    checked = await access.check_key(key_hash(key), call_id, now, began_at)
+    return await access.read_call(checked, now, began_at)
 
 
 def request_in(scope: dict[str, Any]) -> Request:

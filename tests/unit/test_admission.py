@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from call_api.calls.publish import LARGE_BYTES as LARGE
 from call_api.errors import CallsUnavailable
 from call_api.web import admission as module
-from call_api.web.admission import LARGE_BYTES, MAX_REMEMBERED, UNSIZED_FETCHES, Admission, Place
-
-LARGE = LARGE_BYTES
+from call_api.web.admission import FETCHES, MAX_REMEMBERED, Admission, Place
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -22,6 +21,13 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 async def loop_passes(number: int = 5) -> None:
     for _ in range(number):
         await asyncio.sleep(0)
+
+
+async def arrived(admission: Admission, document: object, size: int) -> None:
+    """Let a document arrive and be published, so that its size is known."""
+    place = admission.enter("caller", document)
+    await place.before_publishing(size)
+    place.leave()
 
 
 def test_as_many_requests_enter_as_there_are_places() -> None:
@@ -69,191 +75,128 @@ def test_a_place_holds_the_bytes_that_it_was_given_last() -> None:
     admission.enter("caller", "b").hold(3 * LARGE)
 
 
-def takes_a_turn_first(admission: Admission, subject: str) -> bool:
+async def takes_a_turn_first(admission: Admission, document: object) -> bool:
     """Tell whether a document is fetched only in its turn, by trying it while there is none."""
-
-    async def fetch() -> bool:
-        for _ in range(module.TURNS):
-            await admission.free_turns.acquire()
-        place = admission.enter("caller", subject)
-        fetching = asyncio.create_task(place.before_fetch())
-        await loop_passes()
-        waits = not fetching.done()
-        for _ in range(module.TURNS):
-            admission.free_turns.release()
-        await fetching
-        place.leave()
-        return waits
-
-    return asyncio.run(fetch())
-
-
-def arrived(admission: Admission, subject: str, size: int) -> None:
-    place = admission.enter("caller", subject)
-    place.arrived(size)
+    for _ in range(module.TURNS):
+        await admission.turns.acquire()
+    place = admission.enter("caller", document)
+    fetching = asyncio.create_task(place.before_fetch())
+    await loop_passes()
+    waits = not fetching.done()
+    for _ in range(module.TURNS):
+        admission.turns.release()
+    await fetching
     place.leave()
+    return waits
 
 
 def test_a_document_is_expected_to_be_as_large_as_the_last_time() -> None:
-    admission = Admission()
-    assert not takes_a_turn_first(admission, "a")
-    arrived(admission, "a", LARGE)
-    assert takes_a_turn_first(admission, "a")
-    assert not takes_a_turn_first(admission, "another")
-    arrived(admission, "a", LARGE - 1)
-    assert not takes_a_turn_first(admission, "a")
+    async def test() -> None:
+        admission = Admission()
+        assert not await takes_a_turn_first(admission, "a")
+        await arrived(admission, "a", LARGE)
+        assert await takes_a_turn_first(admission, "a")
+        assert not await takes_a_turn_first(admission, "another")
+        await arrived(admission, "a", LARGE - 1)
+        assert not await takes_a_turn_first(admission, "a")
+
+    run(test)
 
 
 def test_what_was_made_of_a_document_does_not_change_the_size_that_is_expected() -> None:
     """Most of a document may be fields that are not published."""
-    admission = Admission()
-    place = admission.enter("caller", "a")
-    place.arrived(LARGE)
-    place.hold(LARGE)
-    place.hold(1)
-    place.leave()
 
-    assert takes_a_turn_first(admission, "a")
+    async def test() -> None:
+        admission = Admission()
+        place = admission.enter("caller", "a")
+        await place.before_publishing(LARGE)
+        place.end_turn()
+        place.hold(1)
+        place.leave()
+
+        assert await takes_a_turn_first(admission, "a")
+
+    run(test)
 
 
 def test_only_so_many_sizes_are_remembered() -> None:
-    admission = Admission()
-    for number in range(MAX_REMEMBERED + 1):
-        arrived(admission, str(number), LARGE)
-
-    assert not takes_a_turn_first(admission, "0")
-    assert takes_a_turn_first(admission, "1")
-
-
-def test_a_crowd_waits_for_the_size_that_the_first_of_it_finds() -> None:
-    async def crowd() -> None:
-        admission = Admission(turns=1)
-        first, *others = (admission.enter("caller", "a") for _ in range(4))
-        await first.before_fetch()
-        waiting = [asyncio.create_task(place.before_fetch()) for place in others]
-        await admission.enter("caller", "b").before_fetch()
-        await loop_passes()
-        assert not any(task.done() for task in waiting)
-
-        first.arrived(LARGE)
-        await loop_passes()
-        assert [task.done() for task in waiting] == [True, False, False]
-        for place, task in zip(others, waiting, strict=True):
-            await task
-            place.leave()
-
-    run(crowd)
-
-
-@pytest.mark.parametrize("size", [1, 0])
-def test_a_crowd_for_a_small_or_missing_document_goes_on_when_that_is_known(size: int) -> None:
-    async def crowd() -> None:
-        admission = Admission(turns=1)
-        first, *others = (admission.enter("caller", "a") for _ in range(4))
-        await first.before_fetch()
-        waiting = [asyncio.create_task(place.before_fetch()) for place in others]
-        await loop_passes()
-        first.arrived(size)
-        await asyncio.gather(*waiting)
-
-    run(crowd)
-
-
-def test_a_crowd_for_a_document_known_to_be_small_does_not_wait() -> None:
-    async def crowd() -> None:
+    async def test() -> None:
         admission = Admission()
-        for number in range(4):
-            place = admission.enter("caller", "a")
-            await place.before_fetch()
-            if number == 0:
-                place.arrived(1)
-            assert admission.first_fetches == {}
+        for number in range(MAX_REMEMBERED + 1):
+            await arrived(admission, number, LARGE)
 
-    run(crowd)
+        assert not await takes_a_turn_first(admission, 0)
+        assert await takes_a_turn_first(admission, 1)
 
-
-def test_if_the_first_of_a_crowd_fails_the_next_one_finds_the_size() -> None:
-    async def crowd() -> None:
-        admission = Admission()
-        places = [admission.enter("caller", "a") for _ in range(4)]
-        waiting = [asyncio.create_task(place.before_fetch()) for place in places]
-        await loop_passes()
-        for number, place in enumerate(places):
-            assert [task.done() for task in waiting].count(True) == number + 1
-            place.leave()
-            await loop_passes()
-        await asyncio.gather(*waiting)
-        assert admission.first_fetches == {}
-
-    run(crowd)
+    run(test)
 
 
-def test_a_size_that_is_not_found_in_time_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The first fetch may take as long as a read may; that is no reason to refuse the others."""
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+Fetches = tuple[list[Place], "list[asyncio.Task[None]]"]
 
-    async def crowd() -> None:
-        admission = Admission()
-        first, second = admission.enter("caller", "a"), admission.enter("caller", "a")
-        await first.before_fetch()
-        await second.before_fetch()
-        second.arrived(1)
-        first.arrived(1)
 
-    run(crowd)
+async def started_fetches(admission: Admission, number: int = FETCHES) -> Fetches:
+    """Start to fetch so many documents whose size is not known, for one caller."""
+    places = [admission.enter("caller", f"unknown {n}") for n in range(number)]
+    fetches = [asyncio.create_task(place.before_fetch()) for place in places]
+    await loop_passes()
+    return places, fetches
 
 
 def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
-    async def crowd() -> None:
+    async def test() -> None:
         admission = Admission()
-        places = [admission.enter("caller", number) for number in range(UNSIZED_FETCHES + 2)]
-        fetching = [asyncio.create_task(place.before_fetch()) for place in places]
-        await loop_passes()
-        assert [task.done() for task in fetching].count(True) == UNSIZED_FETCHES
+        places, fetching = await started_fetches(admission, FETCHES + 2)
+        assert [task.done() for task in fetching].count(True) == FETCHES
         await admission.enter("another caller", 0).before_fetch()
-        places[0].arrived(1)
+        await places[0].before_publishing(1)
         places[1].leave()
         await asyncio.gather(*fetching)
 
-    run(crowd)
+    run(test)
+
+
+def test_documents_known_to_be_small_are_fetched_at_once() -> None:
+    async def test() -> None:
+        admission = Admission()
+        await arrived(admission, "small", LARGE - 1)
+        places, _ = await started_fetches(admission)
+        for _ in places:
+            await admission.enter("caller", "small").before_fetch()
+
+    run(test)
 
 
 def test_a_place_gives_back_no_slot_twice_and_none_that_it_does_not_have() -> None:
-    async def crowd() -> None:
+    async def test() -> None:
         admission = Admission()
         idle, fetched, first = (admission.enter("caller", name) for name in ("a", "b", "c"))
         idle.leave()
         await fetched.before_fetch()
-        fetched.arrived(1)
+        await fetched.before_publishing(1)
         fetched.leave()
         await first.before_fetch()
-        places = [admission.enter("caller", number) for number in range(UNSIZED_FETCHES)]
-        fetching = [asyncio.create_task(place.before_fetch()) for place in places]
-        await loop_passes()
-        assert [task.done() for task in fetching].count(True) == UNSIZED_FETCHES - 1
+        _, fetching = await started_fetches(admission)
+        assert [task.done() for task in fetching].count(True) == FETCHES - 1
         first.leave()
         await asyncio.gather(*fetching)
 
-    run(crowd)
+    run(test)
 
 
 def test_others_wait_behind_a_document_found_to_be_large() -> None:
-    async def crowd() -> None:
+    async def test() -> None:
         admission = Admission(turns=1)
-        await admission.enter("caller", "large").before_decoding(LARGE)
-        places = [admission.enter("caller", number) for number in range(UNSIZED_FETCHES + 1)]
-        *_, last = fetching = [asyncio.create_task(place.before_fetch()) for place in places]
+        await admission.enter("caller", "large").before_publishing(LARGE)
+        place = admission.enter("caller", "found to be large")
+        await place.before_fetch()
+        _, fetching = await started_fetches(admission)
+        turn = asyncio.create_task(place.before_publishing(LARGE))
         await loop_passes()
-        places[0].arrived(LARGE)
-        turn = asyncio.create_task(places[0].before_decoding(LARGE))
-        await loop_passes()
-        assert not last.done()
-        admission.free_turns.release()
+        assert not fetching[-1].done()
+        admission.turns.release()
         await asyncio.gather(turn, *fetching)
 
-    run(crowd)
+    run(test)
 
 
 def test_a_document_of_unknown_size_is_refused_after_the_wait(
@@ -261,36 +204,35 @@ def test_a_document_of_unknown_size_is_refused_after_the_wait(
 ) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
 
-    async def crowd() -> None:
+    async def test() -> None:
         admission = Admission()
-        places = [admission.enter("caller", number) for number in range(UNSIZED_FETCHES)]
-        for place in places:
-            await place.before_fetch()
+        places, _ = await started_fetches(admission)
+        assert len(places) == FETCHES
         with pytest.raises(CallsUnavailable, match="too many calls of unknown size for this key"):
             await admission.enter("caller", "one more").before_fetch()
 
-    run(crowd)
+    run(test)
 
 
 def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
     order: list[str] = []
 
-    async def decode(place: Place, name: str, size: int) -> None:
-        await place.before_decoding(size)
-        await place.before_decoding(size)  # it has its turn
+    async def publish(place: Place, name: str, size: int) -> None:
+        await place.before_publishing(size)
+        await place.before_publishing(size)  # it has its turn
         order.append(f"{name} begins")
         await loop_passes()
         order.append(f"{name} ends")
         place.end_turn()
         place.end_turn()  # it has none any more
 
-    async def take_turns() -> None:
+    async def test() -> None:
         admission = Admission(turns=1)
         names = ("one", "two", "three")
-        large = [decode(admission.enter("caller", name), name, LARGE) for name in names]
-        await asyncio.gather(*large, decode(admission.enter("caller", "small"), "small", 1))
+        large = [publish(admission.enter("caller", name), name, LARGE) for name in names]
+        await asyncio.gather(*large, publish(admission.enter("caller", "small"), "small", 1))
 
-    run(take_turns)
+    run(test)
 
     without_small = [step for step in order if "small" not in step]
     assert without_small == [
@@ -304,30 +246,30 @@ def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
 def test_a_turn_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
 
-    async def wait_for_a_turn() -> None:
+    async def test() -> None:
         admission = Admission(turns=1)
         first, second = admission.enter("caller", "one"), admission.enter("caller", "two")
-        await first.before_decoding(LARGE)
+        await first.before_publishing(LARGE)
         with pytest.raises(CallsUnavailable, match="too many large calls"):
-            await second.before_decoding(LARGE)
+            await second.before_publishing(LARGE)
         first.leave()
-        await second.before_decoding(LARGE)
+        await second.before_publishing(LARGE)
 
-    run(wait_for_a_turn)
+    run(test)
 
 
 def test_all_waits_of_a_request_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.2)
 
-    async def wait_twice() -> None:
+    async def test() -> None:
         admission = Admission(turns=1)
-        first, second = admission.enter("caller", "a"), admission.enter("caller", "a")
-        await first.before_decoding(LARGE)
-        await first.before_fetch()
-        began_at = asyncio.get_running_loop().time()
-        await second.before_fetch()  # waits for the size all of its time
+        await admission.enter("caller", "large").before_publishing(LARGE)
+        places, (*_, last) = await started_fetches(admission, FETCHES + 1)
+        asyncio.get_running_loop().call_later(0.1, places[0].leave)
+        await last
+        waited = places[-1].waited_seconds
         with pytest.raises(CallsUnavailable, match="too many large calls"):
-            await second.before_decoding(LARGE)
-        assert 0.15 < asyncio.get_running_loop().time() - began_at < 0.35
+            await places[-1].before_publishing(LARGE)
+        assert 0.05 < waited < 0.2 <= places[-1].waited_seconds < waited + 0.2
 
-    run(wait_twice)
+    run(test)

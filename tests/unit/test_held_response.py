@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from starlette.types import Message
 
-from call_api.web.api import PIECE_BYTES, SEND_SECONDS, HeldResponse
+from call_api.web.client import PIECE_BYTES, SEND_SECONDS, HeldResponse
 
 
 async def never_received() -> Message:
