@@ -1,4 +1,4 @@
-"""Firestore's values: every type, decoded by shape, from the bytes on the wire."""
+"""Firestore's documents: every type of value, decoded by shape, from the bytes on the wire."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 from google.cloud.firestore_v1 import _helpers
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse, Document, Value
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from call_api.calls.schema import MAX_ITEMS, Shape
+from call_api.calls.publish import LARGE_BYTES
+from call_api.calls.schema import MAX_ITEMS, STORED_CALL, Shape
 from call_api.firestore.documents import FirestoreDocument, read_response
+from tests.support.strategies import WIRE_VALUES
 
+RESPONSE = BatchGetDocumentsResponse.pb()
 SCALARS: dict[str, Any] = {
     "text": "मदद",
     "empty": "",
@@ -115,3 +121,83 @@ def test_size_and_update_time_are_known_before_anything_is_decoded() -> None:
 
     assert 1_000 < stored.size < 1_060
     assert stored.updated_ns == int(datetime(2026, 3, 25, tzinfo=UTC).timestamp()) * 10**9
+
+
+def padded(message: Any) -> bytes:
+    """Make a document a large one, by a field that nothing asks for."""
+    message.found.fields["padding"].string_value = "x" * LARGE_BYTES
+    raw: bytes = message.SerializeToString()
+    return raw
+
+
+@given(fields=st.dictionaries(st.sampled_from([*STORED_CALL, "org_id"]), WIRE_VALUES))
+def test_a_large_document_reads_as_a_small_one(fields: dict[str, Any]) -> None:
+    message = RESPONSE(read_time={"seconds": 1})
+    message.found.name = "calls/77"
+    message.found.create_time.seconds, message.found.update_time.nanos = 1, 2
+    for name, value in fields.items():
+        message.found.fields[name].CopyFrom(value)
+    name, small = read_response(message.SerializeToString()) or ("", None)
+    large_name, large = read_response(padded(message)) or ("", None)
+
+    assert small is not None
+    assert large is not None
+    assert large.size >= LARGE_BYTES > small.size
+    assert (large_name, large.updated_ns) == (name, small.updated_ns) == ("calls/77", 2)
+    # By their text: NaN is unlike itself.
+    assert str(large.decoded(STORED_CALL)) == str(small.decoded(STORED_CALL))
+    assert str(large.value("org_id")) == str(small.value("org_id"))
+
+
+def test_a_missing_document_is_none_however_long_its_name() -> None:
+    for name in ("calls/77", "calls/" + "7" * LARGE_BYTES):
+        assert read_response(RESPONSE(missing=name).SerializeToString()) == (name, None)
+
+
+@pytest.mark.parametrize("padding", [0, LARGE_BYTES])
+def test_a_response_about_no_document_is_none(padding: int) -> None:
+    assert read_response(RESPONSE(transaction=bytes(padding)).SerializeToString()) is None
+
+
+def test_fields_of_types_that_are_not_known_are_skipped() -> None:
+    """As protobuf has it: Google may add fields. These are a number, 64 bits and 32 bits."""
+    later = b"\xf8\x07\x96\x01" + b"\xf9\x07" + b"x" * 8 + b"\xfd\x07" + b"x" * 4
+    message = RESPONSE()
+    message.found.name = "calls/77"
+    message.found.fields["org_id"].string_value = "org_acme"
+
+    _, document = read_response(later + padded(message)) or ("", None)
+
+    assert document is not None
+    assert document.value("org_id") == "org_acme"
+
+
+def test_a_field_without_a_value_is_one_that_no_field_takes() -> None:
+    message = RESPONSE()
+    message.found.name = "calls/77"
+    message.found.fields["org_id"].SetInParent()
+    message.found.fields[""].string_value = "of no name"
+
+    _, document = read_response(padded(message)) or ("", None)
+
+    assert document is not None
+    assert is_no_value_of_ours(document.value("org_id"))
+    assert document.value("") == "of no name"
+
+
+WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        *(WHOLE[:length] for length in (1, 2, 3, 5, len(WHOLE) - 1)),
+        *(WHOLE + end for end in (b"\x80", b"\xff" * 11, b"\x0b", b"\x0a\x05abcd", b"\x09abc")),
+        WHOLE.replace(b"calls/77", b"calls/\xff\xff"),
+        WHOLE.replace(b"padding", b"pad\xffing"),
+    ],
+    ids=lambda raw: f"{raw[:1].hex()}…{raw[-12:].hex()}",
+)
+def test_what_is_no_response_is_an_error(malformed: bytes) -> None:
+    with pytest.raises(DecodeError):
+        read_response(malformed)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec
 
 import pytest
+from google.api_core.exceptions import Forbidden, RetryError, Unauthenticated
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 
 from call_api.cloud.tokens import REFRESH_MARGIN, AccessTokens, TokenUnavailable
@@ -357,3 +358,48 @@ def test_an_event_loop_that_ends_during_a_refresh_leaves_nothing_behind() -> Non
     one_loop()
     another_loop()
     assert source.refreshes == 3
+
+
+class Upstream:
+    """Refuses the tokens that it is told to."""
+
+    def __init__(self, *refused: str, error: Exception | None = None) -> None:
+        self.refused = refused
+        self.error = error or Unauthenticated("s3cret")
+        self.asked: list[str] = []
+
+    async def __call__(self, token: str) -> str:
+        self.asked.append(token)
+        if token in self.refused:
+            raise self.error
+        return f"answer to {token}"
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["at once", "after retries"])
+@in_event_loop
+async def test_a_refused_token_is_replaced_once(wrapped: bool) -> None:
+    refused = Unauthenticated("s3cret")
+    upstream = Upstream("first", error=RetryError("", refused) if wrapped else refused)
+
+    assert await Source("first", "second").tokens.with_token(upstream) == "answer to second"
+    assert upstream.asked == ["first", "second"]
+
+
+@in_event_loop
+async def test_a_second_refusal_is_the_answer_and_costs_the_next_caller_a_new_token() -> None:
+    source, upstream = Source("first", "second", "third"), Upstream("first", "second")
+    with pytest.raises(Unauthenticated):
+        await source.tokens.with_token(upstream)
+
+    assert await source.tokens.with_token(upstream) == "answer to third"
+    assert upstream.asked == ["first", "second", "third"]
+
+
+@in_event_loop
+async def test_another_failure_costs_no_token() -> None:
+    source, upstream = Source("first"), Upstream("first", error=Forbidden("s3cret"))
+    for _ in range(2):
+        with pytest.raises(Forbidden):
+            await source.tokens.with_token(upstream)
+
+    assert source.refreshes == 1

@@ -1,0 +1,64 @@
+"""The worker: large work leaves the event loop free, in one thread, and is dropped where nobody waits."""
+
+import asyncio
+import sys
+import threading
+from functools import partial
+
+from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, Worker
+
+
+def test_small_work_is_done_at_once_and_large_work_in_one_thread() -> None:
+    async def threads() -> list[str]:
+        worker = Worker()
+        sizes = (LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1)
+        return [await worker.run(size, lambda: threading.current_thread().name) for size in sizes]
+
+    small, *large = asyncio.run(threads())
+
+    assert small == threading.current_thread().name
+    assert large == ["large-calls_0"] * 2
+
+
+def test_the_event_loop_goes_on_meanwhile() -> None:
+    may_end = threading.Event()
+
+    async def test() -> bool:
+        working = asyncio.create_task(Worker().run(LARGE_BYTES, lambda: may_end.wait(10)))
+        await asyncio.sleep(0)
+        may_end.set()
+        return await working
+
+    assert asyncio.run(test())
+
+
+def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
+    begun, may_end, done = threading.Event(), threading.Event(), list[str]()
+
+    def first() -> None:
+        begun.set()
+        assert may_end.wait(10)
+        done.append("first")
+
+    async def test() -> None:
+        worker = Worker()
+        names = ("second", "third")
+        working = asyncio.create_task(worker.run(LARGE_BYTES, first))
+        await asyncio.to_thread(begun.wait, 10)
+        second, third = (
+            asyncio.create_task(worker.run(LARGE_BYTES, partial(done.append, name)))
+            for name in names
+        )
+        await asyncio.sleep(0)
+        second.cancel()
+        may_end.set()
+        await asyncio.gather(working, third)
+
+    asyncio.run(test())
+    assert done == ["first", "third"]
+
+
+def test_threads_take_turns_often() -> None:
+    Worker()
+
+    assert sys.getswitchinterval() == SWITCH_SECONDS
