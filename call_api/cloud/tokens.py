@@ -12,16 +12,14 @@ needs a token starts the next refresh.
 """
 
 import asyncio
-import io
 import re
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from google.auth.credentials import Credentials
-from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
+from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 from grpc import StatusCode
 
@@ -33,8 +31,6 @@ DefaultCredentials = Callable[[], tuple[Any, str | None]]
 # google-auth's own margin. The metadata server hands out the same token until 4 minutes before its
 # expiry, so an earlier refresh would return it again.
 REFRESH_MARGIN = timedelta(minutes=3, seconds=45)
-MAX_ANSWER_BYTES = 64 * 1024
-ANSWER_SECONDS = 3.0  # for the body of one answer; google-auth limits each read of it alone
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what fits into an Authorization header
 # google-auth indexes and converts what the metadata server answers without checking it first.
@@ -173,7 +169,7 @@ class _SingleFlight(Generic[T]):
 def _refreshed(credentials: Credentials) -> _Token:
     """Refresh the credentials and return their token. Blocks."""
     try:
-        credentials.refresh(_bounded_request())
+        credentials.refresh(Request())
     except GoogleAuthError as error:
         raise TokenUnavailable(type(error).__name__) from error
     except _MALFORMED_ANSWER as error:
@@ -182,27 +178,3 @@ def _refreshed(credentials: Credentials) -> _Token:
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise TokenUnavailable("malformed token")
     return _Token(text, expiry and expiry.replace(tzinfo=UTC))
-
-
-def _bounded_request() -> Request:
-    """Return google-auth's HTTP transport, made to read small answers only."""
-    request = Request()
-    request.session.headers["Accept-Encoding"] = "identity"
-    request.session.hooks["response"].append(_bound)
-    return request
-
-
-def _bound(response: Any, **_: object) -> None:
-    """Read the body of a response within MAX_ANSWER_BYTES and ANSWER_SECONDS."""
-    body, deadline = b"", time.monotonic() + ANSWER_SECONDS
-    while len(body) <= MAX_ANSWER_BYTES and time.monotonic() < deadline:
-        try:
-            chunk = response.raw.read1(MAX_ANSWER_BYTES)
-        except Exception as error:
-            raise TransportError(error) from error  # which google-auth retries
-        if not chunk:
-            response.raw = io.BytesIO(body)
-            return
-        body += chunk
-    response.close()
-    raise RefreshError("an answer that does not end")  # which it does not retry

@@ -127,7 +127,6 @@ class Metadata(Server):
         self.token_seconds = 3600
         self.seconds = 0.0
         self.failures: deque[int | str | Raw] = deque()
-        self.encodings: set[str | None] = set()  # that the requests accept
         super().__init__(_MetadataHandler)
 
     def token(self) -> str:
@@ -144,7 +143,6 @@ class _MetadataHandler(Handler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        self.server.encodings.add(self.headers["Accept-Encoding"])
         flavor = {"Metadata-Flavor": "Google"}
         if path.endswith("/token"):
             with self.server.lock:
