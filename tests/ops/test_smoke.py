@@ -19,14 +19,15 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from call_api.calls.keys import new_key
 from local.recordings import recordings_server
-from local.seed import SAMPLES
+from local.seed import SAMPLES, sample_calls
 from local.stack import app_served
+from ops.openapi import published_call
 from ops.smoke import CHECKS, main
 from tests.support.project import BUCKET, SIGNER, PutCall
 from tests.support.serving import ROOT, Service, served
 
 OBJECT = f"/{BUCKET}/recordings/2026/03/25/call-77.wav"
-EXAMPLE = (ROOT / "tests" / "support" / "published_example.json").read_bytes()
+EXAMPLE = json.dumps(published_call(sample_calls()[77], recording_url=None)).encode()
 HEADERS = {
     "Content-Type": "application/json",
     "X-Request-Id": "1",

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-import yaml
 from openapi_core.exceptions import OpenAPIError
 
-from ops.published import OPENAPI, check_reply
+from ops.openapi import document
+from ops.published import check_reply
 
-DOCUMENT: dict[str, Any] = yaml.safe_load(OPENAPI.read_text("utf-8"))
+DOCUMENT = document()
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS = COMPONENTS["schemas"]
 OPERATIONS = [operation for item in DOCUMENT["paths"].values() for operation in item.values()]
