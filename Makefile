@@ -14,7 +14,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-openapi test-site test-bare mutants lint types smoke audit lock clean
+.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-openapi test-site test-bare mutants lint types examples smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -80,6 +80,9 @@ lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff format --check .
 	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --indent 2 --case-indent --diff $(SCRIPTS)
+
+examples: $(VENV)/installed ## write the sample calls, as replies, into openapi.yaml and README.md
+	@$(BIN)/python -m local.examples
 
 smoke: $(VENV)/installed ## check the function at URL, with KEY from the environment and a CALL
 	@$(BIN)/python -m ops.smoke

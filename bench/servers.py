@@ -1,6 +1,7 @@
 """The servers: how each is started, what it answers first, and what it takes from the machine."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -19,10 +20,14 @@ import psutil
 from bench import node
 from local.install import LocalStackError
 from local.stack import ROOT
+from ops.openapi import fields
 
 FRAMEWORK = Path(sys.executable).with_name("functions-framework")
 START_SECONDS = 30
 POLL_SECONDS = 0.002
+# What the tutorials in Python and in Node.js publish, so that they give the same reply as the function:
+# the fields of each object of openapi.yaml, in order.
+REPLY_FIELDS = json.dumps(fields())
 
 # The source of each server, and the command that serves it.
 SERVERS = {
@@ -125,6 +130,7 @@ def running(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[Ru
         "FUNCTION_TARGET": "get_call",
         "NODE_ENV": "production",
         "PORT": str(port),
+        "REPLY_FIELDS": REPLY_FIELDS,
         **settings,
     }
     log = folder / f"{name}-{port}.log"

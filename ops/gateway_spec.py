@@ -9,12 +9,12 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
+from ops.openapi import document, resolved
+
 METHODS = ("get", "head", "options")
 DEADLINE_SECONDS = 15.0  # every reply begins within 10, so the function's own 504 comes first
 
@@ -70,22 +70,12 @@ def _operation(openapi: Mapping[str, Any], operation: Mapping[str, Any]) -> dict
     return {
         "operationId": operation["operationId"],
         "summary": operation["summary"],
-        "parameters": [_parameter(_resolved(openapi, each)) for each in parameters],
+        "parameters": [_parameter(resolved(each, openapi)) for each in parameters],
         "responses": {
-            status: {"description": _resolved(openapi, response)["description"]}
+            status: {"description": resolved(response, openapi)["description"]}
             for status, response in responses
         },
     }
-
-
-def _resolved(openapi: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow a reference within the document."""
-    while "$ref" in node:
-        target: Any = openapi
-        for key in node["$ref"].removeprefix("#/").split("/"):
-            target = target[key.replace("~1", "/").replace("~0", "~")]
-        node = target
-    return node
 
 
 def _https_origin(text: str) -> str:
@@ -109,9 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         help="the audience of the gateway's token, if it is not the address",
     )
     options = parser.parse_args(arguments)
-    spec = gateway_spec(
-        yaml.safe_load(OPENAPI.read_text(encoding="utf-8")), options.address, options.audience
-    )
+    spec = gateway_spec(document(), options.address, options.audience)
     yaml.safe_dump(spec, sys.stdout, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -5,24 +5,23 @@ import functools
 import json
 from collections.abc import Mapping
 from email.message import Message
-from pathlib import Path
 from typing import Any
 
-import yaml
 from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
-OPENAPI = Path(__file__).parent.parent / "openapi.yaml"
+from ops.openapi import document
+
 PLATFORMS_OWN = "429"
 
 
-def closed(document: Mapping[str, Any]) -> dict[str, Any]:
+def closed(whole: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document without what only clients must allow for.
 
     Clients must ignore keys that they do not know, and the platform may answer 429. The function
     itself answers neither.
     """
-    narrowed = copy.deepcopy(dict(document))
+    narrowed = copy.deepcopy(dict(whole))
     for schema in narrowed["components"]["schemas"].values():
         # `additionalProperties` knows the keys beside it alone, and not those of `allOf`.
         if schema.get("type") == "object" and "allOf" not in schema:
@@ -36,7 +35,7 @@ def closed(document: Mapping[str, Any]) -> dict[str, Any]:
 @functools.cache
 def _openapi() -> OpenAPI:
     config = Config(extra_media_type_deserializers={"application/problem+json": json.loads})
-    return OpenAPI.from_dict(closed(yaml.safe_load(OPENAPI.read_text("utf-8"))), config)
+    return OpenAPI.from_dict(closed(document()), config)
 
 
 def check_reply(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ops.published import OPENAPI
+from ops.openapi import OPENAPI
 from tests.support.figures import FUZZED
 from tests.support.serving import ROOT, Service
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.support.google_cloud import GoogleCloud
-from tests.support.serving import served
+from tests.support.serving import Service, served
 
 CLIENTS, REQUESTS = 64, 256
 SIGN_SECONDS = 0.06
@@ -57,6 +57,26 @@ def under_load(
             for entry in service.entries()
         }
     return [Timed(client, told, entries[number]) for number, client, told in asked]
+
+
+@pytest.mark.parametrize(
+    ("call_id", "method", "stages"),
+    [
+        (77, "GET", ["read", "sign"]),
+        (77, "HEAD", ["read"]),
+        (82, "GET", ["read"]),
+        (83, "GET", ["read"]),
+        (84, "GET", ["read"]),
+    ],
+    ids=["with a link", "HEAD", "pending", "deleted", "without recording"],
+)
+def test_a_client_is_told_the_stages_that_there_were(
+    call_id: int, method: str, stages: list[str], service: Service, acme_key: str
+) -> None:
+    reply = service.request(method, f"/v2/calls/{call_id}", key=acme_key)
+
+    pattern = ", ".join(f"{stage};dur=[0-9.]+" for stage in stages)
+    assert re.fullmatch(pattern, reply.headers["Server-Timing"])
 
 
 def test_a_client_is_told_what_the_log_says(under_load: list[Timed]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from local.runtimes import node
 from local.seed import sample_calls
-from ops.published import OPENAPI
+from ops.openapi import OPENAPI
 from tests.openapi import tools
 from tests.support.serving import Service
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops.published import OPENAPI
+from ops.openapi import OPENAPI
 from tests.openapi import tools
 
 HERE = Path(__file__).parent

@@ -19,22 +19,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from call_api.calls.keys import new_key
 from local.recordings import recordings_server
-from local.seed import SAMPLES
+from local.seed import SAMPLES, sample_calls
 from local.stack import app_served
+from ops.openapi import published_call
 from ops.smoke import CHECKS, main
+from tests.support.contract import example_headers
 from tests.support.project import BUCKET, SIGNER, PutCall
 from tests.support.serving import ROOT, Service, served
 
 OBJECT = f"/{BUCKET}/recordings/2026/03/25/call-77.wav"
-EXAMPLE = (ROOT / "tests" / "support" / "published_example.json").read_bytes()
-HEADERS = {
-    "Content-Type": "application/json",
-    "X-Request-Id": "1",
-    "Cache-Control": "private, no-store",
-    "X-Content-Type-Options": "nosniff",
-    "ETag": 'W/"1"',
-    "Server-Timing": "read;dur=1",
-}
+EXAMPLE = json.dumps(published_call(sample_calls()[77], recording_url=None)).encode()
+HEADERS = {"Content-Type": "application/json", **example_headers("GET", 200)}
 
 Answer = Callable[[str, Mapping[str, str]], tuple[int, Mapping[str, str], bytes]]
 Smoke = Callable[..., tuple[int, list[str]]]

@@ -6,24 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-import yaml
 from openapi_core.exceptions import OpenAPIError
 
-from ops.published import OPENAPI, check_reply
+from ops.openapi import document
+from ops.published import check_reply
+from tests.support.contract import example_headers
+from tests.support.judge import judge
 
-DOCUMENT: dict[str, Any] = yaml.safe_load(OPENAPI.read_text("utf-8"))
+DOCUMENT = document()
 COMPONENTS = DOCUMENT["components"]
 SCHEMAS = COMPONENTS["schemas"]
 OPERATIONS = [operation for item in DOCUMENT["paths"].values() for operation in item.values()]
 LARGEST_EXACT_IN_JAVASCRIPT = 2**53 - 1
-HEADERS = {
-    "Content-Type": "application/json",
-    "X-Request-Id": "checkout-7f3a",
-    "Cache-Control": "private, no-store",
-    "X-Content-Type-Options": "nosniff",
-    "ETag": 'W/"1-18a0073fe9494e00-2d414c"',
-    "Server-Timing": "read;dur=4.2",
-}
+HEADERS = {"Content-Type": "application/json", **example_headers("GET", 200)}
 
 
 def nodes(value: object, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -145,27 +140,21 @@ def test_the_tests_refuse_a_key_that_is_not_published(path: tuple[str | int, ...
         check_reply("GET", 200, HEADERS, json.dumps(call).encode())
 
 
+def test_the_tests_refuse_a_header_that_is_not_published() -> None:
+    body = json.dumps(published_call()).encode()
+    judge("GET", 200, HEADERS | {"Date": "now"}, body)
+
+    with pytest.raises(AssertionError, match="x-internal-note"):
+        judge("GET", 200, HEADERS | {"X-Internal-Note": "of use to us alone"}, body)
+
+
 def test_the_tests_refuse_a_429_of_the_function() -> None:
     with pytest.raises(OpenAPIError):
         check_reply("GET", 429, HEADERS, b"{}")
 
 
-LISTED = {
-    "Vary": "Accept-Encoding, Origin",
-    "Access-Control-Allow-Origin": "https://app.example.com",
-    "Access-Control-Expose-Headers": "ETag, X-Request-Id, Server-Timing, Retry-After",
-}
-PREFLIGHT = {
-    "X-Request-Id": "checkout-7f3a",
-    "Cache-Control": "private, no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Allow": "GET, HEAD, OPTIONS",
-    "Vary": "Origin",
-    "Access-Control-Allow-Origin": "https://app.example.com",
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, If-None-Match, X-Request-Id, traceparent",
-    "Access-Control-Max-Age": "7200",
-}
+LISTED = example_headers("GET", 200, of_browsers=True)
+PREFLIGHT = example_headers("OPTIONS", 204, of_browsers=True)
 
 
 def test_what_a_browser_of_a_listed_origin_is_answered_is_published() -> None:

@@ -1,11 +1,15 @@
 """Documents that want to be more than text, or that are as large as a document can be."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from local.seed import sample_calls
+from ops.openapi import schema, without_null
 from tests.support.browser import Tab
+from tests.support.contract import kind_of, stored_fields
 from tests.support.project import PutCall
 
 MARKUP = [
@@ -43,33 +47,26 @@ def test_markup_in_a_transcript_is_text(tab: Tab, put_call: PutCall) -> None:
     tab.screenshot("markup")
 
 
+def with_texts(stored: Any, node: Mapping[str, Any], text: str) -> Any:
+    """Return a stored value with this text in place of each text, also where there is none yet."""
+    known, _ = without_null(node)
+    if kind_of(known) == "object":
+        parts = known["properties"].items()
+        return {name: with_texts((stored or {}).get(name), part, text) for name, part in parts}
+    if kind_of(known) == "array":
+        return [with_texts(None, known["items"], text)]
+    return text if kind_of(known) == "string" else stored
+
+
 @pytest.mark.parametrize("text", MARKUP)
 def test_markup_in_any_other_field_is_text(tab: Tab, put_call: PutCall, text: str) -> None:
+    properties = schema("Call")["properties"]
     changes = {
-        "agent_id": text,
-        "agent_name": text,
-        "ended_reason": text,
-        "call_direction": text,
-        "type": "inbound",
-        "phone_number": text,
-        "caller_phone": text,
-        "model": {"provider": text, "model_id": text},
-        "transcriber": {"provider": text, "model": text},
-        "voice": {"provider": text, "model": text, "voice_id": text},
-        "analysis": {
-            "summary": {
-                "overview": text,
-                "key_topics": [text],
-                "action_items": [text],
-                "outcome": text,
-            },
-            "sentiment": "neutral",
-            "score": {"score": 50, "reasoning": text},
-            "tags": [text],
-            "knowledge_gaps": [text],
-        },
+        name: with_texts(sample_calls()[77].get(name), properties[name], text)
+        for name, field in stored_fields().items()
+        if field.kind in {"string", "object"}
     }
-    page = tab.shown(put_call(changes))
+    page = tab.shown(put_call(changes | {"type": "inbound"}))
     assert page.locator("#call").evaluate("call => call.textContent").count(text[1:]) >= 18
     assert page.locator("#call").locator("img, script, svg:not(.timeline svg)").count() == 0
     links = page.locator("#call a").evaluate_all("all => all.map(a => a.getAttribute('href'))")

@@ -1,6 +1,7 @@
 """What an attacker or a broken writer may come up with, as Hypothesis makes it."""
 
 import copy
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, localcontext
 from typing import Any
@@ -9,6 +10,8 @@ from google.cloud.firestore_v1.types import document as wire
 from hypothesis import strategies as st
 
 from local.seed import sample_calls
+from ops.openapi import published, resolved, schema, without_null
+from tests.support.contract import kind_of
 
 SECRET = "s3cret"  # begins texts of documents; no log may show it
 INT64 = st.integers(-(2**63), 2**63 - 1) | st.sampled_from(
@@ -188,78 +191,40 @@ offsets = texts | (
     st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 ).map(lambda number: (number, _one_decimal(number)))
 
-RIGHT_CALLS = fields(
-    id=st.just((77, 77)),
-    type=as_it_is(st.sampled_from(["web", "inbound", "outbound"])),
-    status=as_it_is(st.sampled_from(["active", "ended", "error", "pending", "deleted"])),
-    agent_id=texts,
-    agent_name=optional(texts),
-    started_at=optional(times),
-    ended_at=optional(times),
-    duration_seconds=optional(numbers),
-    ended_reason=optional(texts),
-    transcript=optional(
-        listed(
-            fields(
-                role=as_it_is(st.sampled_from(["assistant", "user"])),
-                content=texts,
-                timestamp=offsets,
-            )
-        ),
-        [],
-    ),
-    recording_url=st.just((MISSING, None)),
-    recording_duration=optional(integers),
-    cost=optional(
-        fields(
-            total_usd=numbers,
-            total_inr=optional(numbers),
-            breakdown=optional(
-                fields(
-                    platform_fee=optional(numbers),
-                    stt=optional(numbers),
-                    tts=optional(numbers),
-                    llm=optional(numbers),
-                    telephony=optional(numbers),
-                ),
-                dict.fromkeys(("platform_fee", "stt", "tts", "llm", "telephony")),
-            ),
-        )
-    ),
-    model=optional(fields(provider=optional(texts), model_id=optional(texts))),
-    transcriber=optional(fields(provider=optional(texts), model=optional(texts))),
-    voice=optional(
-        fields(provider=optional(texts), model=optional(texts), voice_id=optional(texts))
-    ),
-    latency_ms=optional(integers),
-    interruptions=optional(integers),
-    analysis=optional(
-        fields(
-            summary=optional(
-                fields(
-                    overview=optional(texts),
-                    key_topics=optional(listed(texts)),
-                    action_items=optional(listed(texts)),
-                    outcome=optional(texts),
-                )
-            ),
-            sentiment=optional(as_it_is(st.sampled_from(["positive", "neutral", "negative"]))),
-            score=optional(
-                fields(
-                    score=optional(as_it_is(st.integers(0, 100) | st.floats(0, 100))),
-                    reasoning=optional(texts),
-                )
-            ),
-            tags=optional(listed(texts), []),
-            knowledge_gaps=optional(listed(texts), []),
-        )
-    ),
-    phone_number=optional(texts),
-    caller_phone=optional(texts),
-    call_direction=optional(texts),
-    created_at=times,
-    updated_at=optional(times),
-)
+# By the name of the field, where its schema does not tell what is stored.
+STORED_OTHERWISE = {
+    "id": st.just((77, 77)),
+    "recording_url": st.just((MISSING, None)),
+    "timestamp": offsets,
+}
+
+
+def right(name: str, node: Mapping[str, Any]) -> Pairs:
+    """A field, as openapi.yaml describes it; where it may be null or has a default, also without it."""
+    if name in STORED_OTHERWISE:
+        return STORED_OTHERWISE[name]
+    known, may_be_null = without_null(node)
+    pairs = known_value(known)
+    if may_be_null or known["type"] in {"array", "object"}:
+        return optional(pairs, published(None, node))
+    return pairs
+
+
+def known_value(known: Mapping[str, Any]) -> Pairs:
+    kind = kind_of(known)
+    if kind == "object":
+        return fields(**{name: right(name, part) for name, part in known["properties"].items()})
+    if kind == "array":
+        return listed(known_value(resolved(known["items"])))
+    if kind == "enum":
+        return as_it_is(st.sampled_from(known["enum"]))
+    if "maximum" in known:
+        least, most = known["minimum"], known["maximum"]
+        return as_it_is(st.integers(least, most) | st.floats(least, most))
+    return {"string": texts, "integer": integers, "number": numbers, "time": times}[kind]
+
+
+RIGHT_CALLS = known_value(schema("Call"))
 
 # Requests, as the server hands them on: text of Latin-1, names in small letters.
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)

@@ -8,6 +8,7 @@ const { Firestore } = require("@google-cloud/firestore");
 const { Storage } = require("@google-cloud/storage");
 
 const HOUR_MS = 3600 * 1000;
+const FIELDS = JSON.parse(process.env.REPLY_FIELDS); // of each object, in order
 const projectId = process.env.GOOGLE_CLOUD_PROJECT;
 
 const database = new Firestore({ projectId });
@@ -38,45 +39,39 @@ function isPast(time) {
 }
 
 async function published(call) {
-  return {
-    id: call.id,
-    type: call.type,
-    status: call.status,
-    agent_id: call.agent_id,
-    agent_name: call.agent_name ?? null,
-    started_at: utc(call.started_at),
-    ended_at: utc(call.ended_at),
-    duration_seconds: call.duration_seconds ?? null,
-    ended_reason: call.ended_reason ?? null,
-    transcript: (call.transcript ?? []).map((turn) => pick(turn, "role", "content", "timestamp")),
-    recording_url: await recordingUrl(call),
-    recording_duration: call.recording_duration ?? null,
-    cost: call.cost ? {
-      total_usd: call.cost.total_usd,
-      total_inr: call.cost.total_inr ?? null,
-      breakdown: pick(call.cost.breakdown ?? {}, "platform_fee", "stt", "tts", "llm", "telephony"),
-    } : null,
-    model: pick(call.model, "provider", "model_id"),
-    transcriber: pick(call.transcriber, "provider", "model"),
-    voice: pick(call.voice, "provider", "model", "voice_id"),
-    latency_ms: call.latency_ms ?? null,
-    interruptions: call.interruptions ?? null,
-    analysis: call.analysis ? {
-      summary: pick(call.analysis.summary, "overview", "key_topics", "action_items", "outcome"),
-      sentiment: call.analysis.sentiment ?? null,
-      score: pick(call.analysis.score, "score", "reasoning"),
-      tags: call.analysis.tags ?? [],
-      knowledge_gaps: call.analysis.knowledge_gaps ?? [],
-    } : null,
-    phone_number: call.phone_number ?? null,
-    caller_phone: call.caller_phone ?? null,
-    call_direction: call.call_direction ?? null,
-    created_at: utc(call.created_at),
-    updated_at: utc(call.updated_at),
-  };
+  const reply = pick(call, FIELDS.Call);
+  reply.started_at = utc(call.started_at);
+  reply.ended_at = utc(call.ended_at);
+  reply.transcript = (call.transcript ?? []).map((turn) => pick(turn, FIELDS.Turn));
+  reply.recording_url = await recordingUrl(call);
+  reply.cost = cost(call.cost);
+  reply.model = pick(call.model, FIELDS.Model);
+  reply.transcriber = pick(call.transcriber, FIELDS.Transcriber);
+  reply.voice = pick(call.voice, FIELDS.Voice);
+  reply.analysis = analysis(call.analysis);
+  reply.created_at = utc(call.created_at);
+  reply.updated_at = utc(call.updated_at);
+  return reply;
 }
 
-function pick(stored, ...names) {
+function cost(stored) {
+  const reply = pick(stored, FIELDS.Cost);
+  if (reply) reply.breakdown = pick(reply.breakdown ?? {}, FIELDS.CostBreakdown);
+  return reply;
+}
+
+function analysis(stored) {
+  const reply = pick(stored, FIELDS.Analysis);
+  if (reply) {
+    reply.summary = pick(reply.summary, FIELDS.Summary);
+    reply.score = pick(reply.score, FIELDS.QualityScore);
+    reply.tags ??= [];
+    reply.knowledge_gaps ??= [];
+  }
+  return reply;
+}
+
+function pick(stored, names) {
   return stored ? Object.fromEntries(names.map((name) => [name, stored[name] ?? null])) : null;
 }
 

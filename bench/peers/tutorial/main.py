@@ -16,6 +16,7 @@ from google.cloud import firestore, storage
 
 PROJECT = os.environ["GOOGLE_CLOUD_PROJECT"]
 KEY_FILE = os.environ.get("RECORDING_SIGNER_KEY_FILE")
+FIELDS: dict[str, list[str]] = json.loads(os.environ["REPLY_FIELDS"])  # of each object, in order
 
 database = firestore.Client(project=PROJECT)
 credentials: Any = None
@@ -57,63 +58,41 @@ def is_past(record: dict[str, Any], field: str) -> bool:
 
 def published(call: dict[str, Any]) -> dict[str, Any]:
     """Return the published fields, in their order."""
-    return {
-        "id": call["id"],
-        "type": call["type"],
-        "status": call["status"],
-        "agent_id": call["agent_id"],
-        "agent_name": call.get("agent_name"),
-        "started_at": utc(call.get("started_at")),
-        "ended_at": utc(call.get("ended_at")),
-        "duration_seconds": call.get("duration_seconds"),
-        "ended_reason": call.get("ended_reason"),
-        "transcript": [
-            pick(turn, "role", "content", "timestamp") for turn in call.get("transcript") or []
-        ],
-        "recording_url": recording_url(call),
-        "recording_duration": call.get("recording_duration"),
-        "cost": cost(call.get("cost")),
-        "model": pick(call.get("model"), "provider", "model_id"),
-        "transcriber": pick(call.get("transcriber"), "provider", "model"),
-        "voice": pick(call.get("voice"), "provider", "model", "voice_id"),
-        "latency_ms": call.get("latency_ms"),
-        "interruptions": call.get("interruptions"),
-        "analysis": analysis(call.get("analysis")),
-        "phone_number": call.get("phone_number"),
-        "caller_phone": call.get("caller_phone"),
-        "call_direction": call.get("call_direction"),
-        "created_at": utc(call["created_at"]),
-        "updated_at": utc(call.get("updated_at")),
-    }
+    reply = {name: call.get(name) for name in FIELDS["Call"]}
+    reply["started_at"] = utc(call.get("started_at"))
+    reply["ended_at"] = utc(call.get("ended_at"))
+    reply["transcript"] = [pick(turn, FIELDS["Turn"]) for turn in call.get("transcript") or []]
+    reply["recording_url"] = recording_url(call)
+    reply["cost"] = cost(call.get("cost"))
+    reply["model"] = pick(call.get("model"), FIELDS["Model"])
+    reply["transcriber"] = pick(call.get("transcriber"), FIELDS["Transcriber"])
+    reply["voice"] = pick(call.get("voice"), FIELDS["Voice"])
+    reply["analysis"] = analysis(call.get("analysis"))
+    reply["created_at"] = utc(call["created_at"])
+    reply["updated_at"] = utc(call.get("updated_at"))
+    return reply
 
 
 def cost(stored: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return what a call cost, if that is settled."""
-    if stored is None:
-        return None
-    parts = ("platform_fee", "stt", "tts", "llm", "telephony")
-    return {
-        "total_usd": stored["total_usd"],
-        "total_inr": stored.get("total_inr"),
-        "breakdown": pick(stored.get("breakdown") or {}, *parts),
-    }
+    reply = pick(stored, FIELDS["Cost"])
+    if reply is not None:
+        reply["breakdown"] = pick(reply["breakdown"] or {}, FIELDS["CostBreakdown"])
+    return reply
 
 
 def analysis(stored: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the analysis, if there is one."""
-    if stored is None:
-        return None
-    parts = ("overview", "key_topics", "action_items", "outcome")
-    return {
-        "summary": pick(stored.get("summary"), *parts),
-        "sentiment": stored.get("sentiment"),
-        "score": pick(stored.get("score"), "score", "reasoning"),
-        "tags": stored.get("tags") or [],
-        "knowledge_gaps": stored.get("knowledge_gaps") or [],
-    }
+    reply = pick(stored, FIELDS["Analysis"])
+    if reply is not None:
+        reply["summary"] = pick(reply["summary"], FIELDS["Summary"])
+        reply["score"] = pick(reply["score"], FIELDS["QualityScore"])
+        reply["tags"] = reply["tags"] or []
+        reply["knowledge_gaps"] = reply["knowledge_gaps"] or []
+    return reply
 
 
-def pick(stored: dict[str, Any] | None, *names: str) -> dict[str, Any] | None:
+def pick(stored: dict[str, Any] | None, names: list[str]) -> dict[str, Any] | None:
     """Return these fields alone."""
     return None if stored is None else {name: stored.get(name) for name in names}
 
