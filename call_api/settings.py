@@ -1,6 +1,9 @@
 """The settings, read once from the environment; an invalid one stops the start with a message that names it."""
 
+import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -155,3 +158,18 @@ def emulator_warning(environment: Mapping[str, str]) -> str | None:
     if not on_cloud_run or not found:
         return None
     return f"An emulator is used on Cloud Run: unset {' and '.join(found)}"
+
+
+def main() -> None:
+    """Print a line for each setting of this environment that is missing or malformed, and end with 1."""
+    parser = argparse.ArgumentParser(prog="python -m call_api.settings")
+    parser.add_argument("--check", action="store_true", required=True, help=main.__doc__)
+    parser.parse_args()
+    try:
+        Settings.from_environment(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error).replace("; ", "\n"))  # no description holds a semicolon
+
+
+if __name__ == "__main__":
+    main()

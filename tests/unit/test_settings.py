@@ -1,11 +1,14 @@
 """The settings: each is read by its name, and a wrong one stops the start with it."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from call_api.settings import Settings, SettingsError, emulator_warning
+from tests.support.serving import ROOT, measuring
 
 LEAST = {"RECORDINGS_BUCKET": "thinnestai-recordings"}
 AUTHORITIES = [  # none of them is host:port
@@ -321,6 +324,39 @@ def test_all_faults_are_named_at_once() -> None:
         SettingsError, match=r"RECORDINGS_BUCKET is missing.*; LOG_LEVEL is malformed"
     ):
         Settings.from_environment({"LOG_LEVEL": "loud"})
+
+
+BUCKET_FAULT = "the name of the bucket that holds the recordings\n"
+LEVEL_FAULT = "LOG_LEVEL is malformed: one of DEBUG, INFO, WARNING, ERROR, CRITICAL\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "faults"),
+    [
+        (LEAST, ""),
+        (LEAST | {"LOG_LEVEL": "", "UNKNOWN": "loud"}, ""),
+        ({}, f"RECORDINGS_BUCKET is missing: {BUCKET_FAULT}"),
+        (LEAST | {"LOG_LEVEL": "loud\nand clear;"}, LEVEL_FAULT),
+        (
+            {"RECORDINGS_BUCKET": "b\udcff", "LOG_LEVEL": "loud"},
+            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}{LEVEL_FAULT}",
+        ),
+    ],
+    ids=["none", "none that counts", "missing", "malformed", "two"],
+)
+def test_the_check_prints_a_line_for_each_fault(
+    environment: Mapping[str, str], faults: str
+) -> None:
+    check = subprocess.run(
+        [sys.executable, "-m", "call_api.settings", "--check"],
+        cwd=ROOT,
+        env={**environment, **measuring()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (check.returncode, check.stdout, check.stderr) == (1 if faults else 0, "", faults)
 
 
 EMULATORS = {
