@@ -1,6 +1,9 @@
 """The settings, read once from the environment; an invalid one stops the start with a message that names it."""
 
+import argparse
+import os
 import re
+import sys
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -18,9 +21,6 @@ def _true_or_false(text: str) -> bool:
     return text.lower() == "true"
 
 
-_HOST_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"  # with _, as names of containers may have
-
-
 def _bucket_name(text: str) -> str:
     """Check what the pattern leaves open. "google" in a name is barred for new buckets alone."""
     is_address = re.fullmatch(r"[0-9]+(\.[0-9]+){3}", text)
@@ -29,52 +29,48 @@ def _bucket_name(text: str) -> str:
     return text
 
 
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"  # with _, as names of containers may have
+
+
+def _url(text: str) -> str:
+    """Check `http[s]://host[:port]`, which has no other part, such as user info or a path."""
+    parts = urlsplit(text)
+    host, port = parts.hostname or "", parts.port  # a ValueError above 65535
+    if ":" in host:
+        IPv6Address(host)
+        host = f"[{host}]"
+    elif re.fullmatch("[0-9.]*", host):
+        IPv4Address(host)
+    elif not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", host):
+        raise ValueError("no host name")
+    is_http = text.isascii() and text.startswith(("http://", "https://"))
+    rejoined = f"{parts.scheme}://{host}" + ("" if port is None else f":{port}")
+    if not is_http or port == 0 or rejoined != text.lower():
+        raise ValueError("not http[s]://host[:port]")
+    return text
+
+
 def _host_and_port(text: str) -> str:
-    if _port_of(text) is None:
+    if urlsplit(_url(f"http://{text}")).port is None:
         raise ValueError("no port")
     return text
 
 
-def _endpoint(text: str) -> str:
-    scheme, _, authority = text.partition("://")
-    if scheme not in {"http", "https"}:
-        raise ValueError("neither http nor https")
-    _port_of(authority)
-    return text
-
-
-def _port_of(authority: str) -> int | None:
-    """Return the port of `host[:port]`, if it has one.
-
-    Raises:
-        ValueError: it is malformed, or has more parts, such as user info or a path.
-    """
-    parts = urlsplit(f"//{authority}")
-    host, port = parts.hostname or "", parts.port  # a ValueError above 65535
-    whole = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
-    if whole != authority.lower() or port == 0:
-        raise ValueError("not host:port")
-    if ":" in host:
-        IPv6Address(host)
-    elif re.fullmatch("[0-9.]+", host):
-        IPv4Address(host)
-    elif not re.fullmatch(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*", host):
-        raise ValueError("no host name")
-    return port
-
-
-# As browsers write them: in lower case, without a path, without the scheme's default port.
-_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_ORIGIN = re.compile(
-    rf"https://{_DNS_LABEL}(\.{_DNS_LABEL})*(:(?!443$){_PORT})?|http://localhost(:(?!80$){_PORT})?"
-)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HTTP_HOSTS = {"localhost"}  # of pages that are being developed; others come over https
 
 
 def _origins(text: str) -> frozenset[str]:
+    """Read origins as browsers write them: in lower case and without the scheme's default port."""
     origins = text.split(",")
-    if not all(map(_ORIGIN.fullmatch, origins)):
-        raise ValueError("malformed origin")
+    for origin in origins:
+        parts = urlsplit(_url(origin))
+        if origin != origin.lower() or parts.port == _DEFAULT_PORTS[parts.scheme]:
+            raise ValueError("not as browsers write it")
+        if parts.scheme == "http" and parts.hostname not in _HTTP_HOSTS:
+            raise ValueError("http, where https is needed")
+        if set(origin) & set("[_"):
+            raise ValueError("an IPv6 address, or a host name with an underscore")
     return frozenset(origins)
 
 
@@ -109,9 +105,7 @@ class Settings(BaseModel):
         False, alias="BEHIND_API_GATEWAY", description="true or false"
     )
     signer_key_file: Path | None = Field(
-        None,
-        alias="RECORDING_SIGNER_KEY_FILE",
-        description="the path of a service account's JSON key file",
+        None, alias="RECORDING_SIGNER_KEY_FILE", description="a service account's key file"
     )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
@@ -123,11 +117,9 @@ class Settings(BaseModel):
         "https://host[:port], or http://localhost[:port], in lower case, without a path",
     )
     firestore_emulator_host: Annotated[str, AfterValidator(_host_and_port)] | None = Field(
-        None,
-        alias="FIRESTORE_EMULATOR_HOST",
-        description="host:port, without a scheme",
+        None, alias="FIRESTORE_EMULATOR_HOST", description="host:port, without a scheme"
     )
-    storage_endpoint: Annotated[str, AfterValidator(_endpoint)] = Field(
+    storage_endpoint: Annotated[str, AfterValidator(_url)] = Field(
         "https://storage.googleapis.com",
         alias="STORAGE_EMULATOR_HOST",
         description="http://host:port, without a path",
@@ -146,22 +138,35 @@ class Settings(BaseModel):
             raise SettingsError("; ".join(map(_say, error.errors()))) from None
 
 
+def _say(fault: ErrorDetails) -> str:
+    name = fault["loc"][0]
+    what = next(f.description for f in Settings.model_fields.values() if f.alias == name)
+    return f"{name} is {'missing' if fault['type'] == 'missing' else 'malformed'}: {what}"
+
+
 def emulator_warning(environment: Mapping[str, str]) -> str | None:
     """Return a warning if an emulator is set on Cloud Run, as by a variable left over from a trial.
 
     The Firebase Emulator Suite sets K_SERVICE as Cloud Run does, but also FUNCTIONS_EMULATOR.
     """
-    if not environment.get("K_SERVICE") or environment.get("FUNCTIONS_EMULATOR") == "true":
+    on_cloud_run = environment.get("K_SERVICE") and environment.get("FUNCTIONS_EMULATOR") != "true"
+    hosts = ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
+    found = [name for name in hosts if environment.get(name)]
+    if not on_cloud_run or not found:
         return None
-    found = [
-        name
-        for name in ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
-        if environment.get(name)
-    ]
-    return f"An emulator is used on Cloud Run: unset {' and '.join(found)}" if found else None
+    return f"An emulator is used on Cloud Run: unset {' and '.join(found)}"
 
 
-def _say(fault: ErrorDetails) -> str:
-    name = fault["loc"][0]
-    what = next(f.description for f in Settings.model_fields.values() if f.alias == name)
-    return f"{name} is {'missing' if fault['type'] == 'missing' else 'malformed'}: {what}"
+def main() -> None:
+    """Print a line for each setting of this environment that is missing or malformed, and end with 1."""
+    parser = argparse.ArgumentParser(prog="python -m call_api.settings")
+    parser.add_argument("--check", action="store_true", required=True, help=main.__doc__)
+    parser.parse_args()
+    try:
+        Settings.from_environment(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error).replace("; ", "\n"))  # no description holds a semicolon
+
+
+if __name__ == "__main__":
+    main()

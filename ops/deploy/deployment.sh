@@ -9,28 +9,22 @@ require_all_to_deploy() {
   require_region
   require_function_settings
   require_a_commit
-  require_gcloud
   require_python
+  check_function_environment
+  require_gcloud
 }
 
 # deploy_source NAME BEHIND_API_GATEWAY deploys the work tree. A new function is private until
 # allow_invoker makes it public.
 deploy_source() {
   local name="$1" behind_api_gateway="$2"
-  local environment="GOOGLE_CLOUD_PROJECT=${PROJECT}"
+  local environment
   local access=()
   local signer=(--clear-secrets)
   local build=()
-  environment+=";RECORDINGS_BUCKET=${RECORDINGS_BUCKET}"
-  environment+=";FIRESTORE_DATABASE=${FIRESTORE_DATABASE}"
-  environment+=";BEHIND_API_GATEWAY=${behind_api_gateway}"
-  environment+=";LOG_LEVEL=${LOG_LEVEL}"
-  if [[ -n "${ALLOWED_ORIGINS}" ]]; then
-    environment+=";ALLOWED_ORIGINS=${ALLOWED_ORIGINS}"
-  fi
+  printf -v environment '%s;' "${FUNCTION_ENVIRONMENT[@]}" "BEHIND_API_GATEWAY=${behind_api_gateway}"
   if [[ -n "${SIGNER_SECRET}" ]]; then
-    environment+=";RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json"
-    signer=(--set-secrets="/secrets/signer/key.json=${SIGNER_SECRET}:latest")
+    signer=(--set-secrets="${SIGNER_KEY_FILE}=${SIGNER_SECRET}:latest")
   fi
   if [[ -n "${BUILD_ACCOUNT:-}" ]]; then
     build=(--build-service-account="projects/${PROJECT}/serviceAccounts/${BUILD_ACCOUNT}")
@@ -60,7 +54,7 @@ deploy_source() {
     --timeout=15s \
     --min-instances="${MIN_INSTANCES:-0}" \
     --max-instances="${MAX_INSTANCES:-20}" \
-    --set-env-vars="^;^${environment}" \
+    --set-env-vars="^;^${environment%;}" \
     "${signer[@]}" \
     --update-labels="commit=${COMMIT}" \
     --serve-all-traffic-latest-revision \
@@ -110,11 +104,12 @@ allow_invoker() {
 
 # The key is passed in the environment: arguments are visible in the list of processes.
 smoke_test() {
+  local origins="${ALLOWED_ORIGINS:-}"
   if [[ "${DRY_RUN}" == true ]]; then
     echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
   elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
     # With retries, as a new permission to call it is not visible everywhere at once.
-    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" \
+    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${origins%%,*}" \
       RETRY_PAUSE_SECONDS="${RETRY_PAUSE_SECONDS:-20}" \
       retry make --silent smoke
   else

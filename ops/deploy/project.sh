@@ -64,12 +64,16 @@ require_gcloud() {
   fi
 }
 
-# Finds the Python for tools in ops/ that import packages, and installs both if they are missing.
+# Finds the Python for tools that import packages, and installs both if they are missing. A dry run
+# installs nothing.
 require_python() {
-  if [[ "${DRY_RUN}" == false && -z "${DEPLOY_PYTHON:-}" ]]; then
-    make --silent .venv/installed >&2
-    DEPLOY_PYTHON=.venv/bin/python
+  if [[ -n "${DEPLOY_PYTHON:-}" ]]; then
+    return
   fi
+  if [[ "${DRY_RUN}" == false ]]; then
+    make --silent .venv/installed >&2
+  fi
+  DEPLOY_PYTHON=.venv/bin/python
 }
 
 enable_apis() {

@@ -32,6 +32,11 @@
 # Other files read these variables.
 # shellcheck shell=bash disable=SC2034
 
+# The function's settings that are passed on as they are. call_api/settings.py has their defaults and says
+# what they may be.
+readonly FUNCTION_SETTINGS=(RECORDINGS_BUCKET FIRESTORE_DATABASE LOG_LEVEL ALLOWED_ORIGINS)
+readonly SIGNER_KEY_FILE=/secrets/signer/key.json # where the function finds SIGNER_SECRET
+
 # require_set VARIABLE DESCRIPTION
 require_set() {
   local name="$1" what="$2"
@@ -42,8 +47,7 @@ require_set() {
 
 # require_form VARIABLE REGEX DESCRIPTION
 #
-# No form allows a semicolon, so no value can add a variable to --set-env-vars. In the C locale, [a-z]
-# is ASCII; in others it can match accented letters.
+# In the C locale, [a-z] is ASCII; in others it can match accented letters.
 require_form() {
   local LC_ALL=C name="$1" form="$2" what="$3"
   if [[ ! "${!name}" =~ ${form} ]]; then
@@ -57,7 +61,8 @@ require_project() {
   FUNCTION="${FUNCTION:-get-call}"
   # Service accounts are named after it, and their names are at most 30 characters long.
   require_form FUNCTION '^[a-z][a-z0-9-]{0,20}[a-z0-9]$' "2 to 22 lower-case letters, digits and hyphens"
-  require_form PROJECT '^([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$' "a project's ID"
+  # No number, from which no account's address could be made. gcloud knows whether there is such a project.
+  require_form PROJECT '^([0-9][0-9.-]*)?[a-z][a-z0-9.:-]*$' "a project's ID"
   readonly PROJECT FUNCTION
   readonly PRIVATE_FUNCTION="${FUNCTION}-private"
   readonly RUNTIME_ACCOUNT="${FUNCTION}-runtime@${PROJECT}.iam.gserviceaccount.com"
@@ -80,6 +85,7 @@ require_region() {
 }
 
 require_function_settings() {
+  local name
   require_set RECORDINGS_BUCKET "the name of the bucket that holds the recordings"
   RECORDINGS_BUCKET="${RECORDINGS_BUCKET#gs://}"
   RECORDINGS_BUCKET="${RECORDINGS_BUCKET%/}"
@@ -87,41 +93,41 @@ require_function_settings() {
   FIRESTORE_LOCATION="${FIRESTORE_LOCATION:-${REGION}}"
   FIRESTORE_RULES="${FIRESTORE_RULES:-}"
   RETENTION_DAYS="${RETENTION_DAYS:-}"
-  LOG_LEVEL="${LOG_LEVEL:-INFO}"
-  ALLOWED_ORIGINS="${ALLOWED_ORIGINS:-}"
   SIGNER_SECRET="${SIGNER_SECRET:-}"
   CONCURRENCY="${CONCURRENCY:-80}"
-  # The same rules as in call_api/settings.py: a value that passes here but not there would deploy a
-  # function that does not start.
-  require_form RECORDINGS_BUCKET '^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$' "a bucket's name"
-  require_form RECORDINGS_BUCKET '^[^.]{1,63}(\.[^.]{1,63})*$' "a bucket's name"
-  if [[ "${RECORDINGS_BUCKET}" =~ ^[0-9]+(\.[0-9]+){3}$ ]]; then
-    fail "RECORDINGS_BUCKET is malformed: a bucket's name is not an IP address."
-  fi
-  require_form FIRESTORE_DATABASE '^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$' "a database's ID"
-  # Upper and lower case are the same to the function. Bash 3.2 cannot convert them itself.
-  require_form LOG_LEVEL '^[A-Za-z]+$' "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
-  LOG_LEVEL="$(LC_ALL=C tr '[:lower:]' '[:upper:]' <<<"${LOG_LEVEL}")"
-  require_form LOG_LEVEL '^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$' \
-    "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
-  require_origins
   require_form FIRESTORE_RULES '^(keep|replace)?$' "keep or replace"
   require_form RETENTION_DAYS '^([1-9][0-9]*)?$' "a number of days"
   require_form SIGNER_SECRET '^[A-Za-z0-9_-]*$' "a secret's name, without a version"
   require_form CONCURRENCY '^([1-9][0-9]?|100)$' \
     "1 to 100, as an instance answers at most 100 calls at a time"
+  FUNCTION_ENVIRONMENT=("GOOGLE_CLOUD_PROJECT=${PROJECT}")
+  for name in "${FUNCTION_SETTINGS[@]}"; do
+    if [[ -n "${!name:-}" ]]; then
+      require_form "${name}" '^[^;[:cntrl:]]*$' \
+        "a setting holds no control character, and no semicolon, which separates settings"
+      FUNCTION_ENVIRONMENT+=("${name}=${!name}")
+    fi
+  done
+  if [[ -n "${SIGNER_SECRET}" ]]; then
+    FUNCTION_ENVIRONMENT+=("RECORDING_SIGNER_KEY_FILE=${SIGNER_KEY_FILE}")
+  fi
   readonly RECORDINGS_BUCKET FIRESTORE_DATABASE FIRESTORE_LOCATION FIRESTORE_RULES RETENTION_DAYS
-  readonly LOG_LEVEL ALLOWED_ORIGINS SIGNER_SECRET CONCURRENCY
+  readonly SIGNER_SECRET CONCURRENCY FUNCTION_ENVIRONMENT
 }
 
-# As call_api/settings.py has it. Browsers leave a scheme's default port out of an origin.
-require_origins() {
-  local label='[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?'
-  local port='(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?'
-  local origin="(https://${label}(\\.${label})*${port}|http://localhost${port})"
-  local what="https://host[:port], or http://localhost[:port], in lower case, separated by commas"
-  require_form ALLOWED_ORIGINS "^(${origin}(,${origin})*)?\$" "${what}"
-  if [[ ",${ALLOWED_ORIGINS}," =~ (,https://[^,]*:443|,http://localhost:80), ]]; then
-    fail "ALLOWED_ORIGINS is malformed: an origin has no default port."
+# Lets the function judge the environment that it would start in. Where its packages are missing, a dry
+# run, which installs nothing, says so and goes on.
+check_function_environment() {
+  local faults
+  if [[ "${DRY_RUN}" == true ]] && ! "${DEPLOY_PYTHON}" -c 'import call_api.settings' 2>/dev/null; then
+    echo "(The settings of the function are not checked: run \`make install\` first.)" >&2
+    return
+  fi
+  if ! faults="$(
+    env -i PATH="${PATH}" "${FUNCTION_ENVIRONMENT[@]}" \
+      "${DEPLOY_PYTHON}" -m call_api.settings --check 2>&1
+  )"; then
+    sed -e 's/^GOOGLE_CLOUD_PROJECT /PROJECT /' -e 's/^/deploy.sh: /' <<<"${faults}" >&2
+    exit 1
   fi
 }

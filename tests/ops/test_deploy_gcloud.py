@@ -85,5 +85,5 @@ def test_a_new_clone_uploads_what_is_deployed_and_nothing_else(tmp_path: Path) -
         check=True,
     ).stdout.split()
 
-    tops = {Path(name).parts[0] for name in uploaded}
-    assert tops == {"main.py", "requirements.txt", "call_api"}
+    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "call_api").rglob("*.py")}
+    assert set(uploaded) == {"main.py", "requirements.txt"} | modules

@@ -127,6 +127,9 @@ def a_cloud(home: Path) -> Cloud:
         shutil.copy(ROOT / name, clone / name)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "ops", clone / "ops", ignore=ignored)
+    (clone / "call_api").mkdir()
+    for name in ("__init__.py", "settings.py"):
+        shutil.copy(ROOT / "call_api" / name, clone / "call_api" / name)
     (clone / "firestore.rules").write_text("deny")
     (clone / "Makefile").write_text('smoke:\n\t@echo "smoke $(URL) $(KEY) $(CALL)"\n')
     # Always the same commit, since its hash is in the label and so in the log.

@@ -1,11 +1,14 @@
 """The settings: each is read by its name, and a wrong one stops the start with it."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from call_api.settings import Settings, SettingsError, emulator_warning
+from tests.support.serving import ROOT, measuring
 
 LEAST = {"RECORDINGS_BUCKET": "thinnestai-recordings"}
 AUTHORITIES = [  # none of them is host:port
@@ -15,6 +18,9 @@ AUTHORITIES = [  # none of them is host:port
     "localhost:99999",
     "localhost:abc",
     "localhost:-1",
+    "localhost:+80",
+    "localhost:8_0",
+    "localhost:08080",
     "localhost:\u0668\u0660",
     "localhost:",
     "localhost:80:80",
@@ -34,6 +40,7 @@ AUTHORITIES = [  # none of them is host:port
     "local\x01host:8080",
     "local\x7fhost:8080",
     "l\xf6calhost:8080",
+    "\N{KELVIN SIGN}ubernetes:8080",
     "local,host:8080",
     "local%68ost:8080",
     "-localhost:8080",
@@ -48,12 +55,15 @@ AUTHORITIES = [  # none of them is host:port
     "[::g]:8080",
     "[127.0.0.1]:8080",
     "[]:8080",
+    "[::1]:0",
+    "[::1]:65536",
 ]
 MALFORMED = {
     "RECORDINGS_BUCKET": [
         "Bucket",
         "b",
         "bb",
+        "bb.",
         "gs://bucket",
         "bucket/folder",
         "-bucket",
@@ -65,16 +75,22 @@ MALFORMED = {
         "a..b",
         "a b",
         "bucket\n",
+        "\nbucket",
+        "bucket,LOG_LEVEL=DEBUG",
         "b\xfccket",
         "x" * 64,
         f"bucket.{'x' * 64}",
         ".".join(["x" * 55] * 4),
         "x" * 223,
         "192.168.5.4",
+        "0.0.0.0",
         "999.1.1.1",
     ],
     "GOOGLE_CLOUD_PROJECT": [
         "My Project",
+        "My-project",
+        "my-project,LOG_LEVEL=DEBUG",
+        "m\xff-project",
         "a/b",
         "-p",
         "projects/p",
@@ -91,9 +107,23 @@ MALFORMED = {
         "example:my-project",
         "a.b:c.d:my-project",
     ],
-    "FIRESTORE_DATABASE": ["default", "(Default)", "a/b", "1st-database", "-", "db\n"][1:],
+    "FIRESTORE_DATABASE": [
+        "(Default)",
+        "()",
+        "a/b",
+        "a,b",
+        "1st-database",
+        "-",
+        "db1",
+        "x" * 64,
+        "calls-",
+        "Calls",
+        "call_s",
+        "calls\n",
+        "c\xe4lls",
+    ],
     "BEHIND_API_GATEWAY": ["1", "0", "yes", "on", "truee", " true", "none"],
-    "LOG_LEVEL": ["VERBOSE", "10", "INFO,DEBUG", "NOTSET", "WARN"],
+    "LOG_LEVEL": ["VERBOSE", "10", "INFO,DEBUG", "NOTSET", "WARN", "FATAL", " INFO", "INFO\n"],
     "ALLOWED_ORIGINS": [
         "*",
         "null",
@@ -116,9 +146,11 @@ MALFORMED = {
         "https://app.example.com:",
         "https://app.example.com:0",
         "https://app.example.com:0443",
+        "https://app.example.com:08443",
         "https://app.example.com:443",
         "https://app.example.com:65536",
         "https://[::1]",
+        "https://999.1.1.1",
         "http://app.example.com",
         "http://localhost.example.com",
         "http://localhost:80",
@@ -128,6 +160,7 @@ MALFORMED = {
         ",https://a.example",
         "https://a.example, https://b.example",
         "https://a.example;https://b.example",
+        "https://a.example;LOG_LEVEL=DEBUG",
         "https://a.example\n",
     ],
     "FIRESTORE_EMULATOR_HOST": ["localhost", "[::1]", "http://localhost:8080", *AUTHORITIES],
@@ -149,14 +182,24 @@ WELL_FORMED = {
         "abc",
         "1-2",
         "a_b-c.d",
+        "a-.-b",
         "x" * 63,
         "recordings.example.com",
         ".".join([*["x" * 54] * 3, "x" * 57]),
         "1.2.3",
+        "1.2.3.4a",
         "1.2.3.4.5",
         "google-samples",
     ],
-    "GOOGLE_CLOUD_PROJECT": ["abcdef", "a" + "1" * 29, "demo-call-api", "example.com:my-project"],
+    "GOOGLE_CLOUD_PROJECT": [
+        "abcdef",
+        "a----1",
+        "a" + "1" * 29,
+        "demo-call-api",
+        "example.com:my-project",
+    ],
+    "FIRESTORE_DATABASE": ["(default)", "default", "a234", "a--b", "x" * 63],
+    "LOG_LEVEL": ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     "ALLOWED_ORIGINS": [
         "https://app.example.com",
         "https://app.example.com:8443",
@@ -281,6 +324,39 @@ def test_all_faults_are_named_at_once() -> None:
         SettingsError, match=r"RECORDINGS_BUCKET is missing.*; LOG_LEVEL is malformed"
     ):
         Settings.from_environment({"LOG_LEVEL": "loud"})
+
+
+BUCKET_FAULT = "the name of the bucket that holds the recordings\n"
+LEVEL_FAULT = "LOG_LEVEL is malformed: one of DEBUG, INFO, WARNING, ERROR, CRITICAL\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "faults"),
+    [
+        (LEAST, ""),
+        (LEAST | {"LOG_LEVEL": "", "UNKNOWN": "loud"}, ""),
+        ({}, f"RECORDINGS_BUCKET is missing: {BUCKET_FAULT}"),
+        (LEAST | {"LOG_LEVEL": "loud\nand clear;"}, LEVEL_FAULT),
+        (
+            {"RECORDINGS_BUCKET": "b\udcff", "LOG_LEVEL": "loud"},
+            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}{LEVEL_FAULT}",
+        ),
+    ],
+    ids=["none", "none that counts", "missing", "malformed", "two"],
+)
+def test_the_check_prints_a_line_for_each_fault(
+    environment: Mapping[str, str], faults: str
+) -> None:
+    check = subprocess.run(
+        [sys.executable, "-m", "call_api.settings", "--check"],
+        cwd=ROOT,
+        env={**environment, **measuring()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (check.returncode, check.stdout, check.stderr) == (1 if faults else 0, "", faults)
 
 
 EMULATORS = {
