@@ -38,21 +38,30 @@ class Published(NamedTuple):
 
 
 class Worker:
-    """The one thread that works on large documents, one at a time.
-
-    The event loop waits for the GIL up to a switch interval each time it wants to run. Python's own
-    interval is ten times as long, and other requests would notice it.
-    """
+    """The one thread that works on large documents, one at a time."""
 
     def __init__(self) -> None:
-        sys.setswitchinterval(SWITCH_SECONDS)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-calls")
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
         """Return the result of work on so many bytes. Cancelled before it has begun, it is not done."""
         if size < LARGE_BYTES:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _giving_way, work)
+
+
+def _giving_way(work: Callable[[], T]) -> T:
+    """Do the work, and let the event loop interrupt it often.
+
+    Each time that the event loop wants to run, it waits for the GIL for a switch interval. With Python's
+    own, of 5 ms, other requests would notice.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        return work()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def publish(

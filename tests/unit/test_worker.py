@@ -5,6 +5,8 @@ import sys
 import threading
 from functools import partial
 
+import pytest
+
 from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, Worker
 
 
@@ -58,7 +60,16 @@ def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
     assert done == ["first", "third"]
 
 
-def test_threads_take_turns_often() -> None:
-    Worker()
+def test_threads_take_turns_often_while_there_is_large_work() -> None:
+    usual = sys.getswitchinterval()
 
-    assert sys.getswitchinterval() == SWITCH_SECONDS
+    assert asyncio.run(Worker().run(LARGE_BYTES, sys.getswitchinterval)) == SWITCH_SECONDS
+    assert sys.getswitchinterval() == usual
+
+
+def test_a_failure_of_large_work_is_raised_where_it_is_waited_for() -> None:
+    usual = sys.getswitchinterval()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(Worker().run(LARGE_BYTES, lambda: 1 // 0))
+    assert sys.getswitchinterval() == usual
