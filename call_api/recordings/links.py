@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from datetime import timedelta
 
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing
 from google.auth.exceptions import GoogleAuthError
@@ -15,7 +14,7 @@ from call_api.recordings.iam import IamSigner
 from call_api.recordings.key_file import fault_of, key_from_file
 from call_api.settings import Settings
 
-LINK_LIFE = timedelta(hours=1)
+LINK_SECONDS = 3600
 SIGN_SECONDS = 4.0  # for all of a signature: credentials, token, connecting, retries
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
@@ -41,7 +40,7 @@ class SignedUrls:
             self._signer = key_from_file(settings.signer_key_file)
 
     async def signed_url(self, object_name: str, call_id: int) -> str:
-        """Return a URL that answers GET for LINK_LIFE, within SIGN_SECONDS.
+        """Return a URL that answers GET for LINK_SECONDS, within SIGN_SECONDS.
 
         Raises:
             SigningUnavailable: IAM cannot sign right now, or there is no access token to ask it.
@@ -89,7 +88,7 @@ class SignedUrls:
         url: str = self._bucket.blob(object_name).generate_signed_url(
             version="v4",
             method="GET",
-            expiration=LINK_LIFE,
+            expiration=LINK_SECONDS,
             response_disposition=f'inline; filename="{file_name}"',
             credentials=credentials,
             api_access_endpoint=self._endpoint,
