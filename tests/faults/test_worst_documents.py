@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 
 from call_api.calls.access import validated
 from call_api.calls.schema import MAX_ITEMS, STORED_CALL
@@ -47,11 +48,38 @@ LARGEST = {
 }
 
 
+ROUNDS = 3
+
+
 @pytest.mark.parametrize("what", LARGEST)
-def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
-    """Of any that is fetched, by the CPU time between two passes of the event loop."""
+def test_no_document_holds_up_the_event_loop_for_50_ms(what: str, soak: bool) -> None:
+    """By the CPU time between two passes of the event loop, the least of a few rounds.
+
+    To parse a document is one step, which takes up to 20 ms. `make test` compares with that: on a
+    busy machine both take longer.
+    """
     wire = LARGEST[what]
     assert MAX_DOCUMENT_BYTES / 2 < len(wire) < MAX_DOCUMENT_BYTES + 100_000
+    longest = parsing = float("inf")
+    gc.collect()
+    gc.freeze()  # as main.py does: a collection must not walk through all that pytest has loaded
+    traced_by = sys.gettrace()
+    sys.settrace(None)  # coverage takes more time than what it measures
+    try:
+        for _ in range(ROUNDS):
+            began = time.thread_time()
+            BatchGetDocumentsResponse.pb().FromString(LARGEST["nested maps"])
+            parsing = min(parsing, time.thread_time() - began)
+            longest = min(longest, asyncio.run(longest_step(wire)))
+    finally:
+        sys.settrace(traced_by)
+        gc.unfreeze()
+
+    assert longest < (0.05 if soak else 2.5 * parsing)
+
+
+async def longest_step(wire: bytes) -> float:
+    """Decode, validate and render a document; the seconds of the longest step."""
     longest = 0.0
 
     async def watch() -> None:
@@ -61,23 +89,11 @@ def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
             await asyncio.sleep(0)
             longest = max(longest, time.thread_time() - before)
 
-    async def answered() -> None:
-        watcher = asyncio.create_task(watch())
-        await asyncio.sleep(0)
-        document = FirestoreDocument(RawResponse.FromString(wire).found)
-        with suppress(StoredCallInvalid):
-            validated(await in_slices(document.decoded(STORED_CALL)), 77).render()
-        await asyncio.sleep(0)
-        watcher.cancel()
-
-    gc.collect()
-    gc.freeze()  # as main.py does: a collection must not walk through all that pytest has loaded
-    traced_by = sys.gettrace()
-    sys.settrace(None)  # coverage takes more time than what it measures
-    try:
-        asyncio.run(answered())
-    finally:
-        sys.settrace(traced_by)
-        gc.unfreeze()
-
-    assert longest < 0.05
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    document = FirestoreDocument(RawResponse.FromString(wire).found)
+    with suppress(StoredCallInvalid):
+        validated(await in_slices(document.decoded(STORED_CALL)), 77).render()
+    await asyncio.sleep(0)
+    watcher.cancel()
+    return longest
