@@ -134,13 +134,9 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     alone = asyncio.run(other_org(seconds / 5))
     with memory_of(running.process.pid) as memory:
         large, other = asyncio.run(both())
-    slowed = [other.percentile(percent) - alone.percentile(percent) for percent in (50, 99)]
     FIGURES.append(
-        f"overload: {CLIENTS} clients of {who} for {what}: {dict(large.statuses)},"
-        f" longest {max(large.seconds):.1f} s; another org: {dict(other.statuses)},"
-        f" p50 {other.percentile(50) * 1000:.0f} ms, p99 {other.percentile(99) * 1000:.0f} ms,"
-        f" slower by {slowed[0] * 1000:.0f} and {slowed[1] * 1000:.0f} ms than alone;"
-        f" {memory.peak / MIB:.0f} MiB at most"
+        f"overload: {CLIENTS} clients of {who} for {what}: {dict(large.statuses)}, another org:"
+        f" {dict(other.statuses)}, {memory.peak / MIB:.0f} MiB at most"
     )
 
     assert running.workers() == workers
@@ -150,8 +146,19 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     assert large.statuses.keys() & answers
     if soak:
         at_worst = SLOWED_SECONDS if len(set(WHAT[what])) == 1 else SLOWED_AT_WORST_SECONDS
-        assert slowed[1] < at_worst
+        check_slowed_by_less(at_worst, alone, other)
         assert max(large.seconds + other.seconds) < LONGEST_SECONDS
+
+
+def check_slowed_by_less(seconds: float, alone: Outcome, beside: Outcome) -> None:
+    """Compare another org's requests with those that nobody else's stood beside."""
+    assert min(len(alone.seconds), len(beside.seconds)) >= 100
+    p50, p99 = (beside.percentile(percent) for percent in (50, 99))
+    FIGURES.append(
+        f"  another org: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms; alone"
+        f" {alone.percentile(50) * 1000:.0f} ms, {alone.percentile(99) * 1000:.0f} ms"
+    )
+    assert p99 - alone.percentile(99) < seconds
 
 
 def test_work_for_clients_that_have_left_is_dropped(running: Running, soak: bool) -> None:
