@@ -12,7 +12,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from local.seed import sample_calls, seed
 from local.signer import new_signer
 from tests.support.figures import FIGURES, FUZZED
 from tests.support.google_cloud import GoogleCloud
-from tests.support.project import BUCKET, PROJECT, SIGNER, PutCall, PutKey
+from tests.support.project import PROJECT, SIGNER, Emulator, PutCall, PutKey
 from tests.support.serving import ROOT, Service, measure_served_functions_alone, served
 from tests.support.storage import Storage
 
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs more than this machine has; in CI it fails instead."""
-    if any("emulator_host" in getattr(item, "fixturenames", ()) for item in items):
+    if any("emulator" in getattr(item, "fixturenames", ()) for item in items):
         ensure_emulator()
     if os.environ.get("CI") == "true":
         return
@@ -139,34 +139,40 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def emulator_host() -> Iterator[str]:
+def emulator() -> Iterator[Emulator]:
+    """Start an emulator, and store the sample calls in it."""
     with firestore_emulator(None if running_emulator() else installed()) as host:
-        yield host
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FIRESTORE_EMULATOR_HOST", host)
+            client = firestore.Client(PROJECT)
+        with closing(client):
+            yield Emulator(host, client, seed(client))
 
 
 @pytest.fixture(scope="session")
-def database(emulator_host: str) -> Iterator[firestore.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
-        client = firestore.Client(PROJECT)
-    yield client
-    client.close()
+def emulator_host(emulator: Emulator) -> str:
+    return emulator.host
 
 
 @pytest.fixture(scope="session")
-def keys(database: firestore.Client) -> dict[str, str]:
-    """Seed the sample calls; an API key of each org, by org."""
-    return seed(database)
+def database(emulator: Emulator) -> firestore.Client:
+    return emulator.database
 
 
 @pytest.fixture(scope="session")
-def acme_key(keys: dict[str, str]) -> str:
-    return keys["org_acme"]
+def keys(emulator: Emulator) -> dict[str, str]:
+    """Return an API key of each org, by org."""
+    return emulator.keys
 
 
 @pytest.fixture(scope="session")
-def globex_key(keys: dict[str, str]) -> str:
-    return keys["org_globex"]
+def acme_key(emulator: Emulator) -> str:
+    return emulator.keys["org_acme"]
+
+
+@pytest.fixture(scope="session")
+def globex_key(emulator: Emulator) -> str:
+    return emulator.keys["org_globex"]
 
 
 @pytest.fixture(scope="session")
@@ -213,20 +219,15 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def settings(emulator_host: str, key_file: Path) -> dict[str, str]:
+def settings(emulator: Emulator, key_file: Path) -> dict[str, str]:
     """Set what a function on this machine needs, and no more."""
-    return {
-        "RECORDINGS_BUCKET": BUCKET,
-        "GOOGLE_CLOUD_PROJECT": PROJECT,
-        "FIRESTORE_EMULATOR_HOST": emulator_host,
-        "RECORDING_SIGNER_KEY_FILE": str(key_file),
-    }
+    return emulator.settings | {"RECORDING_SIGNER_KEY_FILE": str(key_file)}
 
 
 @pytest.fixture(scope="session")
-def keyless_settings(settings: dict[str, str]) -> dict[str, str]:
+def keyless_settings(emulator: Emulator) -> dict[str, str]:
     """Set the same without a key file, so that links are signed through IAM."""
-    return {k: v for k, v in settings.items() if k != "RECORDING_SIGNER_KEY_FILE"}
+    return emulator.settings
 
 
 @pytest.fixture(scope="session")
@@ -272,14 +273,23 @@ def storage() -> Iterator[Storage]:
 
 
 @pytest.fixture
-def new_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+def new_cloud(tmp_path: Path) -> Iterator[GoogleCloud]:
+    with google_cloud(tmp_path) as cloud:
         yield cloud
 
 
 @pytest.fixture(scope="module")
-def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
+def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleCloud]:
+    with google_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@contextmanager
+def google_cloud(folder: Path) -> Iterator[GoogleCloud]:
+    """Start a Google Cloud that is certified by an authority of its own."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    with closing(GoogleCloud(authority, str(folder / "ca.pem"))) as cloud:
         yield cloud
 
 

@@ -32,7 +32,7 @@ LOCKED = ROOT / "local" / "firebase"
 INSTALLED = ("firebase", "java", "swagger-ui")
 SITE = ["/", "/page.js", "/page.css", "/reference/", "/reference/swagger-ui-bundle.js"]
 WAYS_IN = ("hosting", "functions")
-START_SECONDS = 150
+PATIENCE_SECONDS = 150
 
 
 class Suite:
@@ -59,7 +59,7 @@ class Suite:
 
     def until(self, text: str) -> str:
         """Return what is printed up to and with this text."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while text not in (printed := self.printed.read_text()):
             assert self.process.poll() is None, printed
             assert time.monotonic() < deadline, printed
@@ -73,7 +73,7 @@ class Suite:
     def stop(self) -> int:
         """Interrupt it, and return the exit status."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def processes(self) -> set[int]:
         """Return the IDs of all processes that this one has started, however far down."""
@@ -111,7 +111,7 @@ def running() -> dict[int, int]:
 
 def left_of(processes: set[int]) -> set[int]:
     """Return which of them still run, once they have had time to end."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (left := processes & running().keys()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return left
@@ -233,7 +233,7 @@ def test_a_taken_port_is_reported_in_one_sentence(suite: Suite) -> None:
         cwd=suite.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

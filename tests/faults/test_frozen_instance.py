@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import psutil
 import pytest
-import trustme
 
 from tests.support.asking import HONEST
 from tests.support.figures import FIGURES
 from tests.support.google_cloud import GoogleCloud
-from tests.support.link import Link, link_to
-from tests.support.serving import Service, bearer, started, wait_until_it_listens
+from tests.support.linked import PATIENCE_SECONDS, Linked, linked_function
+from tests.support.project import Emulator
+from tests.support.serving import bearer
 
 STAGE_SECONDS = 0.6  # for a read or a signature while requests are to be caught in them
 ARBITER_SECONDS = 1.5  # gunicorn's master checks the heartbeats once a second
@@ -32,45 +32,20 @@ class Freezing(NamedTuple):
     timeout_seconds: int
 
 
-class Instance(NamedTuple):
-    """A served function, and what it calls."""
-
-    service: Service
-    process: subprocess.Popen[bytes]
-    cloud: GoogleCloud
-    firestore: Link
-
-    def workers(self) -> list[int]:
-        return [child.pid for child in psutil.Process(self.process.pid).children()]
-
-
 @pytest.fixture
 def freezing(soak: bool) -> Freezing:
-    return Freezing(20, 30.0, 15) if soak else Freezing(2, 3.0, 2)
+    return Freezing(20, 30.0, 15) if soak else Freezing(1, 3.0, 2)
 
 
 @pytest.fixture
-def instance(
-    freezing: Freezing,
-    emulator_host: str,
-    keyless_settings: dict[str, str],
-    keys: dict[str, str],
-    authority: trustme.CA,
-    authority_file: os.PathLike[str],
-) -> Iterator[Instance]:
-    assert keys  # the sample calls are there
-    with ExitStack() as stack:
-        cloud = stack.enter_context(closing(GoogleCloud(authority, str(authority_file))))
-        link = stack.enter_context(link_to(int(emulator_host.rpartition(":")[2])))
-        settings = keyless_settings | {
-            **cloud.environment,
-            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{link.port}",
-            "CLOUD_RUN_TIMEOUT_SECONDS": str(freezing.timeout_seconds),
-        }
-        process, service = stack.enter_context(started(settings))
-        wait_until_it_listens(process, service)
-        yield Instance(service, process, cloud, link)
-        assert "Traceback" not in service.output()
+def instance(freezing: Freezing, emulator: Emulator, shared_cloud: GoogleCloud) -> Iterator[Linked]:
+    settings = {"CLOUD_RUN_TIMEOUT_SECONDS": str(freezing.timeout_seconds)}
+    with linked_function(emulator, shared_cloud, settings) as linked:
+        yield linked
+
+
+def workers(instance: Linked) -> list[int]:
+    return [child.pid for child in psutil.Process(instance.process.pid).children()]
 
 
 @contextmanager
@@ -101,17 +76,17 @@ def status(connection: HTTPConnection) -> int:
 
 
 def test_a_frozen_instance_answers_when_it_wakes(
-    instance: Instance, freezing: Freezing, acme_key: str
+    instance: Linked, freezing: Freezing, acme_key: str
 ) -> None:
     """By the same worker, and on the same connections; requests in flight get an answer."""
-    assert instance.service.request(key=acme_key).status == 200
-    workers = instance.workers()
+    assert instance.ask().status == 200
+    before, firestore = workers(instance), instance.links["Firestore"]
     in_flight: Counter[int] = Counter()
     for _ in range(freezing.rounds):
         with ExitStack() as stack:
             signing, reading, idle = (
                 stack.enter_context(
-                    closing(HTTPConnection("127.0.0.1", instance.service.port, timeout=10))
+                    closing(HTTPConnection("127.0.0.1", instance.service.port, PATIENCE_SECONDS))
                 )
                 for _ in range(3)
             )
@@ -120,20 +95,20 @@ def test_a_frozen_instance_answers_when_it_wakes(
             instance.cloud.iam.seconds = STAGE_SECONDS
             ask(signing, acme_key)
             time.sleep(STAGE_SECONDS / 3)
-            instance.firestore.delay = STAGE_SECONDS
+            firestore.delay = STAGE_SECONDS
             ask(reading, acme_key)
             time.sleep(STAGE_SECONDS / 3)
             with frozen(instance.process):
                 time.sleep(freezing.frozen_seconds)
                 ask(idle, acme_key)
-                instance.cloud.iam.seconds = instance.firestore.delay = 0.0
+                instance.cloud.iam.seconds = firestore.delay = 0.0
 
             assert status(idle) == 200
             for connection in (signing, reading):
                 in_flight[status(connection)] += 1
                 ask(connection, acme_key)
                 assert status(connection) == 200
-        assert instance.workers() == workers
+        assert workers(instance) == before
 
     assert "WORKER TIMEOUT" not in instance.service.output()
     assert in_flight.keys() <= {200, *(code for code, _ in HONEST)}

@@ -1,11 +1,11 @@
 """Many clients and large documents at a time: nobody else is slowed, and nothing is killed.
 
-As deployed: 512 MiB of memory and 80 requests at a time. Bounded in `make test`; `make soak` goes
-on for longer and holds the others to their time.
+As deployed: 512 MiB of memory and 80 requests at a time. `make test` looks at answers, memory and
+the worker alone. `make soak` goes on for longer, and compares the time of another org's calls with
+what they take when nobody else asks.
 """
 
 import asyncio
-import statistics
 import subprocess
 import sys
 import time
@@ -44,8 +44,9 @@ from tests.support.serving import ROOT, Service, started, wait_until_it_listens
 MEMORY = 512 * MIB
 CLIENTS = 79  # and one of another org
 LONGEST_SECONDS = 10.0
-OTHER_P99_SECONDS = 0.5
-OTHER_P99_AT_WORST_SECONDS = 1.0  # where each client asks for a large call of its own
+SLOWED_SECONDS = 0.5
+SLOWED_AT_WORST_SECONDS = 1.0  # where each client asks for a large call of its own
+PATIENCE_SECONDS = 60.0
 
 
 class Running(NamedTuple):
@@ -56,10 +57,9 @@ class Running(NamedTuple):
 
     def wait_until_idle(self) -> None:
         """Wait until the function has noticed that its clients have left."""
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while (
-            self.service.request(target=f"/v2/calls/{SMALL}", key=OWNER_KEY).status != 200
-        ) and time.monotonic() < deadline:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.service.request(target=f"/v2/calls/{SMALL}", key=OWNER_KEY).status != 200:
+            assert time.monotonic() < deadline
             time.sleep(0.1)
 
     def workers(self) -> set[int]:
@@ -111,30 +111,32 @@ WHAT: dict[str, Sequence[int]] = {  # the calls that the clients ask for, one ea
     "1,000,000 nulls": [NULLS] * CLIENTS,
     "different calls of 20,000 turns": MANY_LARGE[:CLIENTS],
 }
+CROWDS = [("a stranger", "an hour")]  # no call is read for strangers, so it matters not which
+CROWDS += [(who, what) for who in ("another org", "its owner") for what in WHAT]
 
 
-@pytest.mark.parametrize("what", WHAT)
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize(("who", "what"), CROWDS)
 def test_a_crowd_for_a_large_call_slows_no_other_org(
     who: str, what: str, running: Running, soak: bool
 ) -> None:
     key, answers = WHO[who]
     other_call, other_key = (OTHER_SMALL, OTHER_KEY) if who == "its owner" else (SMALL, OWNER_KEY)
-    port, seconds = running.service.port, 50.0 if soak else 1.0
+    port, seconds = running.service.port, 50.0 if soak else 0.3
     workers = running.workers()
+
+    async def other_org(seconds: float) -> Outcome:
+        return await crowd([Client(port, other_call, other_key)], seconds, 0.02)
 
     async def both() -> tuple[Outcome, Outcome]:
         clients = [Client(port, call_id, key) for call_id in WHAT[what]]
-        another = [Client(port, other_call, other_key)]
-        return await asyncio.gather(crowd(clients, seconds), crowd(another, seconds, 0.02))
+        return await asyncio.gather(crowd(clients, seconds), other_org(seconds))
 
+    alone = asyncio.run(other_org(seconds / 5))
     with memory_of(running.process.pid) as memory:
         large, other = asyncio.run(both())
     FIGURES.append(
-        f"overload: {CLIENTS} clients of {who} for {what}: {dict(large.statuses)},"
-        f" longest {max(large.seconds):.1f} s; another org: {dict(other.statuses)},"
-        f" p50 {other.percentile(50) * 1000:.0f} ms, p99 {other.percentile(99) * 1000:.0f} ms;"
-        f" {memory.peak / MIB:.0f} MiB at most"
+        f"overload: {CLIENTS} clients of {who} for {what}: {dict(large.statuses)}, another org:"
+        f" {dict(other.statuses)}, {memory.peak / MIB:.0f} MiB at most"
     )
 
     assert running.workers() == workers
@@ -142,31 +144,43 @@ def test_a_crowd_for_a_large_call_slows_no_other_org(
     assert other.statuses.keys() == {200}
     assert large.statuses.keys() <= answers | {503}
     assert large.statuses.keys() & answers
-    assert max(large.seconds + other.seconds) < LONGEST_SECONDS
-    at_worst = OTHER_P99_SECONDS if len(set(WHAT[what])) == 1 else OTHER_P99_AT_WORST_SECONDS
-    assert other.percentile(99 if soak else 50) < at_worst
+    if soak:
+        at_worst = SLOWED_SECONDS if len(set(WHAT[what])) == 1 else SLOWED_AT_WORST_SECONDS
+        check_slowed_by_less(at_worst, alone, other)
+        assert max(large.seconds + other.seconds) < LONGEST_SECONDS
 
 
-def test_work_for_clients_that_have_left_is_dropped(running: Running) -> None:
-    """2,000 of them, as many at a time as the platform sends."""
-    port = running.service.port
+def check_slowed_by_less(seconds: float, alone: Outcome, beside: Outcome) -> None:
+    """Compare another org's requests with those that nobody else's stood beside."""
+    assert min(len(alone.seconds), len(beside.seconds)) >= 100
+    p50, p99 = (beside.percentile(percent) for percent in (50, 99))
+    FIGURES.append(
+        f"  another org: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms; alone"
+        f" {alone.percentile(50) * 1000:.0f} ms, {alone.percentile(99) * 1000:.0f} ms"
+    )
+    assert p99 - alone.percentile(99) < seconds
+
+
+def test_work_for_clients_that_have_left_is_dropped(running: Running, soak: bool) -> None:
+    """Of 2,000 in `make soak`, as many at a time as the platform sends."""
+    port, rounds = running.service.port, 25 if soak else 8
     asyncio.run(crowd([Client(port, HOUR, OWNER_KEY)], 0.2))
     logged = len(running.service.entries())
     with memory_of(running.process.pid) as memory:
         before = memory.now()
-        for _ in range(25):
+        for _ in range(rounds):
             clients = [Client(port, HOUR, OWNER_KEY) for _ in range(80)]
             asyncio.run(ask_and_leave(clients))
         running.wait_until_idle()
     grown = (memory.peak - before) / MIB
     statuses = Counter(entry["status"] for entry in running.service.entries()[logged:])
     FIGURES.append(
-        f"overload: 2,000 clients that leave: {dict(statuses)}, {grown:+.0f} MiB at most"
+        f"overload: {80 * rounds:,} clients that leave: {dict(statuses)}, {grown:+.0f} MiB at most"
     )
 
     assert grown < 100
     # Four at a time have their turn: some of these are answered before they leave.
-    assert statuses[499] > 1_000
+    assert statuses[499] > 40 * rounds
     assert statuses.keys() <= {200, 499, 503}
 
 
@@ -176,21 +190,15 @@ def longer_share(ones: list[float], others: list[float]) -> float:
 
 
 def test_the_time_of_a_401_does_not_depend_on_the_call(running: Running) -> None:
-    """Forty requests each, in turn. The 403's times are only reported: they have the transfer."""
-    seconds: dict[str, dict[int, list[float]]] = {}
-    for who in ("a stranger", "another org"):
-        seconds[who] = {call_id: [] for call_id in (SMALL, HOUR, TURNS_15500)}
-        for _ in range(40):
-            for call_id, taken in seconds[who].items():
-                started = time.monotonic()
-                reply = running.service.request(target=f"/v2/calls/{call_id}", key=WHO[who][0])
-                taken.append(time.monotonic() - started)
-                assert {reply.status} == WHO[who][1]
-        medians = [f"{statistics.median(taken) * 1000:.1f}" for taken in seconds[who].values()]
-        FIGURES.append(
-            f"time for {who} of 3, 1,800 and 15,500 turns: {', '.join(medians)} ms (medians of 40)"
-        )
+    """Forty requests each, in turn, so that other work of this machine slows all of them alike."""
+    seconds: dict[int, list[float]] = {call_id: [] for call_id in (SMALL, HOUR, TURNS_15500)}
+    for _ in range(40):
+        for call_id, taken in seconds.items():
+            began = time.monotonic()
+            reply = running.service.request(target=f"/v2/calls/{call_id}", key="made-up")
+            taken.append(time.monotonic() - began)
+            assert reply.status == 401
 
-    short, *long = seconds["a stranger"].values()
+    short, *long = seconds.values()
     for taken in long:
         assert 0.25 < longer_share(short, taken) < 0.75

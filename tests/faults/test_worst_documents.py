@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 
 from call_api.calls.publish import Worker, publish
 from call_api.calls.schema import MAX_ITEMS
@@ -48,14 +49,38 @@ LARGEST = {
 }
 
 
-@pytest.mark.parametrize("what", LARGEST)
-def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
-    """Of any that is fetched, by the process's CPU time between two passes of the event loop.
+ROUNDS = 3
 
-    The worker's thread holds the GIL for as long as protobuf, pydantic or the JSON takes in one go.
+
+@pytest.mark.parametrize("what", LARGEST)
+def test_no_document_holds_up_the_event_loop_for_50_ms(what: str, soak: bool) -> None:
+    """By the process's CPU time between two passes of the event loop, the least of a few rounds.
+
+    The worker holds the GIL for as long as protobuf, pydantic or the JSON takes in one go. `make test`
+    compares with one such step, to parse a document: on a busy machine both take longer.
     """
     wire = LARGEST[what]
     assert MAX_DOCUMENT_BYTES / 2 < len(wire) < MAX_DOCUMENT_BYTES + 100_000
+    longest = parsing = float("inf")
+    gc.collect()
+    gc.freeze()  # as main.py does: a collection must not walk through all that pytest has loaded
+    traced_by = sys.gettrace()
+    sys.settrace(None)  # coverage takes more time than what it measures
+    try:
+        for _ in range(ROUNDS):
+            began = time.process_time()
+            BatchGetDocumentsResponse.pb().FromString(LARGEST["nested maps"])
+            parsing = min(parsing, time.process_time() - began)
+            longest = min(longest, asyncio.run(longest_step(wire)))
+    finally:
+        sys.settrace(traced_by)
+        gc.unfreeze()
+
+    assert longest < (0.05 if soak else 2.5 * parsing)
+
+
+async def longest_step(wire: bytes) -> float:
+    """Publish a document; return the seconds of the longest step."""
     longest = 0.0
 
     async def watch() -> None:
@@ -65,27 +90,15 @@ def test_no_document_holds_up_the_event_loop_for_50_ms(what: str) -> None:
             await asyncio.sleep(0)
             longest = max(longest, time.process_time() - before)
 
-    async def answered() -> None:
-        watcher = asyncio.create_task(watch())
-        await asyncio.sleep(0)
-        response = read_response(wire)
-        assert response is not None
-        _, document = response
-        assert document is not None
-        work = partial(publish, document, 77, lambda: datetime.now(UTC), lambda _: False)
-        with suppress(StoredCallInvalid):
-            await Worker().run(document.size, work)
-        await asyncio.sleep(0)
-        watcher.cancel()
-
-    gc.collect()
-    gc.freeze()  # as main.py does: a collection must not walk through all that pytest has loaded
-    traced_by = sys.gettrace()
-    sys.settrace(None)  # coverage takes more time than what it measures
-    try:
-        asyncio.run(answered())
-    finally:
-        sys.settrace(traced_by)
-        gc.unfreeze()
-
-    assert longest < 0.05
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    response = read_response(wire)
+    assert response is not None
+    _, document = response
+    assert document is not None
+    work = partial(publish, document, 77, lambda: datetime.now(UTC), lambda _: False)
+    with suppress(StoredCallInvalid):
+        await Worker().run(document.size, work)
+    await asyncio.sleep(0)
+    watcher.cancel()
+    return longest

@@ -272,12 +272,18 @@ def lose_index(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
-    [(break_hash, "pip said: ERROR: "), (lose_index, "pip said: ERROR: Could not find a version")],
+    ("command", "fault", "said"),
+    [
+        (RUN, break_hash, "pip said: ERROR: "),
+        (
+            ["-m", "local.java_or_exit"],
+            lose_index,
+            "pip said: ERROR: Could not find a version",
+        ),
+    ],
 )
-@pytest.mark.parametrize("command", [RUN, ["-m", "local.java_or_exit"]])
 def test_an_installation_that_fails_is_a_sentence_and_leaves_nothing(
-    clone: Path, fault: Callable[[Path], None], said: str, command: list[str]
+    clone: Path, command: list[str], fault: Callable[[Path], None], said: str
 ) -> None:
     (clone / "local" / "java_or_exit.py").write_text(
         "import sys\nfrom local.runtimes import java\n"

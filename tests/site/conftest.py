@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,17 @@ from local.site import site_files, site_server, swagger_ui
 from local.stack import app_served, recordings
 from tests.support.browser import SCREENSHOTS, WIDE, Clock, OpenTab, Stack, Tab
 from tests.support.link import link_to
-from tests.support.project import PROJECT
+from tests.support.project import PROJECT, Emulator
 from tests.support.serving import served
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
-def stack(
-    emulator_host: str, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
+def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     clock = Clock()
     with (
-        link_to(int(emulator_host.rpartition(":")[2])) as firestore,
+        link_to(emulator.port) as firestore,
         recordings(tmp_path_factory.mktemp("recordings"), clock) as settings,
         served(
             settings
@@ -38,6 +37,7 @@ def stack(
         origin = settings["STORAGE_EMULATOR_HOST"]
         site = site_server(f"http://127.0.0.1:{function.port}", origin, site_files(swagger_ui()))
         with app_served(site) as url:
+            keys = emulator.keys
             yield Stack(url, origin, clock, firestore, keys["org_acme"], keys["org_globex"])
 
 
@@ -53,8 +53,8 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def open_tab(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
+@contextmanager
+def opening(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
     """Open tabs of their own storage; at the end, none of them must have misbehaved.
 
     `refusals` are the statuses that a test expects: the browser reports each as an error.
@@ -74,8 +74,15 @@ def open_tab(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
 
 
 @pytest.fixture
-def tab(open_tab: OpenTab) -> Tab:
-    return open_tab()
+def open_tab(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
+    with opening(browser, stack) as open_tab:
+        yield open_tab
+
+
+@pytest.fixture
+def tab(browser: Browser, stack: Stack) -> Iterator[Tab]:
+    with opening(browser, stack) as open_tab:
+        yield open_tab()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,8 +80,8 @@ def test_the_turn_that_is_played_is_marked_and_stays_in_sight(tab: Tab, quick_ca
     expect(current(page)).to_have_text(re.compile("Turn 4[5-9]"))
     marked = page.evaluate("marked")
     numbers = [int(text.removeprefix("Turn ")) for text in marked if text]
-    assert numbers[:4] == [40, 41, 42, 43]
-    assert numbers == sorted(numbers)
+    assert numbers[0] == 40
+    assert numbers == sorted(set(numbers))
     expect(current(page)).to_be_in_viewport()
     tab.screenshot("playing")
 

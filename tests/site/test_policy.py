@@ -1,9 +1,11 @@
 """What the policy forbids is forbidden in a real browser."""
 
+import time
+
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import Tab
+from tests.support.browser import PATIENCE_MS, Tab
 
 FORBIDDEN = {
     "an inline script": (
@@ -58,7 +60,9 @@ def test_it_is_blocked(tab: Tab, what: str) -> None:
     page = tab.shown(77)
     assert page.evaluate("violations") == []
     page.evaluate(f"() => {{ {script} }}")
-    page.wait_for_timeout(200)
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate("violations.length") and time.monotonic() < deadline:
+        page.wait_for_timeout(20)
     blocked = page.evaluate("violations.splice(0)")
     assert [each.split()[0] for each in blocked] == [directive]
     assert page.evaluate("window.pwned") is None

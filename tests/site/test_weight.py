@@ -11,8 +11,8 @@ from tests.support.project import PutCall
 
 KILOBYTES = 40
 TURNS = 1_800
-SECONDS = 1.0
-ATTEMPTS = 3  # beside other work; the best one tells what the page needs
+ATTEMPTS = 5  # of the page and of the baseline in turn; the best ones tell what they need
+TIMES = 3
 USABLE = """
 window.usable = new Promise((resolve) => {
   const look = () => document.querySelectorAll("#turns li").length === %d
@@ -21,6 +21,21 @@ window.usable = new Promise((resolve) => {
   look();
 });
 """
+BASELINE = """() => {
+  const began = performance.now();
+  const list = document.createElement("ol");
+  for (let i = 0; i < %d; i++) {
+    const turn = document.createElement("li");
+    for (const name of ["button", "span", "p"]) {
+      turn.append(Object.assign(document.createElement(name), { textContent: `${i}: ठीक है` }));
+    }
+    list.append(turn);
+  }
+  document.body.append(list);
+  list.getBoundingClientRect();
+  list.remove();
+  return performance.now() - began;
+}"""
 ARRIVED = (
     "performance.getEntriesByType('resource').find(e => e.name.includes('/v2/calls/')).responseEnd"
 )
@@ -33,7 +48,8 @@ def test_the_page_is_light() -> None:
     assert weight <= KILOBYTES * 1000
 
 
-def test_a_call_of_an_hour_is_usable_within_a_second(tab: Tab, put_call: PutCall) -> None:
+def test_a_call_of_an_hour_is_usable_soon(tab: Tab, put_call: PutCall) -> None:
+    """Soon is in a few times the time that a bare list of as many turns takes to lay out."""
     turns = [
         {
             "role": ("user", "assistant")[i % 2],
@@ -44,12 +60,15 @@ def test_a_call_of_an_hour_is_usable_within_a_second(tab: Tab, put_call: PutCall
     ]
     page = tab.shown(put_call({"transcript": turns, "recording_duration": 3_600}))
     page.add_init_script(USABLE % TURNS)
-    seconds = []
+    bare, whole = [], []
     for _ in range(ATTEMPTS):
         page.reload()
-        usable = page.evaluate("usable")
-        seconds.append((usable - page.evaluate(ARRIVED)) / 1000)
+        whole.append(page.evaluate("usable") - page.evaluate(ARRIVED))
+        bare.append(page.evaluate(BASELINE % TURNS))
     expect(page.locator("#turns li")).to_have_count(TURNS)
-    FIGURES.append(f"call page: {TURNS:,} turns usable {min(seconds):.2f} s after their JSON")
-    assert min(seconds) <= SECONDS
+    FIGURES.append(
+        f"call page: {TURNS:,} turns usable {min(whole):.0f} ms after their JSON, a bare list of"
+        f" them {min(bare):.0f} ms"
+    )
+    assert min(whole) < TIMES * min(bare)
     assert page.evaluate(f"find('{TURNS - 1}: ठीक')")

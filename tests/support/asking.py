@@ -1,24 +1,8 @@
 """How tests ask for a call, and what they take for an answer."""
 
-import time
-
 from tests.support.serving import Reply, Service
 
-SLACK_SECONDS = 0.5  # for everything but waiting
 HONEST = {(503, "calls_unavailable"), (503, "signing_unavailable"), (504, "upstream_timeout")}
-
-
-def timed(service: Service, key: str, target: str = "/v2/calls/77") -> tuple[Reply, float]:
-    """Ask for a call; its answer, and after how many seconds it came."""
-    started = time.monotonic()
-    reply = service.request(target=target, key=key)
-    return reply, time.monotonic() - started
-
-
-def check_answered_at_once(service: Service, key: str, target: str = "/v2/calls/77") -> None:
-    reply, seconds = timed(service, key, target)
-    assert reply.status == 200
-    assert seconds < SLACK_SECONDS
 
 
 def check_honest(reply: Reply) -> None:

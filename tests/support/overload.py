@@ -14,7 +14,7 @@ import psutil
 
 CGROUPS = Path("/sys/fs/cgroup")
 MIB = 2**20
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 60.0  # until an answer never comes
 
 
 @dataclass
