@@ -305,11 +305,11 @@ def test_any_other_name_is_an_object_in_our_bucket(
 def test_a_call_of_nothing_but_faults_does_not_hold_up_the_others() -> None:
     """As many as a document can hold: to name each would take seconds of the one event loop."""
     call = sample_calls()[77] | {"transcript": [None] * 500_000}
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(StoredCallInvalid, match=r": transcript\.0$"):
         validated(call, 77)
 
-    assert time.process_time() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 def test_a_call_at_firestore_s_limit_is_answered(

@@ -27,7 +27,7 @@ from tests.support.serving import (
 REQUESTS = 300  # of some 330 bytes
 LEFT_IN_THE_PIPE = 32 * 2**10  # for 100 lines
 CLIENTS = 4
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class Kind(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tests.support.judge import judge
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 # What answers where the function is never asked: uvicorn's 400, starlette's redirect, 404 and 405.
 FRAMEWORK = {
     307: b"",
