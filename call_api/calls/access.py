@@ -70,6 +70,9 @@ class ApiKey(BaseModel):
     name: str | None = None
 
 
+_KEY_SHAPE: dict[str, Shape] = dict.fromkeys(ApiKey.model_fields)
+
+
 def parse_call_id(segment: str) -> int | None:
     """Return the ID that a path segment spells in canonical form, else None."""
     # By pattern, since `int` and `isdigit` accept signs, underscores and every script's digits.
@@ -145,7 +148,7 @@ def authenticate(record: StoredDocument | None, now: datetime) -> OrgId:
     if record is None:
         raise Unauthenticated("unknown key")
     try:
-        key = ApiKey.model_validate({name: record.value(name) for name in ApiKey.model_fields})
+        key = ApiKey.model_validate(record.decoded(_KEY_SHAPE))
     except ValidationError as error:
         raise KeyRecordInvalid(f"key record: {fields_at_fault(error)}") from None
     if key.expires_at is not None and key.expires_at <= now:

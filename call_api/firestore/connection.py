@@ -70,9 +70,10 @@ class Connection:
         )
         metadata = [*self.metadata, ("authorization", f"Bearer {token}")]
         answer = self.batch_get(request, metadata=metadata, timeout=ANSWER_SECONDS)
+        parts = [part async for part in answer]
         found: Documents = {}
         try:
-            for response in [read_response(part) async for part in answer]:
+            for response in map(read_response, parts):
                 if response is not None:
                     name, document = response
                     found[name.removeprefix(prefix)] = document

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Any, Protocol
 
 from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
@@ -37,35 +37,46 @@ _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VARINT, _64_BITS, _LENGTH_DELIMITED, _32_BITS = 0, 1, 2, 5  # wire types
 
 
+class Fields(Protocol):
+    """Fields by name: protobuf's map of values, or RawFields."""
+
+    def get(self, name: str) -> Any:
+        """Return the `Value`, or None if there is no such field."""
+
+
+class RawFields:
+    """Fields whose values stay bytes until they are asked for."""
+
+    def __init__(self, raw: Mapping[str, memoryview]) -> None:
+        self._raw = raw
+
+    def get(self, name: str) -> Any:
+        """Return the `Value`, or None if there is no such field."""
+        raw = self._raw.get(name)
+        if raw is None:
+            return None
+        try:
+            return _Value.FromString(bytes(raw))
+        except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
+            return _Value()  # of no type, so no field takes it
+
+
 @dataclass(frozen=True)
 class FirestoreDocument:
     """A document whose fields are decoded on demand; it is a `calls.access.StoredDocument`."""
 
     size: int
     updated_ns: int
-    fields: Mapping[str, Any]  # each a `Value`, or the bytes of one
+    fields: Fields
 
     def value(self, name: str) -> object:
         """Return a field that holds a scalar, or None if there is no such field."""
-        value = self._value(name)
+        value = self.fields.get(name)
         return None if value is None else _scalar(value)
 
     def decoded(self, shape: dict[str, Shape]) -> dict[str, object]:
         """Return the fields that `shape` names."""
-        return {
-            name: _decoded(value, inner)
-            for name, inner in shape.items()
-            if (value := self._value(name)) is not None
-        }
-
-    def _value(self, name: str) -> Any:
-        value = self.fields.get(name)
-        if not isinstance(value, memoryview):
-            return value
-        try:
-            return _Value.FromString(value)
-        except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
-            return _Value()  # of no type, so no field takes it
+        return _decoded_map(self.fields, shape)
 
 
 class OversizedDocument:
@@ -109,7 +120,7 @@ def _split(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:
         return _text(parts[_RESPONSE_MISSING]), None
     if _RESPONSE_FOUND not in parts:
         return None
-    name, updated_ns, fields = "", 0, {}
+    name, updated_ns, fields = "", 0, dict[str, memoryview]()
     for number, part in _wire_fields(parts[_RESPONSE_FOUND]):
         if number == _DOCUMENT_FIELDS:
             entry = dict(_wire_fields(part))
@@ -118,7 +129,7 @@ def _split(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:
             name = _text(part)
         elif number == _DOCUMENT_UPDATE_TIME:
             updated_ns = Timestamp.FromString(bytes(part)).ToNanoseconds()
-    return name, FirestoreDocument(len(raw), updated_ns, fields)
+    return name, FirestoreDocument(len(raw), updated_ns, RawFields(fields))
 
 
 def _wire_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -174,7 +185,7 @@ def _decoded(value: Any, shape: Shape) -> object:
     return _scalar(value)
 
 
-def _decoded_map(fields: Any, shape: dict[str, Shape]) -> dict[str, object]:
+def _decoded_map(fields: Fields, shape: dict[str, Shape]) -> dict[str, object]:
     """Decode a map. A call is mostly this, so it calls as few functions as it can."""
     values: dict[str, object] = {}
     for name, inner in shape.items():

@@ -106,7 +106,10 @@ async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:
         if not is_oversized(error):
             raise
     found = await connection.read(paths, _KEY_FIELDS)
-    return {path: document and OversizedDocument(document) for path, document in found.items()}
+    for path, document in found.items():
+        if document is not None and path.startswith(f"{CALLS}/"):
+            found[path] = OversizedDocument(document)
+    return found
 
 
 def _problem(error: Exception) -> Problem:
