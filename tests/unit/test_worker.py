@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -53,6 +54,8 @@ def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
         )
         await asyncio.sleep(0)
         second.cancel()
+        with suppress(asyncio.CancelledError):
+            await second
         may_end.set()
         await asyncio.gather(working, third)
 
