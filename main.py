@@ -24,5 +24,5 @@ gc.enable()
 
 @functions_framework.aio.http
 async def get_call(request: Request) -> Response:
-    """Answer one request."""
+    """Answer one request: the framework calls this for every path, and sends what it returns."""
     return await api.respond(request)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from google.cloud.firestore_v1 import _helpers, types
 
 from call_api.calls.publish import validated
-from call_api.calls.schema import MAX_ITEMS, STORED_CALL
+from call_api.calls.schema import MAX_ITEMS, STORED_CALL_SHAPE
 from call_api.errors import StoredCallInvalid
 from call_api.firestore.documents import FirestoreDocument, read_response
 from local.seed import sample_calls
@@ -90,7 +90,7 @@ def _cost(raw: bytes) -> Cost:
     _, document = cast("tuple[str, FirestoreDocument]", read_response(raw))
     document.value("org_id")
     owner_ms = ms()
-    values = document.decoded(STORED_CALL)
+    values = document.decoded(STORED_CALL_SHAPE)
     decode_ms = ms()
     validate_ms = render_ms = None
     with suppress(StoredCallInvalid):

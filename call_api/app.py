@@ -10,7 +10,7 @@ from google.auth.credentials import Credentials
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
 from call_api.calls.access import CallAccess
-from call_api.calls.publish import Worker
+from call_api.calls.publish import LargeCallThread
 from call_api.cloud.tokens import AccessTokens
 from call_api.firestore.store import FirestoreCalls
 from call_api.log import JsonLog, LineWriter, stdout_sender
@@ -38,7 +38,7 @@ def _api(settings: Settings, log: JsonLog) -> CallsApi:
     return CallsApi(
         access=CallAccess(FirestoreCalls(settings, tokens)),
         admission=Admission(),
-        worker=Worker(),
+        large_call_thread=LargeCallThread(),
         recording_urls=SignedUrls(settings, tokens),
         cors=Cors(settings.allowed_origins),
         log=log,

@@ -43,17 +43,17 @@ class LineWriter:
 
     def write(self, line: str) -> None:
         """Write a line, which ends with its newline, or count it."""
-        self._rest = self._rest_of(self._rest)
+        self._rest = self._send_some(self._rest)
         text = drop_report(self._dropped) + line if self._dropped else line
-        data = text.encode(errors="backslashreplace")
-        rest = data if self._rest else self._rest_of(data)
+        data = text.encode()
+        rest = data if self._rest else self._send_some(data)
         if rest == data:
             self._dropped += 1
         else:
             self._dropped, self._rest = 0, rest
 
-    def _rest_of(self, data: bytes) -> bytes:
-        """Write as much as can be, and return the rest."""
+    def _send_some(self, data: bytes) -> bytes:
+        """Send as much as can be, and return the rest."""
         try:
             return data[self._send(data) :] if data else data
         except OSError:
@@ -61,27 +61,36 @@ class LineWriter:
 
 
 def stdout_sender(descriptor: int = STDOUT) -> Callable[[bytes], int]:
-    """Return what writes to stdout without waiting, for a LineWriter.
+    """Return what writes to stdout, for a LineWriter.
 
-    The descriptor is opened anew: O_NONBLOCK on the one that the process was given would change it for
-    its parents as well. Stdout may be closed later, and its number given to a client's connection.
+    Never to the descriptor itself: stdout may be closed later, and its number given to a client's
+    connection. A file is written as everybody does: it shares its offset with other writers.
     """
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError:  # it was closed at the start
         return partial(os.write, os.open(os.devnull, os.O_WRONLY))
-    if stat.S_ISSOCK(mode):  # which cannot be opened anew
+    if stat.S_ISSOCK(mode):
         connection = socket.socket(fileno=os.dup(descriptor))
         return lambda data: connection.send(data, socket.MSG_DONTWAIT)
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        return partial(os.write, _opened_anew(descriptor))
+    return partial(os.write, os.dup(descriptor))
+
+
+def _opened_anew(descriptor: int) -> int:
+    """Open a pipe or a terminal for writing without waiting.
+
+    O_NONBLOCK on the descriptor that the process was given would change it for its parents as well.
+    """
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        # Without O_APPEND a regular file would be overwritten.
-        own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND)
-    except OSError:  # no such file on this system, or it is another user's: write as everybody does
-        return partial(os.write, os.dup(descriptor))
-    if stat.S_ISFIFO(mode):
-        with suppress(OSError):  # the default of 64 KiB will do
-            fcntl.fcntl(own, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    return partial(os.write, own)
+        own = os.open(f"/proc/self/fd/{descriptor}", flags)
+    except OSError:  # there is no /proc, or it is another user's: then writing may wait
+        return os.dup(descriptor)
+    with suppress(OSError):  # the default of 64 KiB will do, and a terminal has none
+        fcntl.fcntl(own, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return own
 
 
 class JsonLog:

@@ -1,1 +1,1 @@
-"""The rules: who may see a call, and how it reads. Knows nobody above, and nothing of Google."""
+"""The rules: who may see a call, and how it reads. Imports no other room, and nothing of Google."""

@@ -1,7 +1,7 @@
 """From a stored document to the published JSON: decoded, validated, rendered, compressed.
 
 Plain functions, which take milliseconds for a large call. So that they hold up no other request, the
-work on a large document goes to one worker thread, and the work on a small one is done at once.
+work on a large document goes to a thread of its own, and the work on a small one is done at once.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from isal import isal_zlib  # several times as fast as zlib
 from pydantic import ValidationError
 
 from call_api.calls.access import StoredDocument, fields_at_fault
-from call_api.calls.schema import RENDERING_VERSION, STORED_CALL, Call, RenderedCall
+from call_api.calls.schema import RENDERING_VERSION, STORED_CALL_SHAPE, Call
 from call_api.errors import StoredCallInvalid
 
-LARGE_BYTES = 64 * 2**10  # a call of some ten minutes
+LARGE_BYTES = 64 * 2**10  # a call of a quarter of an hour
 SWITCH_SECONDS = 0.0005
 ETAG_WINDOW_SECONDS = 600  # of a link's 3,600, so a 304 leaves at least 50 minutes on it
 MIN_GZIP_BYTES = 4096  # below that, the bytes saved fit into the same few packets
@@ -34,11 +34,11 @@ class Published(NamedTuple):
     call_id: int
     etag: str
     recording: str | None  # the object that the link is to be signed for
-    rendered: RenderedCall | None  # None where the client holds this version
+    json: bytes | None  # without its link; None where the client holds this version
 
 
-class Worker:
-    """The one thread that works on large documents, one at a time."""
+class LargeCallThread:
+    """The one thread that works on large documents, one at a time. It starts with its first work."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-calls")
@@ -51,10 +51,10 @@ class Worker:
 
 
 def _giving_way(work: Callable[[], T]) -> T:
-    """Do the work, and let the event loop interrupt it often.
+    """Do the work, and hand the GIL to the event loop often.
 
     Each time that the event loop wants to run, it waits for the GIL for a switch interval. With Python's
-    own, of 5 ms, other requests would notice.
+    own, of 5 ms, other requests would notice. The interval is the process's, and set by this thread alone.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -68,18 +68,20 @@ def publish(
     document: StoredDocument,
     call_id: int,
     now: Callable[[], datetime],
-    is_held: Callable[[str], bool],
+    client_has: Callable[[str], bool],
 ) -> Published:
     """Return what a call's document is published as.
 
-    `is_held` tells whether the client holds the version with this ETag: then nothing is rendered.
+    `client_has` tells whether the client holds the version with this ETag: then nothing is rendered.
 
     Raises:
         StoredCallInvalid: the document breaks the schema.
     """
-    call = validated(document.decoded(STORED_CALL), call_id)
+    call = validated(document.decoded(STORED_CALL_SHAPE), call_id)
     tag = etag(call, document.updated_ns, now())
-    return Published(call_id, tag, recording_to_sign(call), None if is_held(tag) else call.render())
+    return Published(
+        call_id, tag, recording_to_sign(call), None if client_has(tag) else call.render()
+    )
 
 
 def validated(values: Mapping[str, object], call_id: int) -> Call:

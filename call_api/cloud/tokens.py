@@ -70,18 +70,14 @@ class AccessTokens:
             GoogleAuthError: there are no credentials.
             Exception: what `ask` raised, also UNAUTHENTICATED to the second token.
         """
-        is_second = False
-        while True:
-            token = await self.get()
-            try:
-                return await ask(token)
-            except Exception as error:
-                if status_of(error) is not StatusCode.UNAUTHENTICATED:
-                    raise
-                self.reject(token)
-                if is_second:
-                    raise
-                is_second = True
+        token = await self.get()
+        try:
+            return await ask(token)
+        except Exception as error:
+            if status_of(error) is not StatusCode.UNAUTHENTICATED:
+                raise
+        self.reject(token)
+        return await ask(await self.get())
 
     async def credentials(self) -> tuple[Credentials, str | None]:
         """Return the credentials, and the ID of the project that they name, if any.

@@ -9,7 +9,6 @@ where it is not empty, and asks for a value's type only where it is.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Protocol
@@ -79,13 +78,25 @@ class FirestoreDocument:
         return _decoded_map(self.fields, shape)
 
 
+@dataclass(frozen=True)
 class OversizedDocument:
     """A document too large to be fetched whole; only what tells its owner was."""
 
-    def __init__(self, document: StoredDocument) -> None:
-        self.size = MAX_DOCUMENT_BYTES
-        self.updated_ns = document.updated_ns
-        self.value = document.value
+    fetched: StoredDocument
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of what was fetched."""
+        return self.fetched.size
+
+    @property
+    def updated_ns(self) -> int:
+        """Return when it was last written."""
+        return self.fetched.updated_ns
+
+    def value(self, name: str) -> object:
+        """Return a field that holds a scalar, or None if there is no such field."""
+        return self.fetched.value(name)
 
     def decoded(self, _shape: dict[str, Shape]) -> dict[str, object]:
         """Refuse to: it is no valid call."""
@@ -100,17 +111,19 @@ def read_response(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:
     Raises:
         DecodeError: it is no such message.
     """
-    if len(raw) < LARGE_BYTES:
-        with suppress(DecodeError):  # one field is nested too deep: the others can still be read
-            response = _Response.FromString(raw)
-            if response.missing:
-                return response.missing, None
-            if not response.HasField("found"):
-                return None
-            found = response.found
-            updated_ns = found.update_time.ToNanoseconds()
-            return found.name, FirestoreDocument(len(raw), updated_ns, found.fields)
-    return _split(raw)
+    if len(raw) >= LARGE_BYTES:
+        return _split(raw)
+    try:
+        response = _Response.FromString(raw)
+    except DecodeError:  # perhaps one field is nested too deep: the others can still be read
+        return _split(raw)
+    if response.missing:
+        return response.missing, None
+    if not response.HasField("found"):
+        return None
+    found = response.found
+    updated_ns = found.update_time.ToNanoseconds()
+    return found.name, FirestoreDocument(len(raw), updated_ns, found.fields)
 
 
 def _split(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:

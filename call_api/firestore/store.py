@@ -11,7 +11,7 @@ from grpc import StatusCode
 
 from call_api.calls import keys
 from call_api.calls.access import ApiKey, StoredDocument
-from call_api.calls.schema import STORED_CALL
+from call_api.calls.schema import STORED_CALL_SHAPE
 from call_api.cloud.channels import is_oversized, status_of
 from call_api.cloud.tokens import AccessTokens, TokenUnavailable
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
@@ -25,7 +25,7 @@ READ_SECONDS = 3.0  # for all of a request's reads: credentials, connecting, ret
 PROBE_SECONDS = 2.0
 LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy or frozen
 
-_FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL})  # no others leave Firestore
+_FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL_SHAPE})  # no others leave Firestore
 _KEY_FIELDS = sorted(ApiKey.model_fields)  # with `org_id`, which is a call's owner, too
 
 _UNAVAILABLE = TRANSIENT | {

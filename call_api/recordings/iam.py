@@ -36,7 +36,7 @@ TRANSIENT = frozenset(
     }
 )
 _HOST = "iamcredentials.googleapis.com:443"
-_HINTS = {
+_HINTS: dict[StatusCode | None, str] = {
     StatusCode.UNAUTHENTICATED: " to a new access token, too: is the service account disabled?",
     StatusCode.PERMISSION_DENIED: ": has it roles/iam.serviceAccountTokenCreator on itself?",
 }
@@ -162,7 +162,6 @@ def _problem(error: Exception) -> Problem:
     if is_oversized(error):
         return Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
     status = status_of(error)
-    if status is None:
-        return Internal(f"signBlob: {type(error).__name__}")
     kind = SigningUnavailable if status in TRANSIENT else Internal
-    return kind(f"signBlob answered {status.name}{_HINTS.get(status, '')}")
+    what = status.name if status else type(error).__name__
+    return kind(f"signBlob answered {what}{_HINTS.get(status, '')}")

@@ -58,7 +58,8 @@ class SignedUrls:
                 unsigned = _Unsigned(email)
                 url = self._url(object_name, call_id, unsigned)
                 signature = await signer.sign(email, unsigned.string_to_sign)
-                return url.removesuffix(_Unsigned.SIGNATURE.hex()) + signature.hex()
+                unsigned_url, parameter, _ = url.rpartition("X-Goog-Signature=")
+                return unsigned_url + parameter + signature.hex()
         except TimeoutError as error:
             raise UpstreamTimeout("signing") from error
 
@@ -102,8 +103,6 @@ class _Unsigned(Signing):
     They keep the string that is to be signed, and return a placeholder, with which the URL ends.
     """
 
-    SIGNATURE = b"\0"
-
     def __init__(self, signer_email: str) -> None:
         self._signer_email = signer_email
         self.string_to_sign = b""
@@ -118,4 +117,4 @@ class _Unsigned(Signing):
 
     def sign_bytes(self, message: bytes) -> bytes:
         self.string_to_sign = message
-        return self.SIGNATURE
+        return b"\0"

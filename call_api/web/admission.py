@@ -6,10 +6,10 @@ depends on the size of its document when the same caller (an API key) last asked
     small       The document is fetched at once.
     large       The request waits for one of TURNS turns to fetch and publish documents. A waiting
                 request holds no document.
-    unknown     The request takes one of the caller's FETCHES to fetch the document. If the document
-                is large, the request keeps it until its turn to be published.
+    unknown     The request takes one of the caller's FETCHES slots to fetch the document. If the
+                document is large, the request keeps that slot until its turn to be published.
 
-From its arrival until it has been sent, a large document also holds its bytes, of which there are
+From the owner check until it has been sent, a large document also holds its bytes, of which there are
 MAX_BYTES. All waits of a request share WAIT_SECONDS. Sized for 512 MiB of memory, of which the process
 takes 100 at rest. A document takes up to 2 MiB as it arrives, and ten times as much while it is
 published.
@@ -27,7 +27,7 @@ from call_api.errors import CallsUnavailable
 MAX_REQUESTS = 100  # more than the 80 that the platform sends to an instance at a time
 MAX_BYTES = 32 * 2**20
 TURNS = 4  # enough to publish one document while others are on their way from Firestore
-FETCHES = 16  # of one caller
+FETCHES = 4  # of one caller: 400 calls a second, new ones each, where Firestore takes 10 ms
 WAIT_SECONDS = 2.0
 MAX_REMEMBERED = 4096
 
@@ -41,12 +41,12 @@ class Admission:
         self.free_requests = max_requests
         self.free_bytes = max_bytes
         self.turns = asyncio.Semaphore(turns)
-        self.was_large: LRUCache[Hashable, bool] = LRUCache(
-            MAX_REMEMBERED
-        )  # by caller and document
+        # By caller and call.
+        self.was_large: LRUCache[Hashable, bool] = LRUCache(MAX_REMEMBERED)
+        # By caller, for as long as one of its requests is in flight.
         self._fetches: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    def enter(self, caller: str, document: Hashable) -> "Place":
+    def enter(self, caller: str, call: Hashable) -> "Place":
         """Reserve a place for a request, which ends with its `leave`.
 
         Raises:
@@ -58,24 +58,25 @@ class Admission:
         fetches = self._fetches.get(caller)
         if fetches is None:
             fetches = self._fetches[caller] = asyncio.Semaphore(FETCHES)
-        return Place(self, (caller, document), fetches)
+        return Place(self, (caller, call), fetches)
 
 
 class Place:
-    """One request's share of the capacity; its methods are called in this order."""
+    """One request's share of the capacity.
+
+    Its methods are called in this order: `before_fetch`, after which it has a turn, a slot or, for a
+    small document, neither; `before_publishing`, after which a large document has a turn and holds its
+    bytes; `end_turn`; `hold`, each time that the size of what it holds changes; `leave`, exactly once,
+    from wherever the request ends.
+    """
 
     def __init__(self, admission: Admission, subject: Hashable, fetches: asyncio.Semaphore) -> None:
         self._admission = admission
         self._subject = subject
-        self._fetch = _Slot(fetches)  # shared by the caller's requests in flight
+        self._fetch_slot = _Slot(fetches)
         self._turn = _Slot(admission.turns)
         self._held_bytes = 0
         self.waited_seconds = 0.0
-
-    @property
-    def holds_bytes(self) -> bool:
-        """Tell whether it holds bytes."""
-        return self._held_bytes > 0
 
     async def before_fetch(self) -> None:
         """Wait until the document may be fetched.
@@ -87,7 +88,7 @@ class Place:
         if is_large:
             await self._wait_for(self._turn, "large calls")
         elif is_large is None:
-            await self._wait_for(self._fetch, "calls of unknown size for this key")
+            await self._wait_for(self._fetch_slot, "calls of unknown size for this key")
 
     async def before_publishing(self, size: int) -> None:
         """Hold the bytes of the document that has arrived, and wait for its turn if it is large.
@@ -100,7 +101,7 @@ class Place:
         if is_large:
             self.hold(size)
             await self._wait_for(self._turn, "large calls")
-        self._fetch.give_back()
+        self._fetch_slot.give_back()
 
     def end_turn(self) -> None:
         """Let the next large document have its turn."""
@@ -118,9 +119,14 @@ class Place:
         self._admission.free_bytes -= more_bytes
         self._held_bytes += more_bytes
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Tell whether it holds bytes."""
+        return self._held_bytes > 0
+
     def leave(self) -> None:
-        """Give everything back; once."""
-        self._fetch.give_back()
+        """Give everything back."""
+        self._fetch_slot.give_back()
         self._turn.give_back()
         self._admission.free_bytes += self._held_bytes
         self._admission.free_requests += 1

@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from call_api.calls.access import CallAccess, parse_call_id
 from call_api.calls.keys import key_hash
-from call_api.calls.publish import MIN_GZIP_BYTES, Published, Worker, gzipped, publish
+from call_api.calls.publish import MIN_GZIP_BYTES, LargeCallThread, Published, gzipped, publish
+from call_api.calls.schema import with_link
 from call_api.errors import (
     ALLOWED_METHODS,
     Internal,
@@ -64,7 +65,7 @@ class CallsApi:
 
     access: CallAccess
     admission: Admission
-    worker: Worker
+    large_call_thread: LargeCallThread
     recording_urls: RecordingUrls
     cors: Cors
     log: JsonLog
@@ -118,16 +119,14 @@ class CallsApi:
             place = self.admission.enter(hashed_key, entry.call_id)
             held.callback(place.leave)
             with entry.stage("read"):
-                call = await self._published(request, hashed_key, entry, place)
-            if call.rendered is None:
+                call = await self._read_and_publish(request, hashed_key, entry, place)
+            if call.json is None:
                 return Response(status_code=304, headers={"ETag": call.etag, **VARIES})
-            recording_url = None
+            body = call.json
             if call.recording is not None and request.method == "GET":
                 with entry.stage("sign"):
-                    recording_url = await self.recording_urls.signed_url(
-                        call.recording, call.call_id
-                    )
-            body = call.rendered.with_link(recording_url)
+                    link = await self.recording_urls.signed_url(call.recording, call.call_id)
+                body = with_link(body, link)
             place.hold(len(body))
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
             headers = {"ETag": call.etag, "Server-Timing": timing, **VARIES}
@@ -137,7 +136,7 @@ class CallsApi:
             if to_gzip:
                 headers["Content-Encoding"] = "gzip"
                 if request.method == "GET":
-                    body = await self.worker.run(len(body), partial(gzipped, body))
+                    body = await self.large_call_thread.run(len(body), partial(gzipped, body))
                     place.hold(len(body))
             if place.holds_bytes:
                 response: Response = HeldResponse(body, headers, held.pop_all())
@@ -149,7 +148,7 @@ class CallsApi:
             del response.headers["Content-Length"]
         return response
 
-    async def _published(
+    async def _read_and_publish(
         self, request: Request, hashed_key: str, entry: RequestEntry, place: Place
     ) -> Published:
         """Return the call as it is published, if the key's org owns it."""
@@ -157,12 +156,12 @@ class CallsApi:
         entry.org_id = self.access.known_keys.get(hashed_key)  # for a refusal's log line
         checked = await self.access.check_key(hashed_key, entry.call_id, self.now(), began_at)
         await place.before_fetch()
-        began_at += place.waited_seconds  # to wait for admission does not count as reading
-        entry.org_id, document = await self.access.read_call(checked, self.now(), began_at)
+        read_began_at = began_at + place.waited_seconds  # to wait here does not count as reading
+        entry.org_id, document = await self.access.read_call(checked, self.now(), read_began_at)
         await place.before_publishing(document.size)
-        is_held = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
-        work = partial(publish, document, checked.call_id, self.now, is_held)
-        published = await self.worker.run(document.size, work)
+        client_has = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
+        work = partial(publish, document, checked.call_id, self.now, client_has)
+        published = await self.large_call_thread.run(document.size, work)
         place.end_turn()
         return published
 

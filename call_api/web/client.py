@@ -87,5 +87,5 @@ class HeldResponse(Response):
                         await send({"type": "http.response.body", "body": piece, "more_body": more})
             except TimeoutError:
                 return  # the server closes a connection whose answer is not complete
-        if self.background is not None:
+        if self.background is not None:  # as Starlette's own responses do
             await self.background()

@@ -154,7 +154,7 @@ def test_the_request_after_a_second_refusal_fetches_another_token(iam: Iam) -> N
         await signer.sign(EMAIL, b"message")
 
     run(iam, credentials, test)
-    assert (credentials.refreshes, iam.requests) == (3, 3)
+    assert (credentials.refreshes, iam.requests) == (3, 4)
 
 
 def test_a_refused_token_that_is_issued_again_is_an_internal_error(iam: Iam) -> None:

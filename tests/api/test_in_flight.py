@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from call_api.calls.access import CallAccess
-from call_api.calls.publish import LARGE_BYTES, Worker
+from call_api.calls.publish import LARGE_BYTES, LargeCallThread
 from call_api.errors import Internal
 from call_api.log import JsonLog
 from call_api.web import admission
@@ -65,7 +65,7 @@ class Function:
         self.api = CallsApi(
             access=CallAccess(self.store),
             admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
-            worker=Worker(),
+            large_call_thread=LargeCallThread(),
             recording_urls=recording_urls or FakeRecordingUrls(),
             cors=Cors(frozenset()),
             log=JsonLog(self.log, "INFO"),

@@ -137,7 +137,7 @@ def test_a_token_that_is_refused_again_is_an_internal_error(
     assert (status, code) == (500, "internal")
     assert "signBlob answered UNAUTHENTICATED" in message
     assert "is the service account disabled?" in message
-    assert (new_cloud.iam.requests, new_cloud.metadata.tokens) == (3, 3)
+    assert (new_cloud.iam.requests, new_cloud.metadata.tokens) == (3, 2)
 
 
 def test_a_malformed_token_is_not_kept(

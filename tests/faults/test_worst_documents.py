@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse
 
-from call_api.calls.publish import Worker, publish
+from call_api.calls.publish import LargeCallThread, publish
 from call_api.calls.schema import MAX_ITEMS
 from call_api.errors import StoredCallInvalid
 from call_api.firestore.documents import MAX_DOCUMENT_BYTES, read_response
@@ -98,7 +98,7 @@ async def longest_step(wire: bytes) -> float:
     assert document is not None
     work = partial(publish, document, 77, lambda: datetime.now(UTC), lambda _: False)
     with suppress(StoredCallInvalid):
-        await Worker().run(document.size, work)
+        await LargeCallThread().run(document.size, work)
     await asyncio.sleep(0)
     watcher.cancel()
     return longest

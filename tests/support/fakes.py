@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from call_api.calls.access import CallAccess, CallStore, OrgId, StoredDocument
 from call_api.calls.keys import key_hash
-from call_api.calls.publish import Worker
+from call_api.calls.publish import LargeCallThread
 from call_api.calls.schema import Shape
 from call_api.log import JsonLog
 from call_api.web.admission import Admission
@@ -105,7 +105,7 @@ def api_over(
     return CallsApi(
         access=CallAccess(store),
         admission=Admission(),
-        worker=Worker(),
+        large_call_thread=LargeCallThread(),
         recording_urls=recording_urls or FakeRecordingUrls(),
         cors=Cors(frozenset()),
         log=log or JsonLog(io.StringIO(), "INFO"),

@@ -386,13 +386,13 @@ async def test_a_refused_token_is_replaced_once(wrapped: bool) -> None:
 
 
 @in_event_loop
-async def test_a_second_refusal_is_the_answer_and_costs_the_next_caller_a_new_token() -> None:
+async def test_a_second_refusal_is_the_answer_and_the_next_caller_replaces_that_token_too() -> None:
     source, upstream = Source("first", "second", "third"), Upstream("first", "second")
     with pytest.raises(Unauthenticated):
         await source.tokens.with_token(upstream)
 
     assert await source.tokens.with_token(upstream) == "answer to third"
-    assert upstream.asked == ["first", "second", "third"]
+    assert upstream.asked == ["first", "second", "second", "third"]
 
 
 @in_event_loop

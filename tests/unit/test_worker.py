@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, Worker
+from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, LargeCallThread
 
 
 def test_small_work_is_done_at_once_and_large_work_in_one_thread() -> None:
     async def threads() -> list[str]:
-        worker = Worker()
+        worker = LargeCallThread()
         sizes = (LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1)
         return [await worker.run(size, lambda: threading.current_thread().name) for size in sizes]
 
@@ -27,7 +27,7 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
     may_end = threading.Event()
 
     async def test() -> bool:
-        working = asyncio.create_task(Worker().run(LARGE_BYTES, lambda: may_end.wait(10)))
+        working = asyncio.create_task(LargeCallThread().run(LARGE_BYTES, lambda: may_end.wait(10)))
         await asyncio.sleep(0)
         may_end.set()
         return await working
@@ -44,7 +44,7 @@ def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
         done.append("first")
 
     async def test() -> None:
-        worker = Worker()
+        worker = LargeCallThread()
         names = ("second", "third")
         working = asyncio.create_task(worker.run(LARGE_BYTES, first))
         await asyncio.to_thread(begun.wait, 10)
@@ -66,7 +66,7 @@ def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
 def test_threads_take_turns_often_while_there_is_large_work() -> None:
     usual = sys.getswitchinterval()
 
-    assert asyncio.run(Worker().run(LARGE_BYTES, sys.getswitchinterval)) == SWITCH_SECONDS
+    assert asyncio.run(LargeCallThread().run(LARGE_BYTES, sys.getswitchinterval)) == SWITCH_SECONDS
     assert sys.getswitchinterval() == usual
 
 
@@ -74,5 +74,5 @@ def test_a_failure_of_large_work_is_raised_where_it_is_waited_for() -> None:
     usual = sys.getswitchinterval()
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(Worker().run(LARGE_BYTES, lambda: 1 // 0))
+        asyncio.run(LargeCallThread().run(LARGE_BYTES, lambda: 1 // 0))
     assert sys.getswitchinterval() == usual
