@@ -24,6 +24,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
 )
+from pydantic_core import to_json
 from typing_extensions import TypedDict  # the one that pydantic asks for below Python 3.12
 
 # The most items of a list. A call with more turns than this, five hours of one a second, is
@@ -180,7 +181,7 @@ class Call(_StrictModel):
 
     def render(self) -> bytes:
         """Return the published JSON, in which the link is null."""
-        return self.model_dump_json(by_alias=True).encode()
+        return to_json(self, by_alias=True)
 
 
 def with_link(rendered: bytes, recording_url: str) -> bytes:
