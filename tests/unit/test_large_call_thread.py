@@ -1,4 +1,4 @@
-"""The worker: large work leaves the event loop free, in one thread, and is dropped where nobody waits."""
+"""The thread for large calls: large work leaves the event loop free, in one thread, and is dropped where nobody waits."""
 
 import asyncio
 import sys
@@ -13,9 +13,9 @@ from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, LargeCallThread
 
 def test_small_work_is_done_at_once_and_large_work_in_one_thread() -> None:
     async def threads() -> list[str]:
-        worker = LargeCallThread()
+        thread = LargeCallThread()
         sizes = (LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1)
-        return [await worker.run(size, lambda: threading.current_thread().name) for size in sizes]
+        return [await thread.run(size, lambda: threading.current_thread().name) for size in sizes]
 
     small, *large = asyncio.run(threads())
 
@@ -44,12 +44,12 @@ def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
         done.append("first")
 
     async def test() -> None:
-        worker = LargeCallThread()
+        thread = LargeCallThread()
         names = ("second", "third")
-        working = asyncio.create_task(worker.run(LARGE_BYTES, first))
+        working = asyncio.create_task(thread.run(LARGE_BYTES, first))
         await asyncio.to_thread(begun.wait, 10)
         second, third = (
-            asyncio.create_task(worker.run(LARGE_BYTES, partial(done.append, name)))
+            asyncio.create_task(thread.run(LARGE_BYTES, partial(done.append, name)))
             for name in names
         )
         await asyncio.sleep(0)
