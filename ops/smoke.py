@@ -15,11 +15,10 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, NoReturn
 
 import httpx2
-from openapi_core.exceptions import OpenAPIError
 
 from call_api.calls.access import MAX_CALL_ID, parse_call_id
 from call_api.calls.keys import PREFIX, is_well_formed, new_key
-from ops.published import check_reply
+from ops.published import UnpublishedError, check_reply
 
 USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if browsers call from there"
 SECONDS = 15.0  # the function itself takes 10 at the most
@@ -56,8 +55,8 @@ class _Function(NamedTuple):
             raise _FailedError(f"{said}, not {status} {code}".rstrip())
         try:
             check_reply("GET", response.status_code, response.headers, response.content)
-        except OpenAPIError as error:
-            raise _FailedError(f"{said}, but not as published: {_fault(error)}") from None
+        except UnpublishedError as error:
+            raise _FailedError(f"{said}, but not as published: {error}") from None
         return _Answer(said, milliseconds, _object(response))
 
 
@@ -220,14 +219,6 @@ def _is_the_gateways_404(response: httpx2.Response) -> bool:
     document = _object(response)
     same = response.status_code == document.get("code") == HTTPStatus.NOT_FOUND
     return same and document.keys() == {"code", "message"}
-
-
-def _fault(error: OpenAPIError) -> str:
-    """Name what is at fault without the value, which an exception's own text would quote."""
-    cause = error.__cause__ or error
-    faults = [f"{one.json_path} ({one.validator})" for one in getattr(cause, "schema_errors", ())]
-    said = ", ".join(faults[:5]) or type(cause).__name__
-    return f"header {error.name}: {said}" if hasattr(error, "name") else said
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class LargeCallThread:
 def _share_one_heap() -> None:
     """Let all threads take memory from the main thread's heap.
 
-    The one unusual thing here, for its worth: glibc gives each thread a heap of its own, which grows
-    in small steps and shrinks after each call, so that a large call takes a third longer in a thread.
+    This is the one unusual thing in this file, because glibc gives each thread a heap of its own, which
+    grows in small steps and shrinks after each call: the same work takes much longer there.
     """
     with suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
