@@ -82,7 +82,7 @@ lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/shfmt --indent 2 --case-indent --diff $(SCRIPTS)
 
 examples: $(VENV)/installed ## write the sample calls, as replies, into openapi.yaml and README.md
-	@$(BIN)/python -m local.examples
+	@$(BIN)/python -m ops.examples
 
 smoke: $(VENV)/installed ## check the function at URL, with KEY from the environment and a CALL
 	@$(BIN)/python -m ops.smoke

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from local.examples import README, with_examples, with_reply
+from ops.examples import README, with_examples, with_reply
 from ops.openapi import OPENAPI
 
 PAGES = {OPENAPI: with_examples, README: with_reply}
