@@ -75,7 +75,11 @@ def _origins(text: str) -> frozenset[str]:
 
 
 class SettingsError(Exception):
-    """Settings are missing or malformed; the message names each and says what it should be."""
+    """Settings are missing or malformed; each of `faults` names one and says what it should be."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 class Settings(BaseModel):
@@ -135,7 +139,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate({name: text for name, text in environment.items() if text})
         except ValidationError as error:
-            raise SettingsError("; ".join(map(_say, error.errors()))) from None
+            raise SettingsError(*map(_say, error.errors())) from None
 
 
 def _say(fault: ErrorDetails) -> str:
@@ -165,7 +169,7 @@ def main() -> None:
     try:
         Settings.from_environment(os.environ)
     except SettingsError as error:
-        sys.exit(str(error).replace("; ", "\n"))  # no description holds a semicolon
+        sys.exit("\n".join(error.faults))
 
 
 if __name__ == "__main__":
