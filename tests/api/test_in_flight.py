@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
@@ -126,22 +125,6 @@ def test_a_body_holds_its_bytes_while_it_is_compressed() -> None:
 
     asyncio.run(run())
     assert "too many bytes" in function.entries()[0]["message"]
-
-
-def test_what_follows_an_answer_follows_a_long_one_too() -> None:
-    done: list[bool] = []
-
-    async def client(_: Message) -> None:
-        assert not done
-
-    async def run() -> None:
-        response = await Function().respond()
-        response.background = BackgroundTask(done.append, True)
-        await send_to(client, response)
-
-    asyncio.run(run())
-
-    assert done == [True]
 
 
 def test_a_client_that_does_not_read_loses_its_place_in_time(
