@@ -31,16 +31,14 @@ PROJECT = "project-of-the-credentials"
 IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
 HANG, NOTHING = "hang", "nothing"
 HANG_SECONDS = 12.0  # longer than any request may take
-GIB = 2**30
 WRITTEN = datetime(2026, 3, 25, 10, 22, 38, 123_456, tzinfo=UTC)
 
 
 class Raw(NamedTuple):
-    """An answer as it is sent; an endless one repeats its body up to 1 GiB."""
+    """An answer as it is sent."""
 
     body: bytes
     headers: dict[str, str] = {}  # noqa: RUF012  (never changed)
-    endless: bool = False
     status: int = 200
 
 
@@ -55,7 +53,6 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), handler)
         self.lock = threading.Lock()
         self.connections = 0
-        self.streamed = 0  # bytes of endless answers that went into the connection
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
@@ -97,22 +94,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(raw.status)
         for name, value in raw.headers.items():
             self.send_header(name, value)
-        chunked = raw.headers.get("Transfer-Encoding") == "chunked"
         # A length that is given is a wrong one, which the connection does not survive.
-        self.close_connection = raw.endless or "Content-Length" in raw.headers
-        if not chunked and "Content-Length" not in raw.headers:
-            self.send_header("Content-Length", str(GIB if raw.endless else len(raw.body)))
+        self.close_connection = "Content-Length" in raw.headers
+        if "Content-Length" not in raw.headers:
+            self.send_header("Content-Length", str(len(raw.body)))
         self.end_headers()
-        if not raw.endless:
-            self.wfile.write(raw.body)
-            return
-        # A small buffer, so that what was sent is little more than what was read.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        body = b"%x\r\n%b\r\n" % (len(raw.body), raw.body) if chunked else raw.body
-        with suppress(OSError):  # when the client leaves
-            while self.server.streamed < GIB:
-                self.wfile.write(body)
-                self.server.streamed += len(body)
+        self.wfile.write(raw.body)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
