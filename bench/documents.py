@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from google.cloud.firestore_v1 import _helpers, types
 
-from call_api.calls.publish import validated
+from call_api.calls.publish import readable
 from call_api.calls.schema import MAX_ITEMS, STORED_CALL_SHAPE
 from call_api.errors import StoredCallInvalid
 from call_api.firestore.documents import FirestoreDocument, read_response
@@ -94,7 +94,7 @@ def _cost(raw: bytes) -> Cost:
     decode_ms = ms()
     validate_ms = render_ms = None
     with suppress(StoredCallInvalid):
-        call = validated(values, 77)
+        call, _ = readable(values, 77)
         validate_ms = ms()
         call.render()
         render_ms = ms()

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ _to_json = json.JSONEncoder(allow_nan=False).encode  # NaN is not JSON
 
 
 STDOUT = 1
+MAX_FAULTS = 20
 PIPE_BYTES = 2**20  # some 3,000 lines; what an unprivileged process may ask Linux for
 
 
@@ -137,6 +138,7 @@ class RequestEntry:
     severity: str = "INFO"
     reason: str = ""
     code: str | None = None
+    faults: Sequence[str] = ()  # fields of the call that read as null, since they cannot be read
     stack_trace: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=perf_counter)
@@ -164,6 +166,8 @@ class RequestEntry:
             "total_ms": _ms_since(self.started),
             **self.trace,
         }
+        if self.faults:
+            entry["faults"] = self.faults[:MAX_FAULTS]
         return entry if self.stack_trace is None else entry | {"stack_trace": self.stack_trace}
 
 

@@ -68,7 +68,8 @@ def published(stored: Any, node: Mapping[str, Any]) -> Any:
     if known["type"] == "array":
         return [published(item, known["items"]) for item in stored or []]
     if known["type"] == "string" and isinstance(stored, int | float):
-        return f"{stored:.1f}"
+        text = f"{stored:.3f}".rstrip("0")
+        return text + "0" if text.endswith(".") else text
     return stored
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, NewType, Protocol
 from cachetools import LRUCache
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from call_api.calls.schema import Shape
+from call_api.calls.schema import Shape, fields_at_fault
 from call_api.errors import (
     CallNotFound,
     Forbidden,
@@ -165,9 +165,3 @@ def require_owner(document: StoredDocument, org_id: OrgId) -> None:
         raise OwnerMissing("call document: org_id", org_id=org_id)
     if owner != org_id:
         raise Forbidden(org_id=org_id)
-
-
-def fields_at_fault(error: ValidationError) -> str:
-    """Name the fields, never their values: they hold what people said and their numbers."""
-    faults = error.errors(include_input=False, include_url=False)
-    return ", ".join(".".join(map(str, fault["loc"])) for fault in faults)

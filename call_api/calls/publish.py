@@ -7,17 +7,23 @@ work on a large document goes to a thread of its own, and the work on a small on
 import asyncio
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from isal import isal_zlib  # several times as fast as zlib
 from pydantic import ValidationError
 
-from call_api.calls.access import StoredDocument, fields_at_fault
-from call_api.calls.schema import RENDERING_VERSION, STORED_CALL_SHAPE, Call
+from call_api.calls.access import StoredDocument
+from call_api.calls.schema import (
+    RENDERING_VERSION,
+    STORED_CALL_SHAPE,
+    Call,
+    fields_at_fault,
+    read_call,
+)
 from call_api.errors import StoredCallInvalid
 
 LARGE_BYTES = 64 * 2**10  # a call of a quarter of an hour
@@ -38,6 +44,7 @@ class Published(NamedTuple):
     etag: str
     recording: str | None  # the object that the link is to be signed for
     json: bytes | None  # without its link; None where the client holds this version
+    faults: list[str]  # the descriptive fields that read as null, since they cannot be read
 
 
 class LargeCallThread:
@@ -89,24 +96,27 @@ def publish(
     `client_has` tells whether the client holds the version with this ETag: then nothing is rendered.
 
     Raises:
-        StoredCallInvalid: the document breaks the schema.
+        StoredCallInvalid: an essential field cannot be read.
     """
-    call = validated(document.decoded(STORED_CALL_SHAPE), call_id)
+    call, faults = readable(document.decoded(STORED_CALL_SHAPE), call_id)
     tag = etag(call, document.updated_ns, now())
-    return Published(
-        call_id, tag, recording_to_sign(call), None if client_has(tag) else call.render()
-    )
+    rendered = None if client_has(tag) else call.render()
+    return Published(call_id, tag, recording_to_sign(call), rendered, faults)
 
 
-def validated(values: Mapping[str, object], call_id: int) -> Call:
-    """Return a decoded call, if it keeps the published schema."""
+def readable(values: dict[str, Any], call_id: int) -> tuple[Call, list[str]]:
+    """Return a stored call, and the descriptive fields at fault; `values` is changed.
+
+    Raises:
+        StoredCallInvalid: essential fields are at fault.
+    """
     try:
-        call = Call.model_validate(values)
+        call, faults = read_call(values)
     except ValidationError as error:
         raise StoredCallInvalid(f"call document: {fields_at_fault(error)}") from None
     if call.id != call_id:
         raise StoredCallInvalid("call document: id")
-    return call
+    return call, faults
 
 
 def recording_to_sign(call: Call) -> str | None:

@@ -1,9 +1,21 @@
-"""The published schema: what a stored call must be, and how it reads in the answer."""
+"""The schema: how a stored call is read, and how it is published.
+
+Platforms write what their models and vendors hand them, so a reader that refuses every odd value would
+hide whole calls. Each field is one of two kinds:
+
+    essential     A wrong value would mislead: one that cannot be read is a fault of the whole call.
+    descriptive   A value that cannot be read is null. It is a fault that the log names, no more.
+
+A call in order is read in one pass. Otherwise what the first pass could not read is replaced by null
+where that is allowed, and a second pass finds what is left: the essential faults.
+docs/stored-calls.md is the table of what can be read, for those who write calls.
+"""
 
 import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import (
@@ -11,6 +23,7 @@ from typing import (
     Any,
     Literal,
     TypeAlias,
+    TypeVar,
     get_args,
     get_origin,
     get_type_hints,
@@ -23,6 +36,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    ValidationError,
 )
 from pydantic_core import to_json
 from typing_extensions import TypedDict  # the one that pydantic asks for below Python 3.12
@@ -38,8 +52,31 @@ RENDERING_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 # scalar itself.
 Shape: TypeAlias = "dict[str, Shape] | list[Shape] | None"
 
-_RFC_3339 = re.compile(r"(?ai)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:[0-5]\d)")
+# RFC 3339, also as platforms write it: a space for the T, an offset without its colon, or none.
+_TIME = re.compile(r"(?ai)\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?[0-5]\d)?")
+_LEAP_SECOND = re.compile(r"(:\d\d):60")
 _URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")
+_DECIMAL = re.compile(r"0*[0-9]{1,6}(\.[0-9]+)?")  # below _MAX_SECONDS
+_MAX_SECONDS = 1_000_000  # of a turn; a time since 1970 is larger
+
+# Turns that were not spoken, and may hold instructions, arguments or results.
+_UNSPOKEN = frozenset(
+    {
+        "system",
+        "developer",
+        "tool",
+        "function",
+        "tool_call",
+        "tool_calls",
+        "tool_call_result",
+        "tool_result",
+        "function_call",
+    }
+)
+
+T = TypeVar("T")
+_ESSENTIAL = object()
+Essential = Annotated[T, _ESSENTIAL]
 
 
 def _number(value: object) -> int | float:
@@ -49,17 +86,31 @@ def _number(value: object) -> int | float:
     raise ValueError("not a finite number")
 
 
+def _measured(value: object) -> int:
+    """Return a measurement to the nearest integer: platforms store means, and lengths of audio."""
+    if (number := _number(value)) < 0:
+        raise ValueError("negative")
+    return round(number)
+
+
 def _offset(value: object) -> str:
-    """Write a stored number of seconds with one decimal; text stays as it is."""
-    return value if isinstance(value, str) else f"{_number(value):z.1f}"
+    """Write a turn's number of seconds with one to three decimals; decimal text stays as it is."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        return value
+    if not 0 <= (seconds := _number(value)) < _MAX_SECONDS:
+        raise ValueError("not seconds from the start of a call")
+    text = f"{seconds:z.3f}".rstrip("0")
+    return text + "0" if text.endswith(".") else text
 
 
 def _utc(value: object) -> str:
-    """Write a Firestore timestamp or RFC 3339 text in UTC, cut to whole seconds."""
-    if isinstance(value, str) and _RFC_3339.fullmatch(value):
-        value = datetime.fromisoformat(value.upper())
+    """Write a Firestore timestamp, or a time as text, in UTC and cut to whole seconds."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        value = datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", value.upper()))
     if not isinstance(value, datetime):
         raise ValueError("not a timestamp")
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
     try:
         return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except OverflowError:  # 9999-12-31T23:59:59-01:00, say; left alone it would be a 500 `internal`
@@ -68,31 +119,49 @@ def _utc(value: object) -> str:
 
 def _object_name(value: object) -> str:
     """Accept the name of an object in our own bucket, and nothing that points elsewhere."""
-    if isinstance(value, str) and 0 < len(value.encode()) <= 1024 and not _URL.match(value):
-        return value
-    raise ValueError("not an object's name")
+    if _is_blank(value) or not isinstance(value, str) or _URL.match(value):
+        raise ValueError("not an object's name")
+    if len(value.encode()) > 1024:
+        raise ValueError("too long for an object's name")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _settled(value: object) -> object:
+    """Return null for a cost without a total."""
+    return None if isinstance(value, dict) and value.get("total_usd") is None else value
 
 
 def _if_null(default: object) -> BeforeValidator:
     return BeforeValidator(lambda value: default if value is None else value)
 
 
+Text = Annotated[str, Field(pattern=r"[^\s\x1c-\x1f]")]  # not blank, as `str.strip` knows it
+Texts = Annotated[list[Text], Field(fail_fast=True, max_length=MAX_ITEMS)]
 Number = Annotated[int | float, PlainValidator(_number)]
-Seconds = Annotated[str, BeforeValidator(_offset)]
+Measured = Annotated[int, PlainValidator(_measured)]
+Seconds = Annotated[str, PlainValidator(_offset)]
 Timestamp = Annotated[str, PlainValidator(_utc)]
 ObjectName = Annotated[str, PlainValidator(_object_name)]
-Texts = Annotated[list[str], Field(fail_fast=True, max_length=MAX_ITEMS)]
+CallType = Annotated[Literal["web", "inbound", "outbound"], BeforeValidator(_lower)]
+Status = Annotated[
+    Literal["active", "ended", "error", "pending", "deleted"], BeforeValidator(_lower)
+]
+Sentiment = Annotated[Literal["positive", "neutral", "negative"], BeforeValidator(_lower)]
 
 
 class _StrictModel(BaseModel):
-    # No other fields ever leave. And strict: a number stored as text is a writer's fault to find.
+    # No other fields ever leave. And strict: nothing is guessed, so text is no number.
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
 class _Turn(TypedDict):  # not a model: a call has up to thousands, and a dict takes a third as long
     role: Literal["assistant", "user"]
     content: str
-    timestamp: Seconds
+    timestamp: Seconds | None
 
 
 class _CostBreakdown(_StrictModel):
@@ -110,78 +179,167 @@ class _Cost(_StrictModel):
 
 
 class _Model(_StrictModel):
-    provider: str | None = None
-    model_id: str | None = None
+    provider: Text | None = None
+    model_id: Text | None = None
 
 
 class _Transcriber(_StrictModel):
-    provider: str | None = None
-    model: str | None = None
+    provider: Text | None = None
+    model: Text | None = None
 
 
 class _Voice(_StrictModel):
-    provider: str | None = None
-    model: str | None = None
-    voice_id: str | None = None
+    provider: Text | None = None
+    model: Text | None = None
+    voice_id: Text | None = None
 
 
 class _Summary(_StrictModel):
-    overview: str | None = None
+    overview: Text | None = None
     key_topics: Texts | None = None
     action_items: Texts | None = None
-    outcome: str | None = None
+    outcome: Text | None = None
 
 
 class _Score(_StrictModel):
     score: Annotated[Number, Field(ge=0, le=100)] | None = None
-    reasoning: str | None = None
+    reasoning: Text | None = None
 
 
 class _Analysis(_StrictModel):
     summary: _Summary | None = None
-    sentiment: Literal["positive", "neutral", "negative"] | None = None
+    sentiment: Sentiment | None = None
     score: _Score | None = None
     tags: Annotated[Texts, _if_null([])] = []
     knowledge_gaps: Annotated[Texts, _if_null([])] = []
 
 
 class Call(_StrictModel):
-    """A call, validated as it is stored and rendered as it is published, in this order."""
+    """A call, read as it is stored and rendered as it is published, in this order."""
 
-    id: int
-    type: Literal["web", "inbound", "outbound"]
-    status: Literal["active", "ended", "error", "pending", "deleted"]
-    agent_id: str
-    agent_name: str | None = None
-    started_at: Timestamp | None = None
-    ended_at: Timestamp | None = None
-    duration_seconds: Number | None = None
-    ended_reason: str | None = None
-    transcript: Annotated[
-        list[_Turn], Field(fail_fast=True, max_length=MAX_ITEMS), _if_null([])
+    id: Essential[int]
+    type: Essential[CallType]
+    status: Essential[Status]
+    agent_id: Essential[str]
+    agent_name: Text | None = None
+    started_at: Essential[Timestamp | None] = None
+    ended_at: Essential[Timestamp | None] = None
+    duration_seconds: Essential[Number | None] = None
+    ended_reason: Text | None = None
+    transcript: Essential[
+        Annotated[list[_Turn], Field(fail_fast=True, max_length=MAX_ITEMS), _if_null([])]
     ] = []
-    recording_object: Annotated[
-        ObjectName | None,
-        Field(serialization_alias="recording_url"),  # the link, which `with_link` puts in its place
-        PlainSerializer(lambda _: None),
+    recording_object: Essential[
+        Annotated[
+            ObjectName | None,
+            # The link, which `with_link` puts in its place.
+            Field(serialization_alias="recording_url"),
+            PlainSerializer(lambda _: None),
+        ]
     ] = None
-    recording_duration: int | None = None
-    cost: _Cost | None = None
+    recording_duration: Measured | None = None
+    cost: Essential[Annotated[_Cost | None, BeforeValidator(_settled)]] = None
     model: _Model | None = None
     transcriber: _Transcriber | None = None
     voice: _Voice | None = None
-    latency_ms: int | None = None
-    interruptions: int | None = None
+    latency_ms: Measured | None = None
+    interruptions: Measured | None = None
     analysis: _Analysis | None = None
-    phone_number: str | None = None
-    caller_phone: str | None = None
-    call_direction: str | None = None
-    created_at: Timestamp
+    phone_number: Text | None = None
+    caller_phone: Text | None = None
+    call_direction: Text | None = None
+    created_at: Essential[Timestamp]
     updated_at: Timestamp | None = None
 
     def render(self) -> bytes:
         """Return the published JSON, in which the link is null."""
         return to_json(self, by_alias=True)
+
+
+_ESSENTIAL_FIELDS = {
+    name for name, field in Call.model_fields.items() if _ESSENTIAL in field.metadata
+}
+
+
+def read_call(values: dict[str, Any]) -> tuple[Call, list[str]]:
+    """Return a stored call, and the names of the descriptive fields whose values cannot be read.
+
+    `values` is changed: what cannot be read is replaced in it.
+
+    Raises:
+        ValidationError: essential values cannot be read.
+    """
+    try:
+        return Call.model_validate(values), []
+    except ValidationError as error:
+        faults = _replace_unreadable(values, [fault["loc"] for fault in error.errors()])
+    return Call.model_validate(values), faults
+
+
+def _replace_unreadable(
+    values: dict[str, Any], paths: Sequence[tuple[int | str, ...]]
+) -> list[str]:
+    """Put null, or a shorter list, where that is allowed; return the fields that this was a fault of."""
+    at_fault = []
+    turns = values.get("transcript")
+    if isinstance(turns, list):
+        values["transcript"], has_fault = _spoken(turns)
+        if has_fault:
+            at_fault.append("transcript[].timestamp")
+    for path in paths:
+        if path[0] == "transcript" and len(path) > 1:
+            continue  # the first faulty turn; all have been read above
+        in_list = isinstance(path[-1], int)
+        *parents, name = path[:-1] if in_list else path
+        holder: Any = values
+        for parent in parents:
+            holder = holder[parent]
+        value = holder.get(name)
+        if in_list:  # the first of its items that is no text
+            holder[name] = [item for item in value if isinstance(item, str) and item.strip()]
+            is_fault = not all(isinstance(item, str) or item is None for item in value)
+        elif _is_blank(value) or path[0] not in _ESSENTIAL_FIELDS:
+            holder[name] = None
+            is_fault = not _is_blank(value)
+        else:
+            is_fault = False
+        if is_fault:
+            at_fault.append(field_name(path))
+    return at_fault
+
+
+def _spoken(turns: Sequence[Any]) -> tuple[list[Any], bool]:
+    """Return the turns that were spoken, and whether the time of one cannot be read."""
+    spoken, has_fault = [], False
+    for turn in turns:
+        if not isinstance(turn, dict):
+            spoken.append(turn)
+            continue
+        role = _lower(turn.get("role"))
+        if turn.get("content") is None or (isinstance(role, str) and role in _UNSPOKEN):
+            continue
+        try:
+            timestamp = _offset(turn.get("timestamp"))
+        except ValueError:
+            timestamp = None
+            has_fault = has_fault or not _is_blank(turn.get("timestamp"))
+        spoken.append({**turn, "role": role, "timestamp": timestamp})
+    return spoken, has_fault
+
+
+def _is_blank(value: object) -> bool:
+    """Tell what says nothing: null, and text that is empty or white space."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def fields_at_fault(error: ValidationError) -> str:
+    """Name the fields, never their values: they hold what people said and their numbers."""
+    return ", ".join(dict.fromkeys(field_name(fault["loc"]) for fault in error.errors()))
+
+
+def field_name(path: Sequence[int | str]) -> str:
+    """Return the name of a field, such as `transcript[].role`: the same for each item of a list."""
+    return "".join("[]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
 def with_link(rendered: bytes, recording_url: str) -> bytes:

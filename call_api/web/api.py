@@ -24,7 +24,7 @@ from call_api.errors import (
     Problem,
     RouteNotFound,
 )
-from call_api.log import JsonLog, RequestEntry, stack_trace
+from call_api.log import MAX_FAULTS, JsonLog, RequestEntry, stack_trace
 from call_api.web.admission import Admission, Place
 from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError, HeldResponse
 from call_api.web.cors import Cors
@@ -163,6 +163,9 @@ class CallsApi:
         work = partial(publish, document, checked.call_id, self.now, client_has)
         published = await self.large_call_thread.run(document.size, work)
         place.end_turn()
+        if published.faults:
+            entry.severity, entry.faults = "WARNING", published.faults
+            entry.reason = f"read as null: {', '.join(published.faults[:MAX_FAULTS])}"
         return published
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from call_api.calls.access import CallAccess
-from call_api.calls.publish import recording_to_sign, validated
+from call_api.calls.publish import readable, recording_to_sign
 from call_api.calls.schema import STORED_CALL_SHAPE, Call
 from call_api.errors import (
     CallNotFound,
@@ -54,7 +54,7 @@ def read(
     async def seen() -> Seen:
         access = CallAccess(stored(record, call))
         org_id, document = await read_call(access, key, call_id, noon)
-        return Seen(validated(document.decoded(STORED_CALL_SHAPE), 77), org_id)
+        return Seen(readable(document.decoded(STORED_CALL_SHAPE), 77)[0], org_id)
 
     return asyncio.run(seen())
 

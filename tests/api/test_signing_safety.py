@@ -58,7 +58,7 @@ PIECES = [
 NAMES = st.one_of(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join),
     st.text(min_size=1, max_size=200),
-)
+).filter(str.strip)  # blank text is no name
 LINK = re.compile(rf"https://{re.escape(HOST)}/{BUCKET}/[\w.~/%-]+\?[\w.~%&=-]+", re.ASCII)
 PARAMETERS = {
     *(f"X-Goog-{p}" for p in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders")),

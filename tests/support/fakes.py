@@ -1,6 +1,7 @@
 """The edges of the function, in memory: where Firestore, signatures or a client are not the point."""
 
 import asyncio
+import copy
 import io
 import threading
 from collections import deque
@@ -36,7 +37,7 @@ class FakeDocument:
         return self.fields.get(name)
 
     def decoded(self, _shape: dict[str, Shape]) -> dict[str, object]:
-        return dict(self.fields)
+        return copy.deepcopy(dict(self.fields))
 
 
 class FakeCalls:

@@ -1,16 +1,16 @@
 """What an attacker or a broken writer may come up with, as Hypothesis makes it."""
 
 import copy
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal, localcontext
 from typing import Any
 
 from google.cloud.firestore_v1.types import document as wire
 from hypothesis import strategies as st
 
 from local.seed import sample_calls
-from ops.openapi import published, resolved, schema, without_null
+from ops.openapi import schema, without_null
 from tests.support.contract import kind_of
 
 SECRET = "s3cret"  # begins texts of documents; no log may show it
@@ -38,8 +38,32 @@ FIELD_NAMES = st.sampled_from(
     ]
 ) | st.text(min_size=1, max_size=9)
 
+# What platforms store, and cannot, or can just, be read.
+FORMS = st.sampled_from(
+    [
+        "",
+        " ",
+        "Positive",
+        "ENDED",
+        "bot",
+        "system",
+        "5.2",
+        "1000000",
+        "00:01:05",
+        "3.2s",
+        "60.123",
+        -1,
+        60.5,
+        1_000_000,
+        101,
+        "2026-01-28T13:17:50.116924",
+        "2026-01-28 13:17:60+0530",
+        "2026-01-28T24:00:00Z",
+        "gs://bucket/object",
+    ]
+)
 # Values as the decoder gives them; the object stands for a type that no published field has.
-SCALARS = st.none() | st.booleans() | INT64 | DOUBLE | TEXTS | MOMENTS | st.builds(object)
+SCALARS = st.none() | st.booleans() | INT64 | DOUBLE | TEXTS | MOMENTS | FORMS | st.builds(object)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(FIELD_NAMES, inner, max_size=4),
@@ -128,103 +152,91 @@ def mutants(draw: st.DrawFn, values: st.SearchStrategy[Any] = VALUES) -> dict[st
 
 DOCUMENTS = mutants() | st.dictionaries(FIELD_NAMES, VALUES, max_size=6)
 
-# Right calls, each value with what is published in its place.
-Pair = tuple[Any, Any]
-Pairs = st.SearchStrategy[Pair]
+# Calls that can be read: each field in every form that docs/stored-calls.md lists.
 MISSING = object()
+BLANK = st.sampled_from([None, "", " \t"])
+NOTHING = BLANK | st.just(MISSING)
+INT = INT64.filter(lambda number: number >= 0)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
-def as_it_is(stored: st.SearchStrategy[Any]) -> Pairs:
-    return stored.map(lambda value: (value, value))
-
-
-def optional(pairs: Pairs, published: object = None) -> Pairs:
-    return pairs | st.sampled_from([(None, published), (MISSING, published)])
-
-
-def fields(**pairs: Pairs) -> Pairs:
-    """An object of these fields: what is stored, and what is published."""
-
-    def both(drawn: dict[str, Pair]) -> Pair:
-        stored = {name: pair[0] for name, pair in drawn.items() if pair[0] is not MISSING}
-        return stored, {name: drawn[name][1] for name in pairs}  # drawn in any order
-
-    return st.fixed_dictionaries(pairs).map(both)
-
-
-def listed(pairs: Pairs) -> Pairs:
-    return st.lists(pairs, max_size=4).map(
-        lambda drawn: ([s for s, _ in drawn], [p for _, p in drawn])
-    )
-
-
-def in_seconds(moment: datetime) -> str:
-    utc = moment.astimezone(UTC)
-    return (
-        f"{utc.year:04}-{utc.month:02}-{utc.day:02}T{utc.hour:02}:{utc.minute:02}:{utc.second:02}Z"
+def in_any_case(words: list[str]) -> st.SearchStrategy[str]:
+    return st.sampled_from(words).flatmap(
+        lambda word: st.sampled_from([word, word.upper(), word.title()])
     )
 
 
 @st.composite
-def _written_moments(draw: st.DrawFn) -> Pair:
-    """RFC 3339 text in any zone."""
+def _written_moments(draw: st.DrawFn) -> str:
+    """RFC 3339 text in any zone, in the spellings of platforms, also without one."""
     zone = timezone(timedelta(minutes=draw(st.integers(-1439, 1439))))
-    local = draw(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31))).replace(tzinfo=zone)  # noqa: DTZ001
+    local = draw(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001
+    if draw(st.booleans()):
+        local = local.replace(tzinfo=zone)
     text = local.isoformat(
-        timespec=draw(st.sampled_from(["seconds", "milliseconds", "microseconds"]))
+        sep=draw(st.sampled_from("T t")),
+        timespec=draw(st.sampled_from(["seconds", "milliseconds", "microseconds"])),
     )
-    return text, in_seconds(local)
+    return (
+        text if draw(st.booleans()) else re.sub(r":(\d\d)$", r"\1", text) if "+" in text else text
+    )
 
 
-def _one_decimal(number: float) -> str:
-    """Write a number as the contract says, by other means than the code's."""
-    with localcontext(prec=400):
-        rounded = Decimal(number).quantize(Decimal("0.1"))
-        return str(abs(rounded) if rounded == 0 else rounded)
-
-
-texts = as_it_is(TEXTS)
-integers = as_it_is(INT64)
-numbers = as_it_is(INT64 | DOUBLE.filter(lambda number: abs(number) < float("inf")))
-times = MOMENTS.map(lambda moment: (moment, in_seconds(moment))) | _written_moments()
-offsets = texts | (
-    st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-).map(lambda number: (number, _one_decimal(number)))
-
-# By the name of the field, where its schema does not tell what is stored.
-STORED_OTHERWISE = {
-    "id": st.just((77, 77)),
-    "recording_url": st.just((MISSING, None)),
-    "timestamp": offsets,
+KINDS: dict[str, st.SearchStrategy[Any]] = {
+    "string": TEXTS,
+    "number": INT64 | FINITE,
+    "measured": INT | FINITE.filter(lambda number: number >= 0),
+    "time": MOMENTS | _written_moments(),
+    "link": TEXTS.filter(lambda text: text.strip() and "://" not in text),
+    "score": st.integers(0, 100) | st.floats(0, 100),
 }
+TIMES_OF_TURNS = (
+    BLANK
+    | st.integers(0, 999_999)
+    | st.floats(0, 999_999)
+    | st.from_regex(r"\A0{0,3}[0-9]{1,6}(\.[0-9]{1,20})?\Z")
+)
+TURNS = st.fixed_dictionaries(
+    {"role": in_any_case(["assistant", "user"]), "content": TEXTS},
+    optional={"timestamp": TIMES_OF_TURNS},
+) | st.fixed_dictionaries(
+    {"role": in_any_case(["system", "tool_calls"]) | TEXTS, "content": st.none()},
+)
 
 
-def right(name: str, node: Mapping[str, Any]) -> Pairs:
-    """A field, as openapi.yaml describes it; where it may be null or has a default, also without it."""
-    if name in STORED_OTHERWISE:
-        return STORED_OTHERWISE[name]
+def readable(name: str, node: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """A field, as openapi.yaml describes it; where it may be unknown, also without it."""
+    if name == "id":
+        return st.just(77)
+    if name == "transcript":
+        return NOTHING | st.lists(TURNS, max_size=4)
     known, may_be_null = without_null(node)
-    pairs = known_value(known)
-    if may_be_null or known["type"] in {"array", "object"}:
-        return optional(pairs, published(None, node))
-    return pairs
-
-
-def known_value(known: Mapping[str, Any]) -> Pairs:
     kind = kind_of(known)
     if kind == "object":
-        return fields(**{name: right(name, part) for name, part in known["properties"].items()})
-    if kind == "array":
-        return listed(known_value(resolved(known["items"])))
-    if kind == "enum":
-        return as_it_is(st.sampled_from(known["enum"]))
-    if "maximum" in known:
-        least, most = known["minimum"], known["maximum"]
-        return as_it_is(st.integers(least, most) | st.floats(least, most))
-    return {"string": texts, "integer": integers, "number": numbers, "time": times}[kind]
+        of_kind: st.SearchStrategy[Any] = readable_object(known)
+    elif kind == "array":
+        of_kind = st.lists(TEXTS | st.none(), max_size=4)
+    elif kind == "enum":
+        of_kind = in_any_case(known["enum"])
+    else:
+        of_kind = KINDS[
+            "measured" if kind == "integer" else "score" if "maximum" in known else kind
+        ]
+    may_be_unknown = may_be_null or kind in {"array", "object"} or name == "total_usd"
+    return NOTHING | of_kind if may_be_unknown else of_kind
 
 
-RIGHT_CALLS = known_value(schema("Call"))
+def readable_object(known: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    fields = {
+        "recording_object" if name == "recording_url" else name: readable(name, part)
+        for name, part in known["properties"].items()
+    }
+    return st.fixed_dictionaries(fields).map(
+        lambda drawn: {name: value for name, value in drawn.items() if value is not MISSING}
+    )
+
+
+READABLE_CALLS = readable_object(schema("Call"))
 
 # Requests, as the server hands them on: text of Latin-1, names in small letters.
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
