@@ -76,9 +76,15 @@ def test_what_is_measured_is_what_the_function_logs() -> None:
     fields = set(re.findall(r"jsonPayload\.(\w+)", filters))
     codes = set(re.findall(r'jsonPayload\.code="(\w+)"', filters))
 
-    assert {"code", "sign_ms"} == fields <= set(RequestEntry("id", {}).fields(200))
+    entry = RequestEntry("id", {}, faults=["latency_ms"])
+    assert {"code", "faults", "sign_ms"} == fields <= set(entry.fields(200))
     assert codes
     assert codes <= {problem.code for problem in PROBLEMS}
+
+
+def test_a_call_without_faults_is_not_counted() -> None:
+    """The metric asks whether the field is there."""
+    assert "faults" not in RequestEntry("id", {}).fields(200)
 
 
 def test_a_failure_while_signing_is_counted_and_another_is_not() -> None:
