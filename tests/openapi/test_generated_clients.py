@@ -1,4 +1,4 @@
-"""Clients that are generated from openapi.yaml pass strict type checks and read the sample calls."""
+"""Clients that are generated from openapi.yaml pass strict type checks and read calls."""
 
 import json
 import shutil
@@ -14,6 +14,7 @@ from local.runtimes import node
 from local.seed import sample_calls
 from ops.openapi import OPENAPI
 from tests.openapi import tools
+from tests.support.project import PutCall
 from tests.support.serving import Service
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -69,10 +70,16 @@ def without_links(calls: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 @pytest.mark.parametrize("client", [python_client, typescript_client])
-def test_a_generated_client_reads_the_sample_calls(
-    client: Callable[[Path], list[str]], service: Service, acme_key: str, tmp_path: Path
+def test_a_generated_client_reads_calls(
+    client: Callable[[Path], list[str]],
+    service: Service,
+    acme_key: str,
+    put_call: PutCall,
+    tmp_path: Path,
 ) -> None:
-    ids = [str(call_id) for call_id in sample_calls() if call_id != FOREIGN_CALL]
+    without_times = put_call({"transcript": [{"role": "user", "content": "Hello?"}]})
+    samples = [call_id for call_id in sample_calls() if call_id != FOREIGN_CALL]
+    ids = [str(call_id) for call_id in (*samples, without_times)]
     answered = {
         call_id: service.request(target=f"/v2/calls/{call_id}", key=acme_key).json()
         for call_id in ids

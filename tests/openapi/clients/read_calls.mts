@@ -16,12 +16,13 @@ export const TYPES: [
   Same<Call["status"], "active" | "ended" | "error" | "pending" | "deleted">,
   Same<Call["recording_url"], string | null>,
   Same<Call["transcript"][number]["role"], "assistant" | "user">,
+  Same<Call["transcript"][number]["timestamp"], string | null>,
   Same<Call["cost"], Schemas["Cost"] | null>,
   Same<Call["analysis"], Schemas["Analysis"] | null>,
   Same<Schemas["Analysis"]["sentiment"], "positive" | "neutral" | "negative" | null>,
   Same<Schemas["Analysis"]["score"], Schemas["QualityScore"] | null>,
   Same<Schemas["NotFound"]["code"], "call_not_found" | "route_not_found">,
-] = [true, true, true, true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true, true, true];
 
 const PATH = "/v2/calls/{call_id}";
 const NOBODYS_CALL = "9223372036854775807";

@@ -31,6 +31,8 @@ def checked(call: Call) -> Call:
     assert_type(call.started_at, datetime | None)
     assert_type(call.recording_url, str | None)
     assert_type(call.transcript, list[Turn])
+    for turn in call.transcript:
+        assert_type(turn.timestamp, str | None)
     assert_type(call.cost, Cost | None)
     assert_type(call.analysis, Analysis | None)
     if call.analysis is not None:
