@@ -35,7 +35,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    PlainValidator,
     ValidationError,
 )
 from pydantic_core import to_json
@@ -95,12 +94,12 @@ def _measured(value: object) -> int:
 
 def _offset(value: object) -> str:
     """Write a turn's number of seconds with one to three decimals; decimal text stays as it is."""
+    if (type(value) is float or type(value) is int) and 0 <= value < _MAX_SECONDS:
+        text = f"{value:z.3f}".rstrip("0")
+        return text + "0" if text.endswith(".") else text
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         return value
-    if not 0 <= (seconds := _number(value)) < _MAX_SECONDS:
-        raise ValueError("not seconds from the start of a call")
-    text = f"{seconds:z.3f}".rstrip("0")
-    return text + "0" if text.endswith(".") else text
+    raise ValueError("not seconds from the start of a call")
 
 
 def _utc(value: object) -> str:
@@ -141,11 +140,11 @@ def _if_null(default: object) -> BeforeValidator:
 
 Text = Annotated[str, Field(pattern=r"[^\s\x1c-\x1f]")]  # not blank, as `str.strip` knows it
 Texts = Annotated[list[Text], Field(fail_fast=True, max_length=MAX_ITEMS)]
-Number = Annotated[int | float, PlainValidator(_number)]
-Measured = Annotated[int, PlainValidator(_measured)]
-Seconds = Annotated[str, PlainValidator(_offset)]
-Timestamp = Annotated[str, PlainValidator(_utc)]
-ObjectName = Annotated[str, PlainValidator(_object_name)]
+Number = Annotated[int | float, BeforeValidator(_number)]
+Measured = Annotated[int, BeforeValidator(_measured)]
+Seconds = Annotated[str, BeforeValidator(_offset)]
+Timestamp = Annotated[str, BeforeValidator(_utc)]
+ObjectName = Annotated[str, BeforeValidator(_object_name)]
 CallType = Annotated[Literal["web", "inbound", "outbound"], BeforeValidator(_lower)]
 Status = Annotated[
     Literal["active", "ended", "error", "pending", "deleted"], BeforeValidator(_lower)
