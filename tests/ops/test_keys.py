@@ -13,7 +13,6 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from google.cloud import firestore
 
 from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.keys import main
+from tests.support.fake_firestore import fake_firestore_that_refuses, serving
 from tests.support.project import PROJECT, PutKey
 from tests.support.serving import ROOT, Service, measuring
 
@@ -79,32 +79,6 @@ def issued(tool: Tool) -> str:
 
 def digits(key: str, number: int = 12) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:number]
-
-
-@contextmanager
-def fake_firestore_that_refuses(code: grpc.StatusCode) -> Iterator[str]:
-    """Serve every method of Firestore with this refusal."""
-
-    class Refusing(grpc.GenericRpcHandler):
-        def service(self, _: grpc.HandlerCallDetails) -> Any:
-            return grpc.unary_unary_rpc_method_handler(
-                lambda _, context: context.abort(code, "not\nhere")
-            )
-
-    with serving(Refusing()) as host:
-        yield host
-
-
-@contextmanager
-def serving(handler: grpc.GenericRpcHandler) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers([handler])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
 
 
 @contextmanager
