@@ -12,9 +12,12 @@ from typing import Any, NamedTuple, cast
 
 from google.cloud.firestore_v1 import _helpers, types
 
-from call_api.calls.publish import readable
-from call_api.calls.schema import MAX_ITEMS, STORED_CALL_SHAPE
-from call_api.errors import StoredCallInvalid
+from call_api.calls.schema import (
+    MAX_ITEMS,
+    STORED_CALL_SHAPE,
+    UnreadableCallError,
+    read_call,
+)
 from call_api.firestore.documents import FirestoreDocument, read_response
 from local.seed import sample_calls
 
@@ -93,8 +96,8 @@ def _cost(raw: bytes) -> Cost:
     values = document.decoded(STORED_CALL_SHAPE)
     decode_ms = ms()
     validate_ms = render_ms = None
-    with suppress(StoredCallInvalid):
-        call, _ = readable(values, 77)
+    with suppress(UnreadableCallError):
+        call, _ = read_call(values, 77)
         validate_ms = ms()
         call.render()
         render_ms = ms()

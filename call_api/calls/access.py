@@ -8,7 +8,7 @@ from typing import NamedTuple, NewType, Protocol
 from cachetools import LRUCache
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from call_api.calls.schema import Shape, fields_at_fault
+from call_api.calls.schema import Shape, field_name
 from call_api.errors import (
     CallNotFound,
     Forbidden,
@@ -150,7 +150,8 @@ def authenticate(record: StoredDocument | None, now: datetime) -> OrgId:
     try:
         key = ApiKey.model_validate(record.decoded(_KEY_SHAPE))
     except ValidationError as error:
-        raise KeyRecordInvalid(f"key record: {fields_at_fault(error)}") from None
+        at_fault = ", ".join(field_name(fault["loc"]) for fault in error.errors())
+        raise KeyRecordInvalid(f"key record: {at_fault}") from None
     if key.expires_at is not None and key.expires_at <= now:
         raise Unauthenticated("expired key", org_id=key.org_id)
     if key.revoked_at is not None and key.revoked_at <= now:

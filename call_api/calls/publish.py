@@ -11,17 +11,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from isal import isal_zlib  # several times as fast as zlib
-from pydantic import ValidationError
 
 from call_api.calls.access import StoredDocument
 from call_api.calls.schema import (
     RENDERING_VERSION,
     STORED_CALL_SHAPE,
     Call,
-    fields_at_fault,
+    UnreadableCallError,
     read_call,
 )
 from call_api.errors import StoredCallInvalid
@@ -98,25 +97,13 @@ def publish(
     Raises:
         StoredCallInvalid: an essential field cannot be read.
     """
-    call, faults = readable(document.decoded(STORED_CALL_SHAPE), call_id)
+    try:
+        call, faults = read_call(document.decoded(STORED_CALL_SHAPE), call_id)
+    except UnreadableCallError as error:
+        raise StoredCallInvalid(f"call document: {error}") from None
     tag = etag(call, document.updated_ns, now())
     rendered = None if client_has(tag) else call.render()
-    return Published(call_id, tag, recording_to_sign(call), rendered, faults)
-
-
-def readable(values: dict[str, Any], call_id: int) -> tuple[Call, list[str]]:
-    """Return a stored call, and the descriptive fields at fault; `values` is changed.
-
-    Raises:
-        StoredCallInvalid: essential fields are at fault.
-    """
-    try:
-        call, faults = read_call(values)
-    except ValidationError as error:
-        raise StoredCallInvalid(f"call document: {fields_at_fault(error)}") from None
-    if call.id != call_id:
-        raise StoredCallInvalid("call document: id")
-    return call, faults
+    return Published(call_id, tag, recording_to_sign(call), rendered, list(faults))
 
 
 def recording_to_sign(call: Call) -> str | None:

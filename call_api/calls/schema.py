@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import (
@@ -37,7 +37,7 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
 )
-from pydantic_core import to_json
+from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict  # the one that pydantic asks for below Python 3.12
 
 # The most items of a list. A call with more turns than this, five hours of one a second, is
@@ -88,7 +88,7 @@ def _number(value: object) -> int | float:
 def _measured(value: object) -> int:
     """Return a measurement to the nearest integer: platforms store means, and lengths of audio."""
     if (number := _number(value)) < 0:
-        raise ValueError("negative")
+        raise ValueError("a negative number")
     return round(number)
 
 
@@ -105,7 +105,10 @@ def _offset(value: object) -> str:
 def _utc(value: object) -> str:
     """Write a Firestore timestamp, or a time as text, in UTC and cut to whole seconds."""
     if isinstance(value, str) and _TIME.fullmatch(value):
-        value = datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", value.upper()))
+        try:
+            value = datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", value.upper()))
+        except ValueError:  # whose words may hold parts of the text
+            raise ValueError("no such time") from None
     if not isinstance(value, datetime):
         raise ValueError("not a timestamp")
     if value.tzinfo is None:
@@ -260,32 +263,51 @@ _ESSENTIAL_FIELDS = {
 }
 
 
-def read_call(values: dict[str, Any]) -> tuple[Call, list[str]]:
-    """Return a stored call, and the names of the descriptive fields whose values cannot be read.
+class UnreadableCallError(Exception):
+    """Essential values of a stored call cannot be read; the text names their fields.
+
+    `essential` and `descriptive` say why, by field, in words that hold no value.
+    """
+
+    def __init__(self, essential: Mapping[str, str], descriptive: Mapping[str, str]) -> None:
+        super().__init__(", ".join(essential))
+        self.essential = essential
+        self.descriptive = descriptive
+
+
+def read_call(values: dict[str, Any], call_id: int) -> tuple[Call, dict[str, str]]:
+    """Return a stored call, and by name the descriptive fields that cannot be read, with the reason.
 
     `values` is changed: what cannot be read is replaced in it.
 
     Raises:
-        ValidationError: essential values cannot be read.
+        UnreadableCallError: essential values cannot be read, or the document is another call's.
     """
+    descriptive = dict[str, str]()
     try:
-        return Call.model_validate(values), []
+        call = Call.model_validate(values)
     except ValidationError as error:
-        faults = _replace_unreadable(values, [fault["loc"] for fault in error.errors()])
-    return Call.model_validate(values), faults
+        descriptive = _replace_unreadable(values, error.errors())
+        try:
+            call = Call.model_validate(values)
+        except ValidationError as second_error:
+            essential = {field_name(fault["loc"]): fault["msg"] for fault in second_error.errors()}
+            raise UnreadableCallError(essential, descriptive) from None
+    if call.id != call_id:
+        raise UnreadableCallError({"id": "not the document's ID"}, descriptive)
+    return call, descriptive
 
 
-def _replace_unreadable(
-    values: dict[str, Any], paths: Sequence[tuple[int | str, ...]]
-) -> list[str]:
-    """Put null, or a shorter list, where that is allowed; return the fields that this was a fault of."""
-    at_fault = []
+def _replace_unreadable(values: dict[str, Any], faults: Sequence[ErrorDetails]) -> dict[str, str]:
+    """Put null, or a shorter list, where that is allowed; return the fields at fault, with the reason."""
+    at_fault = {}
     turns = values.get("transcript")
     if isinstance(turns, list):
-        values["transcript"], has_fault = _spoken(turns)
-        if has_fault:
-            at_fault.append("transcript[].timestamp")
-    for path in paths:
+        values["transcript"], reason = _spoken(turns)
+        if reason:
+            at_fault["transcript[].timestamp"] = reason
+    for fault in faults:
+        path, reason = fault["loc"], fault["msg"]
         if path[0] == "transcript" and len(path) > 1:
             continue  # the first faulty turn; all have been read above
         in_list = isinstance(path[-1], int)
@@ -294,8 +316,9 @@ def _replace_unreadable(
         for parent in parents:
             holder = holder[parent]
         value = holder.get(name)
-        if in_list:  # the first of its items that is no text
+        if in_list:  # the first of its items that is blank, or no text
             holder[name] = [item for item in value if isinstance(item, str) and item.strip()]
+            reason = "an item that is no text"
             is_fault = not all(isinstance(item, str) or item is None for item in value)
         elif _is_blank(value) or path[0] not in _ESSENTIAL_FIELDS:
             holder[name] = None
@@ -303,13 +326,13 @@ def _replace_unreadable(
         else:
             is_fault = False
         if is_fault:
-            at_fault.append(field_name(path))
+            at_fault[field_name(path)] = reason
     return at_fault
 
 
-def _spoken(turns: Sequence[Any]) -> tuple[list[Any], bool]:
-    """Return the turns that were spoken, and whether the time of one cannot be read."""
-    spoken, has_fault = [], False
+def _spoken(turns: Sequence[Any]) -> tuple[list[Any], str]:
+    """Return the turns that were spoken, and why the time of one cannot be read, if there is such a one."""
+    spoken, why = [], ""
     for turn in turns:
         if not isinstance(turn, dict):
             spoken.append(turn)
@@ -319,21 +342,17 @@ def _spoken(turns: Sequence[Any]) -> tuple[list[Any], bool]:
             continue
         try:
             timestamp = _offset(turn.get("timestamp"))
-        except ValueError:
+        except ValueError as error:
             timestamp = None
-            has_fault = has_fault or not _is_blank(turn.get("timestamp"))
+            if not _is_blank(turn.get("timestamp")):
+                why = str(error)
         spoken.append({**turn, "role": role, "timestamp": timestamp})
-    return spoken, has_fault
+    return spoken, why
 
 
 def _is_blank(value: object) -> bool:
     """Tell what says nothing: null, and text that is empty or white space."""
     return value is None or (isinstance(value, str) and not value.strip())
-
-
-def fields_at_fault(error: ValidationError) -> str:
-    """Name the fields, never their values: they hold what people said and their numbers."""
-    return ", ".join(dict.fromkeys(field_name(fault["loc"]) for fault in error.errors()))
 
 
 def field_name(path: Sequence[int | str]) -> str:

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from call_api.calls import schema
 from call_api.calls.access import CallAccess
-from call_api.calls.publish import readable, recording_to_sign
-from call_api.calls.schema import STORED_CALL_SHAPE, Call
+from call_api.calls.publish import recording_to_sign
 from call_api.errors import (
     CallNotFound,
     Forbidden,
     KeyRecordInvalid,
     OwnerMissing,
-    StoredCallInvalid,
     Unauthenticated,
 )
 from call_api.log import JsonLog
@@ -32,7 +31,7 @@ KEY = "key-of-acme"
 class Seen(NamedTuple):
     """A call, and the org that sees it."""
 
-    call: Call
+    call: schema.Call
     org_id: str
 
 
@@ -54,7 +53,7 @@ def read(
     async def seen() -> Seen:
         access = CallAccess(stored(record, call))
         org_id, document = await read_call(access, key, call_id, noon)
-        return Seen(readable(document.decoded(STORED_CALL_SHAPE), 77)[0], org_id)
+        return Seen(schema.read_call(document.decoded(schema.STORED_CALL_SHAPE), 77)[0], org_id)
 
     return asyncio.run(seen())
 
@@ -154,7 +153,7 @@ def test_a_call_that_does_not_exist_is_not_found(call_id: int | None, noon: date
 
 
 def test_a_document_under_another_id_is_not_that_call(noon: datetime) -> None:
-    with pytest.raises(StoredCallInvalid, match="id"):
+    with pytest.raises(schema.UnreadableCallError, match="id"):
         read(noon, call={"id": 78})
 
 
