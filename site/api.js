@@ -5,6 +5,8 @@ const RETRY_SECONDS = 5;
 const CALL_ID = /^[1-9][0-9]{0,18}$/;
 const KEY = /^[\x21-\x7e]{1,512}$/;
 
+const REPORT = "Report it with the request ID.";
+
 const NEXT = {
   unauthenticated: "Check the key: it may be mistyped, expired or revoked.",
   forbidden: "Use a key of the org that owns this call.",
@@ -22,7 +24,8 @@ export class Problem extends Error {
 }
 
 /**
- * Asks for a call. Returns `{call, text, etag}`, or null where the one with this ETag still stands.
+ * Asks for a call. Returns `{call, text, etag, requestId}`, or null where the one with this ETag still
+ * stands. What a 200 has is not looked at: `call` is null where it is not even JSON.
  *
  * Throws a Problem, or an AbortError where the signal aborts.
  */
@@ -50,10 +53,16 @@ export async function getCall(id, key, { etag = null, signal }) {
     return null;
   }
   const body = parsed(text);
-  if (response.status === 200 && body) {
-    return { call: body, text, etag: response.headers.get("ETag") };
+  const requestId = response.headers.get("X-Request-Id") ?? "";
+  if (response.status === 200) {
+    return { call: body, text, etag: response.headers.get("ETag"), requestId };
   }
-  throw refusal(response, body ?? {});
+  throw refusal(response, body ?? {}, requestId);
+}
+
+/** The Problem of an answer of which the page can make no call. */
+export function unreadable({ requestId }) {
+  return new Problem("This call cannot be shown", { requestId, next: REPORT });
 }
 
 function check(id, key) {
@@ -77,16 +86,16 @@ function unreachable(error) {
   });
 }
 
-function refusal(response, problem) {
+function refusal(response, problem, requestId) {
   const passes = [429, 502, 503, 504].includes(response.status);
   const retryAfter = Number(response.headers.get("Retry-After"));
   const retrySeconds = passes ? (retryAfter > 0 ? retryAfter : RETRY_SECONDS) : null;
   return new Problem(problem.detail ?? `The API answered ${response.status}`, {
     code: problem.code,
-    requestId: problem.request_id ?? response.headers.get("X-Request-Id") ?? "",
+    requestId: problem.request_id ?? requestId,
     next: passes
       ? `The page tries again in ${retrySeconds} s.`
-      : (NEXT[problem.code] ?? "Report it with the request ID."),
+      : (NEXT[problem.code] ?? REPORT),
     retrySeconds,
   });
 }

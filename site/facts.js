@@ -26,7 +26,7 @@ export function summary({ analysis, status }) {
         ]),
       ]
     : [absent("No summary was made.")];
-  return tags.length ? [...parts, chips(tags)] : parts;
+  return tags?.length ? [...parts, chips(tags)] : parts;
 }
 
 export function cost({ cost: amounts, status }) {
@@ -75,7 +75,6 @@ export function models({ model, transcriber, voice, status }) {
 export function quality({ latency_ms, interruptions, analysis, status }) {
   const score = analysis?.score ?? null;
   const rating = score?.score ?? null;
-  const gaps = analysis ? list(analysis.knowledge_gaps) : null;
   const shown =
     rating === null
       ? []
@@ -97,7 +96,7 @@ export function quality({ latency_ms, interruptions, analysis, status }) {
       ["Sentiment", analysis?.sentiment ? words(analysis.sentiment) : null],
       ["Latency", latency_ms === null ? null : `${latency_ms} ms`],
       ["Interruptions", interruptions === null ? null : String(interruptions)],
-      ["Knowledge gaps", gaps],
+      ["Knowledge gaps", list(analysis?.knowledge_gaps)],
     ]),
   ];
 }
@@ -139,6 +138,9 @@ function pair(provider, model) {
 }
 
 function list(items) {
+  if (items == null) {
+    return null;
+  }
   return items.length ? element("ul", {}, ...items.map((item) => said("li", item))) : "None";
 }
 

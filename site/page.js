@@ -3,14 +3,14 @@
 // A call that is active or pending is asked for again until it ends. What can pass, an outage or a
 // lost network, is waited for; every other refusal ends the opening.
 
-import { getCall, Problem } from "./api.js";
+import { getCall, Problem, unreadable } from "./api.js";
 import { byId, element } from "./dom.js";
 import { cost, details, isOpen, models, quality, summary } from "./facts.js";
 import { duration, moment, words } from "./format.js";
 import { Player } from "./player.js";
 import { Timeline } from "./timeline.js";
 import { markdown, Transcript } from "./transcript.js";
-import { timed, turnAt } from "./turns.js";
+import { inTime, turnAt, turnsOf, withEnds } from "./turns.js";
 
 const POLL_SECONDS = 5;
 const SEEK_SECONDS = 5;
@@ -24,7 +24,7 @@ const player = new Player(byId("recording"), {
 const transcript = new Transcript(byId("turns"), (seconds) => player.play(seconds));
 const timeline = new Timeline(byId("timeline"), (seconds) => player.seek(seconds));
 
-/** The call that is open: `{id, key, abort, call, text, etag, turns, length}`. */
+/** The call that is open: `{id, key, abort}`, and once it is shown `{call, text, etag, turns, timed}`. */
 let opened = null;
 
 // Opening
@@ -40,7 +40,7 @@ async function open(id, key) {
     show(opening, await ask(opening, null));
     notice("");
     player.seek(momentOfAddress());
-    while (isOpen(opening.call.status)) {
+    while (isOpen(opening.call?.status)) {
       await wait(POLL_SECONDS, opening.abort.signal);
       const answer = await ask(opening, opening.etag);
       if (answer) {
@@ -117,36 +117,54 @@ function wait(seconds, signal) {
 
 // Showing
 
-function show(opening, { call, text, etag }) {
-  const { id } = opening;
-  const last = call.transcript.at(-1)?.timestamp ?? 0;
-  const length = call.recording_duration ?? call.duration_seconds ?? (Number(last) + POLL_SECONDS || 0);
-  const turns = timed(call.transcript, length);
-  Object.assign(opening, { call, text, etag, turns, length });
+/** Shows an answer, or says that it cannot be shown: what is on the page stays. */
+function show(opening, answer) {
+  try {
+    place(opening, answer);
+  } catch (error) {
+    console.error(error); // for whoever reads the report
+    problem(unreadable(answer));
+  }
+}
 
+function place(opening, { call, text, etag }) {
+  // All that fails for what is no call comes first, so that none is shown by half.
+  const { id } = opening;
+  const turns = turnsOf(call.transcript ?? []);
+  const timed = inTime(turns);
+  const known = call.recording_duration ?? call.duration_seconds;
+  const length = known ?? (timed.at(-1)?.start ?? 0) + POLL_SECONDS;
+  const drawn = withEnds(timed, length);
   const name = call.agent_name ?? "Unnamed agent";
+  const line = subtitle(call);
+  const status = words(call.status);
+  const sections = {
+    summary: summary(call),
+    cost: cost(call),
+    models: models(call),
+    quality: quality(call),
+    details: details(id, call),
+  };
+  player.load(call.recording_url, known ?? Infinity);
+
+  Object.assign(opening, { call, text, etag, turns, timed });
   document.title = `Call ${id} · ${name}`;
   byId("title").replaceChildren(`Call ${id} `, element("span", { class: "agent", dir: "auto" }, name));
-  byId("subtitle").replaceChildren(subtitle(call));
-  byId("status").replaceChildren(words(call.status));
+  byId("subtitle").replaceChildren(line);
+  byId("status").replaceChildren(status);
   byId("status").className = `chip ${call.status}`;
   byId("live").hidden = !isOpen(call.status);
-
-  fill("summary", summary(call));
-  fill("cost", cost(call));
-  fill("models", models(call));
-  fill("quality", quality(call));
-  fill("details", details(id, call));
-
-  player.load(call.recording_url, length);
+  for (const [section, children] of Object.entries(sections)) {
+    byId(section).querySelector(".body").replaceChildren(...children);
+  }
   for (const id of ["recording", "playback", "keys"]) {
     byId(id).hidden = !player.playable;
   }
   byId("no-recording").replaceChildren(player.playable ? "" : noRecording(call));
-  byId("timeline").hidden = byId("legend").hidden = turns.length === 0;
+  byId("timeline").hidden = byId("legend").hidden = timed.length === 0;
   byId("no-turns").replaceChildren(turns.length ? "" : noTurns(call));
   transcript.show(turns, player.playable);
-  timeline.show(turns, length, player.playable);
+  timeline.show(drawn, length, player.playable);
   byId("call").hidden = false;
   follow(player.position, false);
 }
@@ -172,15 +190,12 @@ function noTurns({ status }) {
   return isOpen(status) ? "Nothing has been said yet." : "Nothing was said in this call.";
 }
 
-function fill(section, children) {
-  byId(section).querySelector(".body").replaceChildren(...children);
-}
-
 /** Shows where in the call we are. */
 function follow(seconds, scroll = byId("follow").checked) {
   if (opened?.turns) {
     timeline.move(seconds);
-    transcript.mark(player.playable ? turnAt(opened.turns, seconds) : -1, scroll);
+    const turn = player.playable ? opened.timed[turnAt(opened.timed, seconds)] : null;
+    transcript.mark(turn?.index ?? -1, scroll);
   }
 }
 
@@ -271,9 +286,12 @@ const KEYS = {
   "]": () => moveByTurns(1),
 };
 
+/** Turns that start together are one step. */
 function moveByTurns(step) {
-  const turns = opened.turns;
-  const target = turns[Math.max(turnAt(turns, player.position) + step, 0)];
+  const { timed } = opened;
+  const now = turnAt(timed, player.position);
+  const target =
+    step > 0 ? timed[now + 1] : (timed.findLast(({ start }) => start < timed[now]?.start) ?? timed[0]);
   if (target) {
     player.seek(target.start);
   }

@@ -69,14 +69,18 @@ export class Transcript {
 }
 
 function item({ role, content, start }) {
-  const time = clock(start);
   return element(
     "li",
     { class: role },
-    element("button", { type: "button", value: start, "aria-label": `Play from ${time}` }, time),
+    ...(start === null ? [] : [playButton(start)]),
     element("span", { class: "speaker" }, SPEAKERS[role]),
     said("p", content),
   );
+}
+
+function playButton(start) {
+  const time = clock(start);
+  return element("button", { type: "button", value: start, "aria-label": `Play from ${time}` }, time);
 }
 
 function sameTurn(one, other) {
@@ -86,7 +90,8 @@ function sameTurn(one, other) {
 /** Returns a transcript as Markdown, in which the call's text is text, too. */
 export function markdown(id, turns) {
   const lines = turns.map(
-    ({ role, content, start }) => `**${SPEAKERS[role]}** (${clock(start)}): ${escaped(content)}`,
+    ({ role, content, start }) =>
+      `**${SPEAKERS[role]}**${start === null ? "" : ` (${clock(start)})`}: ${escaped(content)}`,
   );
   return [`# Call ${id}`, ...lines].join("\n\n") + "\n";
 }

@@ -3,28 +3,35 @@
 const SLOWEST_SPEECH = 8; // characters a second
 const SHORTEST_TURN = 1; // second
 
-/** Returns the transcript's turns as `{role, content, start, end}`, in seconds. */
-export function timed(transcript, length) {
-  let latest = 0;
-  const starts = transcript.map(({ timestamp }) => {
-    const start = Number(timestamp);
-    return (latest = start >= 0 && start < Infinity ? start : latest);
-  });
-  // A turn ends where the next one starts, or before, where its text leaves a silence.
-  return transcript.map(({ role, content }, i) => {
-    const start = starts[i];
-    const longest = start + SHORTEST_TURN + content.length / SLOWEST_SPEECH;
-    const next = starts[i + 1] ?? Math.max(length, start);
-    return { role, content, start, end: Math.max(start, Math.min(next, longest)) };
+/** Returns a transcript's turns as `{index, role, content, start}`; a start that is not known is null. */
+export function turnsOf(transcript) {
+  return transcript.map(({ role, content, timestamp }, index) => {
+    const start = Number.parseFloat(timestamp);
+    return { index, role, content, start: start >= 0 && start < Infinity ? start : null };
   });
 }
 
-/** Returns the index of the last turn that has started by then, or -1. */
-export function turnAt(turns, seconds) {
-  let [low, high] = [0, turns.length];
+/** Returns the turns whose start is known: the earliest first, as stored where they start together. */
+export function inTime(turns) {
+  return turns.filter(({ start }) => start !== null).sort((one, other) => one.start - other.start);
+}
+
+/** Adds the `end` of each turn: where a later one starts, or before, where its text leaves a silence. */
+export function withEnds(timed, length) {
+  return timed.map((turn) => {
+    const { content, start } = turn;
+    const longest = start + SHORTEST_TURN + content.length / SLOWEST_SPEECH;
+    const next = timed[turnAt(timed, start) + 1]?.start ?? Math.max(length, start);
+    return { ...turn, end: Math.min(next, longest) };
+  });
+}
+
+/** Returns where among turns in order of time the last one is that has started by then, or -1. */
+export function turnAt(timed, seconds) {
+  let [low, high] = [0, timed.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (turns[middle].start <= seconds) {
+    if (timed[middle].start <= seconds) {
       low = middle + 1;
     } else {
       high = middle;

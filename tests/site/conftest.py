@@ -1,4 +1,4 @@
-"""A browser, and the site served as `make run` does: nothing of the API is mocked."""
+"""A browser, and the site served as `make run` does: the API is mocked for `Tab.answer` alone."""
 
 import os
 import shutil

@@ -1,11 +1,15 @@
 """A call that goes on while its page is open, and an API that is away for a while."""
 
+import json
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import Response, expect
 
-from tests.support.browser import OpenTab, Stack, Tab
+from local.seed import sample_calls
+from ops.openapi import published_call
+from tests.support.browser import REQUEST_ID, OpenTab, Stack, Tab
 from tests.support.project import PutCall
 
 SAID = [
@@ -24,6 +28,7 @@ ACTIVE: dict[str, Any] = {
     "analysis": None,
     "transcript": SAID[:2],
 }
+HALF = json.dumps(published_call(sample_calls()[78], None) | {"updated_at": 5})
 
 
 def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -> None:
@@ -52,6 +57,29 @@ def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -
     asked = len(statuses)
     page.wait_for_timeout(6_000)
     assert len(statuses) == asked
+
+
+@pytest.mark.parametrize("body", ["{}", HALF])
+def test_an_answer_that_is_no_call_leaves_the_one_before_and_is_asked_for_again(
+    tab: Tab, put_call: PutCall, body: str
+) -> None:
+    call_id = put_call(ACTIVE)
+    page = tab.shown(call_id)
+    turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
+    alert = page.get_by_role("alert")
+    tab.answer(body)
+    expect(alert).to_contain_text("This call cannot be shown")
+    expect(alert).to_contain_text(f"Request ID {REQUEST_ID}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"Call {call_id} Priya")
+    expect(page.get_by_text("Active", exact=True)).to_be_visible()
+    expect(turns).to_have_count(2)
+    tab.screenshot("no-call")
+    put_call({**ACTIVE, "transcript": SAID}, at=call_id)
+    tab.heal()
+    expect(turns).to_have_count(3)
+    expect(alert).to_have_count(0)
+    assert tab.faults  # each is logged
+    tab.faults.clear()
 
 
 def test_an_outage_is_said_waited_for_and_over(open_tab: OpenTab, stack: Stack) -> None:

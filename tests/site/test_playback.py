@@ -162,6 +162,51 @@ def test_keys_play_seek_and_move_by_turns(tab: Tab) -> None:
     until(page, "paused")
 
 
+def said(*timestamps: str | None) -> dict[str, Any]:
+    turns = [
+        {"role": ("assistant", "user")[i % 2], "content": f"Turn {i}", "timestamp": timestamp}
+        for i, timestamp in enumerate(timestamps)
+    ]
+    return {"transcript": turns}
+
+
+def test_turns_are_followed_in_the_order_of_their_times(tab: Tab, put_call: PutCall) -> None:
+    """Turns whose times are not known are read, and take no part."""
+    page = tab.shown(put_call(said("0.0", None, "20.0", "10.0", "10.0", None)))
+    loaded(page)
+    turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
+    times = [turn.get_by_role("button").all_inner_texts() for turn in turns.all()]
+    assert times == [["0:00"], [], ["0:20"], ["0:10"], ["0:10"], []]
+    expect(current(page)).to_contain_text("Turn 0")
+    for key, seconds, turn in [("]", 10, 4), ("]", 20, 2), ("[", 10, 4), ("[", 0, 0), ("[", 0, 0)]:
+        page.keyboard.press(key)
+        at(page, seconds)
+        expect(current(page)).to_contain_text(f"Turn {turn}")
+    drawn = page.locator("#timeline path.user").get_attribute("d") or ""
+    assert re.findall(r"M([\d.]+) ", drawn) == ["0.10101"]  # of 99 s
+    assert "h0.00000" not in drawn  # also a turn that starts with another one is seen
+    tab.screenshot("times")
+
+
+def test_a_call_without_any_time_is_played_to_its_end(tab: Tab, put_call: PutCall) -> None:
+    """Nor is its length known: only the recording has it."""
+    lengths = {"duration_seconds": None, "recording_duration": None}
+    page = tab.shown(put_call(said(None, None) | lengths))
+    loaded(page)
+    expect(page.get_by_role("slider", name="Timeline")).to_be_hidden()
+    for seconds in (5, 10, 15):
+        page.keyboard.press("ArrowRight")
+        at(page, seconds)
+    page.keyboard.press("]")
+    page.keyboard.press("[")
+    assert recording(page, "currentTime") == 15
+    expect(current(page)).to_have_count(0)
+    page.get_by_role("button", name="Copy transcript").click()
+    expect(page.get_by_role("status")).to_have_text("The transcript is copied.")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.endswith("\n\n**Agent**: Turn 0\n\n**Caller**: Turn 1\n")
+
+
 def test_keys_in_a_text_field_are_text(tab: Tab) -> None:
     page = tab.shown(88)
     loaded(page)

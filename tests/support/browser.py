@@ -15,6 +15,8 @@ SCREENSHOTS = ROOT / ".local" / "site-screenshots"
 WIDE = {"width": 1440, "height": 900}
 NARROW = {"width": 320, "height": 640}
 LINK_LIFE = timedelta(hours=1)
+CALLS = "**/v2/calls/*"
+REQUEST_ID = "made-up-7f3a"
 PATIENCE_MS = 15_000  # for what takes an instant on an idle machine
 WATCH = """
 window.violations = [];
@@ -77,6 +79,16 @@ class Tab:
         page = self.open(call_id, moment=moment)
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"Call {call_id}")
         return page
+
+    def answer(self, body: str) -> None:
+        """Answer the next requests for calls with this, in place of the API, which would not."""
+        self.heal()
+        headers = {"X-Request-Id": REQUEST_ID}
+        self.page.route(CALLS, lambda route: route.fulfill(body=body, headers=headers))
+
+    def heal(self) -> None:
+        """Let the API answer again."""
+        self.page.unroute(CALLS)
 
     def screenshot(self, name: str) -> None:
         """Keep what the page looks like, for people, in a window as high as it is."""

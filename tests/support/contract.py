@@ -1,6 +1,6 @@
 """What tables in the tests take from openapi.yaml: the fields of a stored call, the headers of a reply."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ops.openapi import document, resolved, schema, without_null
@@ -31,6 +31,29 @@ def stored_fields() -> dict[str, Field]:
         stored = "recording_object" if name == "recording_url" else name
         found[stored] = Field(kind_of(known), may_be_null)
     return found
+
+
+def every_field(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Field]]:
+    """Yield each field of an object, and of the objects in it, by a name such as `transcript[].role`."""
+    for name, part in node["properties"].items():
+        known, may_be_null = without_null(part)
+        field = Field(kind_of(known), may_be_null)
+        yield prefix + name, field
+        inner, suffix = (known["items"], "[].") if field.kind == "array" else (known, ".")
+        inner = resolved(inner)
+        if "properties" in inner:
+            yield from every_field(inner, prefix + name + suffix)
+
+
+def with_value(call: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return a call with this value in a field, named as above: in each item, where it is in a list."""
+    first, _, rest = name.partition(".")
+    if not rest:
+        return {**call, first: value}
+    if first.endswith("[]"):
+        first = first.removesuffix("[]")
+        return {**call, first: [with_value(item, rest, value) for item in call[first]]}
+    return {**call, first: with_value(call[first], rest, value)}
 
 
 def headers_of(method: str, status: int) -> dict[str, Mapping[str, Any]]:

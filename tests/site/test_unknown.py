@@ -1,0 +1,64 @@
+"""What the page makes of a call of which something is not known, and of an answer that is no call."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from local.seed import sample_calls
+from ops.openapi import published_call, schema
+from tests.support.browser import CALLS, REQUEST_ID, Tab
+from tests.support.contract import every_field, with_value
+
+KNOWN = 88  # a sample call of which everything is known
+FIELDS = dict(every_field(schema("Call")))
+LISTS = [name for name, field in FIELDS.items() if field.kind == "array"]
+# No list stops the page, not even one that must not be null.
+NULLS = [name for name, field in FIELDS.items() if field.may_be_null or name in LISTS]
+CHANGES: list[tuple[str, list[str] | None]] = [
+    *((name, None) for name in NULLS),
+    *((name, []) for name in LISTS),
+]
+NOT_FOR_PEOPLE = re.compile(r"NaN|undefined|\bnull\b|Infinity|Invalid Date")
+NO_CALLS = {
+    "an empty object": "{}",
+    "a list": "[]",
+    "null": "null",
+    "nothing": "",
+    "a page": "<!doctype html>",
+    "a call with a number for a time": json.dumps(
+        published_call(sample_calls()[KNOWN], None) | {"updated_at": 5}
+    ),
+}
+
+
+def test_a_call_is_shown_whatever_is_not_known_of_it(tab: Tab) -> None:
+    page = tab.page
+    with page.expect_response(CALLS) as answered:
+        tab.shown(KNOWN)
+    known = answered.value.json()
+    for name, value in CHANGES:
+        what = f"{name}: {json.dumps(value)}"
+        changed = with_value(known, name, value)
+        assert changed != known, what
+        tab.answer(json.dumps(changed))
+        page.get_by_role("button", name="Open call").click()
+        heading = page.get_by_role("heading", level=1)
+        expect(heading, what).to_contain_text(f"Call {KNOWN}")
+        expect(page.get_by_role("status"), what).to_have_count(0)
+        assert NOT_FOR_PEOPLE.findall(page.content()) == [], what
+        assert tab.faults == [], what
+
+
+@pytest.mark.parametrize("what", NO_CALLS)
+def test_an_answer_that_is_no_call_is_said(tab: Tab, what: str) -> None:
+    tab.answer(NO_CALLS[what])
+    page = tab.open(KNOWN)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This call cannot be shown")
+    expect(alert).to_contain_text(f"Request ID {REQUEST_ID}")
+    expect(page.get_by_role("status")).to_have_count(0)  # nothing is being opened
+    expect(page.get_by_role("heading", level=2)).to_have_count(0)
+    assert len(tab.faults) == 1  # for whoever reads the report
+    tab.faults.clear()
