@@ -19,7 +19,6 @@ _to_json = json.JSONEncoder(allow_nan=False).encode  # NaN is not JSON
 
 
 STDOUT = 1
-MAX_FAULTS = 20
 PIPE_BYTES = 2**20  # some 3,000 lines; what an unprivileged process may ask Linux for
 
 
@@ -138,7 +137,7 @@ class RequestEntry:
     severity: str = "INFO"
     reason: str = ""
     code: str | None = None
-    faults: Sequence[str] = ()  # fields of the call that read as null, since they cannot be read
+    faults: Sequence[str] = ()  # fields of the call that cannot be read
     stack_trace: str | None = None
     stages_ms: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=perf_counter)
@@ -167,7 +166,7 @@ class RequestEntry:
             **self.trace,
         }
         if self.faults:
-            entry["faults"] = self.faults[:MAX_FAULTS]
+            entry["faults"] = self.faults
         return entry if self.stack_trace is None else entry | {"stack_trace": self.stack_trace}
 
 

@@ -240,16 +240,28 @@ def _of_lines(lines: IO[bytes]) -> Iterator[StoredCall | NoCall]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                value = json.loads(line)
+                value = _parsed(line)
             except (ValueError, RecursionError):
                 yield NoCall(f"line {number}", "not JSON")
             else:
                 yield _unkeyed(value, f"call on line {number}")
 
 
+def _parsed(text: bytes) -> Any:
+    """Read JSON in UTF-8; half of a surrogate pair, as only an escape can write it, is none.
+
+    Raises:
+        ValueError: it is no such JSON.
+    """
+    value = json.loads(text)
+    if b"\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
 def _of_document(file: str) -> Iterator[StoredCall | NoCall]:
     try:
-        document = json.loads(Path(file).read_bytes())
+        document = _parsed(Path(file).read_bytes())
     except (ValueError, RecursionError):
         sys.exit(f"{file} is not JSON. A file of a call a line needs a name that ends with .jsonl.")
     if isinstance(document, list):

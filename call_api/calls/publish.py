@@ -43,7 +43,7 @@ class Published(NamedTuple):
     etag: str
     recording: str | None  # the object that the link is to be signed for
     json: bytes | None  # without its link; None where the client holds this version
-    faults: list[str]  # the descriptive fields that read as null, since they cannot be read
+    faults: list[str]  # the descriptive fields that cannot be read
 
 
 class LargeCallThread:

@@ -6,7 +6,7 @@ hide whole calls. Each field is one of two kinds:
     essential     A wrong value would mislead: one that cannot be read is a fault of the whole call.
     descriptive   A value that cannot be read is null. It is a fault that the log names, no more.
 
-A call in order is read in one pass. Otherwise what the first pass could not read is replaced by null
+A call that needs no repair is read in one pass. Otherwise what the first pass could not read is replaced by null
 where that is allowed, and a second pass finds what is left: the essential faults.
 docs/stored-calls.md is the table of what can be read, for those who write calls.
 """
@@ -52,7 +52,9 @@ RENDERING_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 Shape: TypeAlias = "dict[str, Shape] | list[Shape] | None"
 
 # RFC 3339, also as platforms write it: a space for the T, an offset without its colon, or none.
-_TIME = re.compile(r"(?ai)\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?[0-5]\d)?")
+_TIME = re.compile(
+    r"(?ai)\d{4}-\d\d-\d\d[T ]([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?[0-5]\d)?"
+)
 _LEAP_SECOND = re.compile(r"(:\d\d):60")
 _URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")
 _DECIMAL = re.compile(r"0*[0-9]{1,6}(\.[0-9]+)?")  # below _MAX_SECONDS
@@ -123,7 +125,11 @@ def _object_name(value: object) -> str:
     """Accept the name of an object in our own bucket, and nothing that points elsewhere."""
     if _is_blank(value) or not isinstance(value, str) or _URL.match(value):
         raise ValueError("not an object's name")
-    if len(value.encode()) > 1024:
+    try:
+        is_too_long = len(value.encode()) > 1024
+    except UnicodeEncodeError:  # whose words hold a part of the text
+        raise ValueError("not UTF-8") from None
+    if is_too_long:
         raise ValueError("too long for an object's name")
     return value
 
@@ -160,7 +166,9 @@ class _StrictModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-class _Turn(TypedDict):  # not a model: a call has up to thousands, and a dict takes a third as long
+# Not a model: a call has up to thousands, and a dict takes a third as long. `_spoken` does the rest:
+# turns that are left out, other cases of letters, times that are missing.
+class _Turn(TypedDict):
     role: Literal["assistant", "user"]
     content: str
     timestamp: Seconds | None
@@ -258,6 +266,7 @@ class Call(_StrictModel):
         return to_json(self, by_alias=True)
 
 
+_OTHER_ID = "not the document's ID"
 _ESSENTIAL_FIELDS = {
     name for name, field in Call.model_fields.items() if _ESSENTIAL in field.metadata
 }
@@ -292,9 +301,11 @@ def read_call(values: dict[str, Any], call_id: int) -> tuple[Call, dict[str, str
             call = Call.model_validate(values)
         except ValidationError as second_error:
             essential = {field_name(fault["loc"]): fault["msg"] for fault in second_error.errors()}
+            if values.get("id") != call_id:
+                essential.setdefault("id", _OTHER_ID)
             raise UnreadableCallError(essential, descriptive) from None
     if call.id != call_id:
-        raise UnreadableCallError({"id": "not the document's ID"}, descriptive)
+        raise UnreadableCallError({"id": _OTHER_ID}, descriptive)
     return call, descriptive
 
 
@@ -302,7 +313,7 @@ def _replace_unreadable(values: dict[str, Any], faults: Sequence[ErrorDetails]) 
     """Put null, or a shorter list, where that is allowed; return the fields at fault, with the reason."""
     at_fault = {}
     turns = values.get("transcript")
-    if isinstance(turns, list):
+    if isinstance(turns, list) and len(turns) <= MAX_ITEMS:
         values["transcript"], reason = _spoken(turns)
         if reason:
             at_fault["transcript[].timestamp"] = reason
@@ -310,23 +321,20 @@ def _replace_unreadable(values: dict[str, Any], faults: Sequence[ErrorDetails]) 
         path, reason = fault["loc"], fault["msg"]
         if path[0] == "transcript" and len(path) > 1:
             continue  # the first faulty turn; all have been read above
-        in_list = isinstance(path[-1], int)
-        *parents, name = path[:-1] if in_list else path
+        *parents, name = (part for part in path if isinstance(part, str))
         holder: Any = values
         for parent in parents:
             holder = holder[parent]
         value = holder.get(name)
-        if in_list:  # the first of its items that is blank, or no text
+        if isinstance(path[-1], int) and len(value) <= MAX_ITEMS:  # the first item that is no text
             holder[name] = [item for item in value if isinstance(item, str) and item.strip()]
-            reason = "an item that is no text"
-            is_fault = not all(isinstance(item, str) or item is None for item in value)
-        elif _is_blank(value) or path[0] not in _ESSENTIAL_FIELDS:
+            if any(not isinstance(item, str) and item is not None for item in value):
+                at_fault[field_name(path)] = "an item that is no text"
+        elif _is_blank(value):
             holder[name] = None
-            is_fault = not _is_blank(value)
-        else:
-            is_fault = False
-        if is_fault:
-            at_fault[field_name(path)] = reason
+        elif path[0] not in _ESSENTIAL_FIELDS:
+            holder[name] = None
+            at_fault[field_name([*parents, name])] = reason
     return at_fault
 
 
@@ -337,15 +345,14 @@ def _spoken(turns: Sequence[Any]) -> tuple[list[Any], str]:
         if not isinstance(turn, dict):
             spoken.append(turn)
             continue
-        role = _lower(turn.get("role"))
+        role, timestamp = _lower(turn.get("role")), turn.get("timestamp")
         if turn.get("content") is None or (isinstance(role, str) and role in _UNSPOKEN):
             continue
         try:
-            timestamp = _offset(turn.get("timestamp"))
+            _offset(timestamp)
         except ValueError as error:
+            why = why if _is_blank(timestamp) else str(error)
             timestamp = None
-            if not _is_blank(turn.get("timestamp")):
-                why = str(error)
         spoken.append({**turn, "role": role, "timestamp": timestamp})
     return spoken, why
 

@@ -24,7 +24,7 @@ from call_api.errors import (
     Problem,
     RouteNotFound,
 )
-from call_api.log import MAX_FAULTS, JsonLog, RequestEntry, stack_trace
+from call_api.log import JsonLog, RequestEntry, stack_trace
 from call_api.web.admission import Admission, Place
 from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError, HeldResponse
 from call_api.web.cors import Cors
@@ -36,6 +36,7 @@ from call_api.web.headers import (
     trace_fields,
 )
 
+MAX_FAULTS = 20  # in the log
 CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
 EVERY_ANSWER = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
 VARIES = {"Vary": "Accept-Encoding"}  # 200 and 304
@@ -164,8 +165,8 @@ class CallsApi:
         published = await self.large_call_thread.run(document.size, work)
         place.end_turn()
         if published.faults:
-            entry.severity, entry.faults = "WARNING", published.faults
-            entry.reason = f"read as null: {', '.join(published.faults[:MAX_FAULTS])}"
+            entry.severity, entry.faults = "WARNING", published.faults[:MAX_FAULTS]
+            entry.reason = f"cannot be read: {', '.join(entry.faults)}"
         return published
 
 

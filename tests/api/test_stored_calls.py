@@ -151,7 +151,7 @@ def test_what_cannot_be_read_is_null_and_a_warning(
         "latency_ms",
         "analysis.tags[]",
     ]
-    assert entry["message"] == f"GET 200 read as null: {', '.join(entry['faults'])}"
+    assert entry["message"] == f"GET 200 cannot be read: {', '.join(entry['faults'])}"
     assert SECRET.decode() not in json.dumps(entry)
 
     etag = service.request(target=f"/v2/calls/{call_id}", key=acme_key).headers["ETag"]
@@ -176,7 +176,9 @@ def test_at_most_20_fields_are_named(service: Service, acme_key: str, put_call: 
     stored = dict.fromkeys(texts, 7) | maps | {"latency_ms": -1, "analysis": analysis}
     answer(service, put_call(stored), acme_key)
 
-    assert len(service.entries()[-1]["faults"]) == 20
+    entry = service.entries()[-1]
+    assert len(entry["faults"]) == 20
+    assert entry["message"].endswith(", ".join(entry["faults"]))
 
 
 def test_an_essential_value_that_cannot_be_read_is_500_and_named(

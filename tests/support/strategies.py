@@ -193,7 +193,7 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
 TIMES_OF_TURNS = (
     BLANK
     | st.integers(0, 999_999)
-    | st.floats(0, 999_999)
+    | st.floats(0, 1_000_000, exclude_max=True)
     | st.from_regex(r"\A0{0,3}[0-9]{1,6}(\.[0-9]{1,20})?\Z")
 )
 TURNS = st.fixed_dictionaries(

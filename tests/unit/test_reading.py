@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +113,8 @@ DESCRIPTIVE: list[tuple[dict[str, Any], str, object]] = [
     ({"analysis": {"tags": "vip"}}, "analysis.tags", []),
     ({"analysis": {"tags": ["a", 1, "", {}]}}, "analysis.tags[]", ["a"]),
     ({"analysis": {"tags": ["t"] * 20_001}}, "analysis.tags", []),
+    ({"analysis": {"tags": [1, *["t"] * 20_001]}}, "analysis.tags", []),
+    ({"analysis": {"tags": [""] * 20_001}}, "analysis.tags", []),
     ({"analysis": {"summary": {"action_items": [{}]}}}, "analysis.summary.action_items[]", []),
     ({"phone_number": 14155550100}, "phone_number", None),
     ({"call_direction": False}, "call_direction", None),
@@ -127,6 +128,7 @@ ESSENTIAL: list[tuple[dict[str, Any], str]] = [
     ({"id": 77.0}, "id"),
     ({"id": True}, "id"),
     ({"id": 78}, "id"),
+    ({"id": 78, "status": "x"}, "status, id"),
     ({"id": None}, "id"),
     ({"type": "phone"}, "type"),
     ({"type": ""}, "type"),
@@ -138,7 +140,7 @@ ESSENTIAL: list[tuple[dict[str, Any], str]] = [
     ({"created_at": 1}, "created_at"),
     ({"started_at": "2026-03-25"}, "started_at"),
     ({"started_at": "2026-13-25T10:20:57Z"}, "started_at"),
-    ({"started_at": "2026-03-25T24:00:01Z"}, "started_at"),
+    ({"started_at": "2026-03-25T24:00:00Z"}, "started_at"),
     ({"started_at": "2026-03-25T10:20:57+05:60"}, "started_at"),
     ({"started_at": "2026-03-25T10:20:57+5"}, "started_at"),
     ({"started_at": "2026-03-25T10:20:61Z"}, "started_at"),
@@ -154,6 +156,7 @@ ESSENTIAL: list[tuple[dict[str, Any], str]] = [
     ({"recording_object": "x" * 1025}, "recording_object"),
     ({"recording_object": "म" * 342}, "recording_object"),
     ({"recording_object": 7}, "recording_object"),
+    ({"recording_object": "\ud800"}, "recording_object"),
     ({"cost": 0.08}, "cost"),
     ({"cost": {"total_usd": "0.08"}}, "cost.total_usd"),
     ({"cost": {"total_usd": 1, "total_inr": math.inf}}, "cost.total_inr"),
@@ -161,7 +164,11 @@ ESSENTIAL: list[tuple[dict[str, Any], str]] = [
     ({"cost": {"total_usd": 1, "breakdown": {"llm": True}}}, "cost.breakdown.llm"),
     ({"transcript": "hello"}, "transcript"),
     ({"transcript": {"role": "user"}}, "transcript"),
-    ({"transcript": [{"role": "user", "content": "x"}] * 20_001}, "transcript"),
+    ({"transcript": [{"role": "user", "content": "x", "timestamp": 1}] * 20_001}, "transcript"),
+    (
+        {"transcript": [{"role": "system"}] * 20_001},
+        "transcript[].role, transcript[].content, transcript[].timestamp",
+    ),
     ({"transcript": [None]}, "transcript[]"),
     ({"transcript": ["hello"]}, "transcript[]"),
     ({"transcript": [{"role": "bot", "content": "x"}]}, "transcript[].role"),
@@ -184,6 +191,7 @@ TIMES: list[tuple[object, str]] = [
     (0.07999999821186066, "0.08"),
     (-0.0, "0.0"),
     (999_999, "999999.0"),
+    (999_999.9999, "1000000.0"),
     ("5.2", "5.2"),
     ("05", "05"),
     ("0", "0"),
@@ -326,8 +334,9 @@ def test_a_record_of_the_field_is_answered(
     stored: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     if expected["call"] is None:
-        with pytest.raises(UnreadableCallError, match=re.escape(", ".join(expected["faults"]))):
+        with pytest.raises(UnreadableCallError) as refused:
             read_call(stored | {"id": 7}, 7)
+        assert str(refused.value) == ", ".join(expected["faults"])
         return
     call, faults = read_call(stored | {"id": 7}, 7)
 
