@@ -4,13 +4,13 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
-import google.auth
-from google.auth.credentials import Credentials
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
 from call_api.calls.access import CallAccess
 from call_api.calls.publish import LargeCallThread
+from call_api.cloud.credentials import find_credentials
 from call_api.cloud.tokens import AccessTokens
 from call_api.firestore.store import FirestoreCalls
 from call_api.log import JsonLog, LineWriter, stdout_sender
@@ -34,7 +34,7 @@ def create_api(environment: Mapping[str, str]) -> CallsApi:
 
 
 def _api(settings: Settings, log: JsonLog) -> CallsApi:
-    tokens = AccessTokens(_default_credentials)
+    tokens = AccessTokens(partial(find_credentials, settings.project))
     return CallsApi(
         access=CallAccess(FirestoreCalls(settings, tokens)),
         admission=Admission(),
@@ -48,11 +48,6 @@ def _api(settings: Settings, log: JsonLog) -> CallsApi:
         project=settings.project,
         now=lambda: datetime.now(UTC),
     )
-
-
-def _default_credentials() -> tuple[Credentials, str | None]:
-    """Return the Application Default Credentials and the project that they name, if any."""
-    return google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
 
 
 def set_server_options() -> None:

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+# Before the colon: the domain of an old project that belongs to one.
+PROJECT_ID = r"([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
+
 
 def _true_or_false(text: str) -> bool:
     """Read a flag. Not "1" or "on": it decides which header is believed, so nothing is guessed."""
@@ -95,8 +98,7 @@ class Settings(BaseModel):
     project: str | None = Field(
         None,
         alias="GOOGLE_CLOUD_PROJECT",
-        # Before the colon: the domain of an old project that belongs to one.
-        pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$",
+        pattern=f"^{PROJECT_ID}$",
         description="a project ID",
     )
     database: str = Field(

@@ -8,57 +8,45 @@ A token moves through three states:
 - invalid, after its expiry or once an upstream has refused it: callers wait for the next one.
 
 A failed refresh changes nothing, so a stale token serves until it expires. The next caller that
-needs a token starts the next refresh.
+needs a token starts the next refresh. An attempt that gets no answer within ATTEMPT_SECONDS is left to
+end by itself, and the next caller starts another one, on a new connection.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from google.auth.credentials import Credentials
-from google.auth.exceptions import GoogleAuthError
-from google.auth.transport.requests import Request
 from grpc import StatusCode
 
-from call_api.cloud.channels import status_of
-
-# Finds the Application Default Credentials, and the ID of the project that they name, if any.
-DefaultCredentials = Callable[[], tuple[Any, str | None]]
+from call_api.cloud.credentials import CredentialsError, DefaultCredentials, Token, refreshed
+from call_api.cloud.failures import Failure, status_of
 
 # google-auth's own margin. The metadata server hands out the same token until 4 minutes before its
 # expiry, so an earlier refresh would return it again.
 REFRESH_MARGIN = timedelta(minutes=3, seconds=45)
-
-_TOKEN = re.compile(r"[\x21-\x7e]+")  # what fits into an Authorization header
-# google-auth indexes and converts what the metadata server answers without checking it first.
-_MALFORMED_ANSWER = (KeyError, TypeError, ValueError, OverflowError)
+ATTEMPT_SECONDS = 2.5  # less than a request has for its read, so that the next one starts anew
+MAX_ATTEMPTS = 4  # at a time: each keeps a thread until it ends
 
 T = TypeVar("T")
-
-
-class TokenUnavailable(Exception):
-    """There is no access token right now; a later request may get one."""
 
 
 class AccessTokens:
     """Access tokens of the Application Default Credentials, refreshed single-flight.
 
-    Not thread-safe: one event loop uses it. Finding the credentials and refreshing them block, so
-    both run in threads, one at a time each, and go on when a caller is cancelled.
+    Not thread-safe: one event loop uses it. Finding the credentials (`find`) and refreshing them block,
+    so both run in threads, and go on when a caller is cancelled.
     """
 
     def __init__(
         self,
-        find: DefaultCredentials,
+        find: Callable[[], DefaultCredentials],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._find = find
         self._now = now
-        self._found: tuple[Credentials, str | None] | None = None
-        self._token: _Token | None = None
+        self._found: DefaultCredentials | None = None
+        self._token: Token | None = None
         self._search = _SingleFlight(self._find_credentials)
         self._refresh = _SingleFlight(self._fetch_token)
 
@@ -66,8 +54,7 @@ class AccessTokens:
         """Ask an upstream with a token; one that it refuses (UNAUTHENTICATED) is replaced once.
 
         Raises:
-            TokenUnavailable: there is no token right now.
-            GoogleAuthError: there are no credentials.
+            CredentialsError: there is no token.
             Exception: what `ask` raised, also UNAUTHENTICATED to the second token.
         """
         token = await self.get()
@@ -79,11 +66,11 @@ class AccessTokens:
         self.reject(token)
         return await ask(await self.get())
 
-    async def credentials(self) -> tuple[Credentials, str | None]:
-        """Return the credentials, and the ID of the project that they name, if any.
+    async def credentials(self) -> DefaultCredentials:
+        """Return the credentials and the project.
 
         Raises:
-            GoogleAuthError: there are none; the next call looks again.
+            CredentialsError: there are none; the next call looks again.
         """
         return self._found or await self._search.result()
 
@@ -91,8 +78,7 @@ class AccessTokens:
         """Return a token that has not expired and that no upstream has refused.
 
         Raises:
-            TokenUnavailable: there is none right now.
-            GoogleAuthError: there are no credentials.
+            CredentialsError: there is none.
         """
         token, now = self._token, self._now()
         if token is None or not token.is_valid_at(now):
@@ -110,67 +96,63 @@ class AccessTokens:
         if self._token is not None and self._token.text == token:
             self._token = None
 
-    async def _find_credentials(self) -> tuple[Credentials, str | None]:
-        found = await asyncio.to_thread(self._find)
-        self._found = found
-        return found
+    async def _find_credentials(self) -> DefaultCredentials:
+        self._found = await asyncio.to_thread(self._find)
+        return self._found
 
-    async def _fetch_token(self) -> "_Token":
+    async def _fetch_token(self) -> Token:
         credentials, _ = await self.credentials()
-        token = await asyncio.to_thread(_refreshed, credentials)
+        token = await asyncio.to_thread(refreshed, credentials)
         if not token.is_valid_at(self._now()):
-            raise TokenUnavailable("expired token")
+            raise CredentialsError(Failure(True, "expired token"))
         self._token = token
         return token
 
 
-@dataclass(frozen=True)
-class _Token:
-    text: str
-    expiry: datetime | None  # None where it never expires
-
-    def is_valid_at(self, moment: datetime) -> bool:
-        return self.expiry is None or moment < self.expiry
-
-
 class _SingleFlight(Generic[T]):
-    """Work that runs at most once at a time, for all callers that wait for it.
+    """Work that all callers wait for together. One that takes longer than ATTEMPT_SECONDS is passed over.
 
     A caller that is cancelled leaves it running for the others.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._work = work
-        self._task: asyncio.Task[T] | None = None
+        self._attempts: set[asyncio.Task[T]] = set()
+        self._newest: asyncio.Task[T] | None = None
+        self._began_at = 0.0
 
-    def start(self) -> "asyncio.Task[T]":
-        """Start the work unless it is running."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
-            self._task.add_done_callback(self._end)
-        return self._task
+    def start(self) -> "asyncio.Task[T] | None":
+        """Start the work unless it is running, or as often as it may; return the newest attempt.
+
+        None: nothing was started, since too many attempts have not ended.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._newest in self._attempts and now < self._began_at + ATTEMPT_SECONDS:
+            return self._newest
+        if len(self._attempts) >= MAX_ATTEMPTS:
+            return None
+        self._newest = asyncio.create_task(self._work())
+        self._began_at = now
+        self._attempts.add(self._newest)
+        self._newest.add_done_callback(self._end)
+        return self._newest
 
     async def result(self) -> T:
-        """Wait for the work, and start it unless it is running."""
-        task = self.start()
-        await asyncio.wait([task])
-        return task.result()
+        """Wait for the work, and start it unless it is running.
 
-    def _end(self, task: "asyncio.Task[T]") -> None:
-        self._task = None
-        if not task.cancelled():
-            task.exception()  # or asyncio would report a failure that no caller waited for
+        Raises:
+            CredentialsError: it has not ended in time.
+        """
+        attempt = self.start()
+        if attempt is None:
+            raise CredentialsError(Failure(True, "no answer to several attempts"))
+        time_left = self._began_at + ATTEMPT_SECONDS - asyncio.get_running_loop().time()
+        await asyncio.wait([attempt], timeout=time_left)
+        if not attempt.done():
+            raise CredentialsError(Failure(True, f"no answer within {ATTEMPT_SECONDS} s"))
+        return attempt.result()
 
-
-def _refreshed(credentials: Credentials) -> _Token:
-    """Refresh the credentials and return their token. Blocks."""
-    try:
-        credentials.refresh(Request())
-    except GoogleAuthError as error:
-        raise TokenUnavailable(type(error).__name__) from error
-    except _MALFORMED_ANSWER as error:
-        raise TokenUnavailable(f"malformed answer: {type(error).__name__}") from error
-    text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
-    if not isinstance(text, str) or not _TOKEN.fullmatch(text):
-        raise TokenUnavailable("malformed token")
-    return _Token(text, expiry and expiry.replace(tzinfo=UTC))
+    def _end(self, attempt: "asyncio.Task[T]") -> None:
+        self._attempts.discard(attempt)
+        if not attempt.cancelled():
+            attempt.exception()  # or asyncio would report a failure that no caller waited for

@@ -13,7 +13,8 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from call_api.calls.access import StoredDocument
-from call_api.cloud.channels import channel_options, status_of
+from call_api.cloud.channels import channel_options
+from call_api.cloud.failures import status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
 from call_api.firestore.documents import MAX_DOCUMENT_BYTES, read_response
@@ -99,9 +100,7 @@ class FirestoreConnector:
         It is opened in a request, since no channel survives a fork.
 
         Raises:
-            TokenUnavailable: there is no token right now.
-            GoogleAuthError: there are no Application Default Credentials.
-            Internal: no project is set, and the credentials name none.
+            CredentialsError: there are no credentials, or there is no token.
         """
         async with self._connect_lock:
             if self._current is None:
@@ -120,12 +119,9 @@ class FirestoreConnector:
         emulator, project = self._settings.firestore_emulator_host, self._settings.project
         metadata = []
         if emulator is None or project is None:
-            credentials, default_project = await self._tokens.credentials()
-            project = project or default_project
+            credentials, project = await self._tokens.credentials()
             if quota_project := getattr(credentials, "quota_project_id", None):
                 metadata.append(("x-goog-user-project", quota_project))  # a developer's own login
-        if project is None:
-            raise Internal("GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project")
         database = f"projects/{project}/databases/{self._settings.database}"
         metadata.append(gapic_v1.routing_header.to_grpc_metadata([("database", database)]))
         options = channel_options(MAX_DOCUMENT_BYTES)

@@ -6,17 +6,17 @@ from contextlib import suppress
 
 import grpc
 from google.api_core.exceptions import RetryError
-from google.auth.exceptions import GoogleAuthError
 from grpc import StatusCode
 
 from call_api.calls import keys
 from call_api.calls.access import ApiKey, StoredDocument
 from call_api.calls.schema import STORED_CALL_SHAPE
-from call_api.cloud.channels import is_oversized, status_of
-from call_api.cloud.tokens import AccessTokens, TokenUnavailable
+from call_api.cloud.credentials import CredentialsError
+from call_api.cloud.failures import is_oversized, of_call, status_of
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore.circuit_breaker import CircuitBreaker, CircuitOpenError
-from call_api.firestore.connection import TRANSIENT, Connection, Documents, FirestoreConnector
+from call_api.firestore.connection import Connection, Documents, FirestoreConnector
 from call_api.firestore.documents import MAX_DOCUMENT_BYTES, OversizedDocument
 from call_api.settings import Settings
 
@@ -28,13 +28,10 @@ LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy
 _FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL_SHAPE})  # no others leave Firestore
 _KEY_FIELDS = sorted(ApiKey.model_fields)  # with `org_id`, which is a call's owner, too
 
-_UNAVAILABLE = TRANSIENT | {
-    StatusCode.DATA_LOSS,
-    StatusCode.INTERNAL,
-    StatusCode.RESOURCE_EXHAUSTED,
-    StatusCode.UNKNOWN,
-}
 _HINTS = {
+    StatusCode.FAILED_PRECONDITION: ": is the database in Native mode?",
+    StatusCode.INVALID_ARGUMENT: ": is FIRESTORE_DATABASE right?",
+    StatusCode.NOT_FOUND: ": does the database exist?",
     StatusCode.PERMISSION_DENIED: ": is roles/datastore.viewer granted?",
     StatusCode.UNAUTHENTICATED: ": it refuses the access token",
 }
@@ -90,7 +87,7 @@ class FirestoreCalls:
             self._connector.drop(connection)  # it may be dead, which gRPC would notice much later
             self._circuit.record_failure(began_at)
             raise UpstreamTimeout("Firestore: silence") from error
-        except (RetryError, grpc.RpcError, GoogleAuthError, TokenUnavailable) as error:
+        except (RetryError, grpc.RpcError, CredentialsError) as error:
             if status_of(error) is StatusCode.UNAVAILABLE:
                 self._circuit.record_failure(began_at)
             raise _problem(error) from error
@@ -114,16 +111,14 @@ async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:
 
 def _problem(error: Exception) -> Problem:
     """Return what a failure is to the client."""
-    status = status_of(error)
+    if isinstance(error, CredentialsError):
+        kind = CallsUnavailable if error.passes else Internal
+        return kind(f"no access token for Firestore: {error}")
     if is_oversized(error):  # even the owner; gRPC says so, with RESOURCE_EXHAUSTED
         return Internal(f"Firestore answered more than {MAX_DOCUMENT_BYTES} bytes")
-    if status is StatusCode.DEADLINE_EXCEEDED:
-        return UpstreamTimeout("Firestore: DEADLINE_EXCEEDED")
-    if isinstance(error, RetryError) and status is None:
+    if isinstance(error, RetryError) and status_of(error) is None:
         return CallsUnavailable("Firestore: incomplete answers")
-    if isinstance(error, TokenUnavailable):
-        return CallsUnavailable(f"no access token for Firestore: {error}")
-    if status is None:
-        return Internal(f"Firestore: {type(error).__name__}")
-    kind = CallsUnavailable if status in _UNAVAILABLE else Internal
-    return kind(f"Firestore: {status.name}{_HINTS.get(status, '')}")
+    if status_of(error) is StatusCode.DEADLINE_EXCEEDED:
+        return UpstreamTimeout("Firestore: DEADLINE_EXCEEDED")
+    failure = of_call(error, _HINTS)
+    return (CallsUnavailable if failure.passes else Internal)(f"Firestore: {failure.reason}")

@@ -14,8 +14,10 @@ from google.cloud.iam_credentials_v1.services.iam_credentials.transports import 
 )
 from grpc import ChannelConnectivity, StatusCode
 
-from call_api.cloud.channels import channel_options, is_oversized, status_of
-from call_api.cloud.tokens import AccessTokens, TokenUnavailable
+from call_api.cloud.channels import channel_options
+from call_api.cloud.credentials import CredentialsError
+from call_api.cloud.failures import PASSING, is_oversized, of_call, status_of
+from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
 from call_api.recordings.key_file import SERVICE_ACCOUNT_EMAIL
 
@@ -23,20 +25,8 @@ MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
 # A request that is cancelled after this long without an answer drops its channel.
 SILENCE_SECONDS = 1.0
 RETRY_BUDGET_SECONDS = 3.0
-TRANSIENT = frozenset(
-    {
-        StatusCode.ABORTED,
-        StatusCode.CANCELLED,
-        StatusCode.DATA_LOSS,
-        StatusCode.DEADLINE_EXCEEDED,
-        StatusCode.INTERNAL,
-        StatusCode.RESOURCE_EXHAUSTED,
-        StatusCode.UNAVAILABLE,
-        StatusCode.UNKNOWN,
-    }
-)
 _HOST = "iamcredentials.googleapis.com:443"
-_HINTS: dict[StatusCode | None, str] = {
+_HINTS = {
     StatusCode.UNAUTHENTICATED: " to a new access token, too: is the service account disabled?",
     StatusCode.PERMISSION_DENIED: ": has it roles/iam.serviceAccountTokenCreator on itself?",
 }
@@ -61,7 +51,7 @@ class _Connection(NamedTuple):
 
 def _is_transient(error: Exception) -> bool:
     # An oversized answer would be one again, and each may cost 64 KiB.
-    return status_of(error) in TRANSIENT and not is_oversized(error)
+    return status_of(error) in PASSING and not is_oversized(error)
 
 
 class IamSigner:
@@ -88,9 +78,9 @@ class IamSigner:
         """
         try:
             await self._tokens.get()
-        except TokenUnavailable as error:
-            raise _no_token(error) from error
-        credentials, _ = await self._tokens.credentials()
+            credentials, _ = await self._tokens.credentials()
+        except CredentialsError as error:
+            raise credentials_problem(error) from error
         email = getattr(credentials, "service_account_email", None)
         if not isinstance(email, str) or not SERVICE_ACCOUNT_EMAIL.fullmatch(email):
             raise Internal("the default credentials are not a service account's")
@@ -107,8 +97,8 @@ class IamSigner:
         """
         try:
             return await self._tokens.with_token(partial(self._signature, email, message))
-        except TokenUnavailable as error:
-            raise _no_token(error) from error
+        except CredentialsError as error:
+            raise credentials_problem(error) from error
         except (GoogleAPICallError, RetryError) as error:
             raise _problem(error) from error
 
@@ -153,15 +143,17 @@ class IamSigner:
             self._current = None
 
 
-def _no_token(error: TokenUnavailable) -> Problem:
-    return SigningUnavailable(f"no access token for signBlob: {error}")
+def credentials_problem(error: CredentialsError) -> Problem:
+    """Return what missing credentials are to the client."""
+    kind = SigningUnavailable if error.passes else Internal
+    return kind(f"no access token for signBlob: {error}")
 
 
 def _problem(error: Exception) -> Problem:
     """Return what a failure is to the client."""
     if is_oversized(error):
         return Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
-    status = status_of(error)
-    kind = SigningUnavailable if status in TRANSIENT else Internal
-    what = status.name if status else type(error).__name__
-    return kind(f"signBlob answered {what}{_HINTS.get(status, '')}")
+    failure = of_call(error, _HINTS)
+    return (SigningUnavailable if failure.passes else Internal)(
+        f"signBlob answered {failure.reason}"
+    )

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from google.auth.crypt import RSASigner
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
+from call_api.cloud.credentials import UNIVERSE
 from call_api.settings import SettingsError
 
 # Google issues 2048; V4 signatures of this function are RSA only. A signature's time grows with the cube.
@@ -41,6 +42,8 @@ def key_from_file(path: Path) -> ServiceAccountKey:
     for name in ("client_email", "private_key", "token_uri"):
         if not isinstance(info.get(name), str):
             raise _unusable(f'its "{name}" is missing')
+    if info.get("universe_domain", UNIVERSE) != UNIVERSE:
+        raise _unusable(f'its "universe_domain" is not "{UNIVERSE}"')
     private_key = _private_key(info["private_key"])
     key = ServiceAccountKey(RSASigner(private_key), info["client_email"], info["token_uri"])
     if fault := fault_of(key, private_key.public_key()):

@@ -4,13 +4,13 @@ import asyncio
 import re
 
 from google.auth.credentials import AnonymousCredentials, Credentials, Signing
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client  # type: ignore[import-untyped]  # it has no types
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
+from call_api.cloud.credentials import CredentialsError
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, UpstreamTimeout
-from call_api.recordings.iam import IamSigner
+from call_api.recordings.iam import IamSigner, credentials_problem
 from call_api.recordings.key_file import fault_of, key_from_file
 from call_api.settings import Settings
 
@@ -43,7 +43,7 @@ class SignedUrls:
         """Return a URL that answers GET for LINK_SECONDS, within SIGN_SECONDS.
 
         Raises:
-            SigningUnavailable: IAM cannot sign right now, or there is no access token to ask it.
+            SigningUnavailable: IAM cannot sign right now, or there are no credentials.
             UpstreamTimeout: SIGN_SECONDS are over.
             Internal: the credentials cannot sign until a role or a setting is corrected.
         """
@@ -67,9 +67,8 @@ class SignedUrls:
         """Choose once; of concurrent first requests, the first one to have the credentials does."""
         try:
             credentials, _ = await self._tokens.credentials()
-        except GoogleAuthError as error:
-            reason = "there are no Application Default Credentials to sign with"
-            raise Internal(reason) from error
+        except CredentialsError as error:
+            raise credentials_problem(error) from error
         if self._signer is None:
             self._signer = self._signer_with(credentials)
         return self._signer

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import grpc
 import pytest
 import trustme
 from google.auth.credentials import AnonymousCredentials, Credentials
-from google.auth.exceptions import RefreshError
+from google.auth.exceptions import TransportError
 from google.cloud.firestore_v1.types import (
     BatchGetDocumentsRequest,
     BatchGetDocumentsResponse,
@@ -40,7 +40,7 @@ from call_api.firestore import store as firestore
 from call_api.firestore.store import FirestoreCalls
 from call_api.settings import Settings
 from local.seed import sample_calls
-from tests.support.fakes import FakeCredentials, no_credentials, read_call
+from tests.support.fakes import FakeCredentials, finder_of, no_credentials, read_call
 from tests.support.firestore_reads import (
     KEY,
     Firestore,
@@ -58,6 +58,7 @@ from tests.support.google_cloud import (
     WRITTEN,
     GoogleCloud,
     fake_firestore,
+    with_reason,
 )
 from tests.support.project import BUCKET
 from tests.support.serving import served
@@ -144,6 +145,9 @@ def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) 
 
 
 NO_ROLE = "Firestore: PERMISSION_DENIED: is roles/datastore.viewer granted?"
+NO_DATABASE = "Firestore: NOT_FOUND: does the database exist?"
+DATASTORE_MODE = "Firestore: FAILED_PRECONDITION: is the database in Native mode?"
+WRONG_DATABASE = "Firestore: INVALID_ARGUMENT: is FIRESTORE_DATABASE right?"
 NO_TOKEN = "Firestore: UNAUTHENTICATED: it refuses the access token"
 RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED}
 
@@ -153,8 +157,9 @@ RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode
     [
         (grpc.StatusCode.PERMISSION_DENIED, Internal, NO_ROLE),
         (grpc.StatusCode.UNAUTHENTICATED, Internal, NO_TOKEN),
-        (grpc.StatusCode.NOT_FOUND, Internal, "Firestore: NOT_FOUND"),
-        (grpc.StatusCode.INVALID_ARGUMENT, Internal, "Firestore: INVALID_ARGUMENT"),
+        (grpc.StatusCode.NOT_FOUND, Internal, NO_DATABASE),
+        (grpc.StatusCode.FAILED_PRECONDITION, Internal, DATASTORE_MODE),
+        (grpc.StatusCode.INVALID_ARGUMENT, Internal, WRONG_DATABASE),
         (grpc.StatusCode.UNIMPLEMENTED, Internal, "Firestore: UNIMPLEMENTED"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "Firestore: RESOURCE_EXHAUSTED"),
         (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "Firestore: UNAVAILABLE"),
@@ -178,6 +183,35 @@ def test_failures_are_told_apart(
         assert len(requests) > 2
     else:
         assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "given", "logged"),
+    [
+        (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "SERVICE_DISABLED",
+            "PERMISSION_DENIED, SERVICE_DISABLED",
+        ),
+        (
+            grpc.StatusCode.PERMISSION_DENIED,
+            "BILLING_DISABLED",
+            "PERMISSION_DENIED, BILLING_DISABLED",
+        ),
+        (grpc.StatusCode.PERMISSION_DENIED, "NEVER_HEARD_OF", "PERMISSION_DENIED, NEVER_HEARD_OF"),
+        (grpc.StatusCode.FAILED_PRECONDITION, "A_REASON", "FAILED_PRECONDITION, A_REASON"),
+        (grpc.StatusCode.PERMISSION_DENIED, "", NO_ROLE.removeprefix("Firestore: ")),
+        (grpc.StatusCode.PERMISSION_DENIED, "s3cret words", NO_ROLE.removeprefix("Firestore: ")),
+    ],
+)
+def test_a_refusal_is_logged_with_google_s_reason(
+    status: grpc.StatusCode, given: str, logged: str
+) -> None:
+    """A guess at the role only where there is none: most refusals have other causes."""
+    with fake_firestore(with_reason(status, given)) as (port, _):
+        (answer,) = read(port)
+
+    assert str(answer) == f"internal: Firestore: {logged}"
 
 
 @pytest.mark.parametrize("missing", ["api_keys", "calls"])
@@ -367,14 +401,11 @@ def test_a_call_whose_owner_cannot_be_read_either_is_internal() -> None:
     assert len(requests) == 2
 
 
-def connect(credentials: Credentials | None, project: str | None, **settings: str) -> Read:
+def connect(credentials: Credentials, project: str, **settings: str) -> Read:
     """Read with these default credentials."""
-
-    def default_credentials() -> tuple[Credentials, str | None]:
-        return (credentials, project) if credentials else no_credentials()
-
     environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | settings)
-    return asyncio.run(read_now(FirestoreCalls(environment, AccessTokens(default_credentials))))
+    tokens = AccessTokens(finder_of(credentials, project))
+    return asyncio.run(read_now(FirestoreCalls(environment, tokens)))
 
 
 def test_the_project_is_the_credentials_where_none_is_set() -> None:
@@ -399,18 +430,18 @@ def test_user_credentials_name_the_quota_project() -> None:
 
 def test_without_an_access_token_calls_are_unavailable() -> None:
     """The metadata server has none right now, which is no fault of Firestore's."""
-    credentials = FakeCredentials(RefreshError("none"), RefreshError("none"))
+    credentials = FakeCredentials(TransportError("none"), TransportError("none"))
 
     async def reads() -> list[Read | Problem]:
         settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
-        tokens = AccessTokens(lambda: (cast("Credentials", credentials), None))
+        tokens = AccessTokens(finder_of(credentials))
         store = FirestoreCalls(Settings.from_environment(settings), tokens)
         return [await outcome(store), await outcome(store)]
 
     answered = asyncio.run(reads())
 
     assert {str(answer) for answer in answered} == {
-        "calls_unavailable: no access token for Firestore: RefreshError"
+        "calls_unavailable: no access token for Firestore: TransportError"
     }
 
 
@@ -424,7 +455,7 @@ def test_an_access_token_that_does_not_come_is_no_silence_of_firestore_s(
 
     async def reads() -> list[Read | Problem]:
         settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
-        tokens = AccessTokens(lambda: (cast("Credentials", credentials), None))
+        tokens = AccessTokens(finder_of(credentials))
         store = FirestoreCalls(Settings.from_environment(settings), tokens)
         try:
             return [await outcome(store), await outcome(store)]
@@ -436,15 +467,12 @@ def test_an_access_token_that_does_not_come_is_no_silence_of_firestore_s(
     assert {str(answer) for answer in answered} == {"upstream_timeout: credentials for Firestore"}
 
 
-def test_without_any_project_nothing_can_be_read() -> None:
-    unset = "^internal: GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project$"
-    with pytest.raises(Internal, match=unset):
-        connect(AnonymousCredentials(), None)
-
-
 def test_without_credentials_nothing_can_be_read() -> None:
-    with pytest.raises(Internal, match="DefaultCredentialsError"):
-        connect(None, None, GOOGLE_CLOUD_PROJECT="demo-tests")
+    environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET})
+    store = FirestoreCalls(environment, AccessTokens(no_credentials))
+
+    with pytest.raises(Internal, match=r"there are no Application Default Credentials$"):
+        asyncio.run(read_now(store))
 
 
 def test_in_production_the_metadata_server_s_token_is_used(

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
-from google.auth.exceptions import RefreshError
+from google.auth.exceptions import TransportError
 from google.cloud.iam_credentials_v1 import SignBlobResponse
 from grpc import StatusCode
 
@@ -22,8 +22,8 @@ from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
 from call_api.recordings import iam as iam_signer
 from call_api.recordings.iam import MAX_ANSWER_BYTES, IamSigner, iam_channel_options
-from tests.support.fakes import FakeCredentials
-from tests.support.google_cloud import EMAIL, HANG, NOTHING, Iam, Metadata
+from tests.support.fakes import FakeCredentials, finder_of
+from tests.support.google_cloud import EMAIL, HANG, NOTHING, Iam, Metadata, with_reason
 
 FIRST, SECOND, THIRD = (f"ya29.token-{n}" for n in (1, 2, 3))
 MIB = 2**20
@@ -73,7 +73,7 @@ def run(
         return grpc.aio.insecure_channel(f"127.0.0.1:{next(ports)}", iam_channel_options())
 
     async def with_signer() -> None:
-        await test(IamSigner(AccessTokens(lambda: (credentials, None)), open_channel))
+        await test(IamSigner(AccessTokens(finder_of(credentials)), open_channel))
 
     asyncio.run(with_signer())
 
@@ -175,11 +175,29 @@ def test_a_token_is_replaced_once_also_where_transient_failures_come_between(iam
 
 
 def test_a_refused_token_without_a_successor_is_an_outage(iam: Iam) -> None:
-    problem = problem_of(iam, FakeCredentials(FIRST, RefreshError()))
+    problem = problem_of(iam, FakeCredentials(FIRST, TransportError()))
 
     assert isinstance(problem, SigningUnavailable)
-    assert str(problem) == "signing_unavailable: no access token for signBlob: RefreshError"
+    assert str(problem) == "signing_unavailable: no access token for signBlob: TransportError"
     assert iam.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "problem"),
+    [
+        (StatusCode.PERMISSION_DENIED, "SERVICE_DISABLED", Internal),
+        (StatusCode.PERMISSION_DENIED, "NEVER_HEARD_OF", Internal),
+        (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", SigningUnavailable),
+    ],
+)
+def test_a_failure_is_logged_with_google_s_reason(
+    status: StatusCode, reason: str, problem: type[Problem], iam: Iam
+) -> None:
+    iam.lasting = with_reason(status, reason)
+    answer = problem_of(iam, FakeCredentials(SECOND))
+
+    assert type(answer) is problem
+    assert str(answer) == f"{problem.code}: signBlob answered {status.name}, {reason}"
 
 
 def test_a_missing_role_does_not_cost_a_token(iam: Iam) -> None:

@@ -9,7 +9,9 @@ import pytest
 from google.auth import _exponential_backoff
 from google.auth.compute_engine import Credentials, _metadata
 
-from call_api.cloud.tokens import AccessTokens, TokenUnavailable
+from call_api.cloud.credentials import CredentialsError
+from call_api.cloud.tokens import AccessTokens
+from tests.support.fakes import finder_of
 from tests.support.google_cloud import EMAIL, Metadata, Raw
 
 JSON = {"Content-Type": "application/json"}
@@ -29,7 +31,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
 
 @pytest.fixture
 def tokens() -> AccessTokens:
-    return AccessTokens(lambda: (Credentials(), None))
+    return AccessTokens(finder_of(Credentials()))
 
 
 def test_a_token_comes_with_the_account_s_address(metadata: Metadata, tokens: AccessTokens) -> None:
@@ -65,8 +67,9 @@ def test_a_malformed_answer_is_no_token_and_is_not_kept(
     metadata.failures.append(Raw(body.encode(), JSON))
 
     async def test() -> None:
-        with pytest.raises(TokenUnavailable):
+        with pytest.raises(CredentialsError) as failed:
             await tokens.get()
+        assert failed.value.passes
         assert await tokens.get() == metadata.token()
 
     asyncio.run(test())
@@ -78,8 +81,9 @@ def test_an_answer_of_another_type_is_no_token(metadata: Metadata, tokens: Acces
 
     async def test() -> None:
         for _ in range(2):
-            with pytest.raises(TokenUnavailable):
+            with pytest.raises(CredentialsError) as failed:
                 await tokens.get()
+            assert failed.value.passes
         assert await tokens.get() == metadata.token()
 
     asyncio.run(test())

@@ -16,7 +16,7 @@ from call_api.errors import Internal
 from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
 from local.signer import new_signer
-from tests.support.fakes import no_credentials
+from tests.support.fakes import finder_of, no_credentials
 from tests.support.project import BUCKET, SIGNER
 from tests.support.v4 import NAMES, check_v4
 
@@ -71,7 +71,7 @@ def test_default_credentials_that_are_a_key_sign_in_process(
 ) -> None:
     key, public_key = signer
     credentials = service_account.Credentials.from_service_account_info(key)
-    recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, None)))
+    recordings = SignedUrls(settings(), AccessTokens(finder_of(credentials)))
 
     url = asyncio.run(recordings.signed_url("a", 1))
     check_v4(url, "a", public_key, SIGNER)
@@ -79,9 +79,7 @@ def test_default_credentials_that_are_a_key_sign_in_process(
 
 
 def test_without_credentials_a_call_with_a_recording_is_an_internal_error() -> None:
-    with pytest.raises(
-        Internal, match=r": there are no Application Default Credentials to sign with$"
-    ):
+    with pytest.raises(Internal, match=r": there are no Application Default Credentials$"):
         asyncio.run(SignedUrls(settings(), AccessTokens(no_credentials)).signed_url("a", 1))
 
 
@@ -94,10 +92,10 @@ def test_credentials_without_a_service_account_cannot_sign(
     file.write_text(json.dumps(user))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-tests")
-    credentials, project = google.auth.default()
+    credentials, _ = google.auth.default()
     credentials.token = "valid"
     credentials.expiry = datetime(2999, 1, 1)  # noqa: DTZ001  (as the library wants it: naive)
 
-    recordings = SignedUrls(settings(), AccessTokens(lambda: (credentials, project)))
+    recordings = SignedUrls(settings(), AccessTokens(finder_of(credentials)))
     with pytest.raises(Internal, match=r": the default credentials are not a service account's$"):
         asyncio.run(recordings.signed_url("a", 1))

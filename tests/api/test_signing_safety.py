@@ -28,7 +28,7 @@ from call_api.settings import Settings
 from local.recordings import recordings_server
 from local.seed import sample_calls
 from local.signer import new_signer
-from tests.support.fakes import Clock, FakeCalls, api_over, request_in
+from tests.support.fakes import Clock, FakeCalls, api_over, finder_of, request_in
 from tests.support.figures import FUZZED
 from tests.support.google_cloud import EMAIL, GoogleCloud
 from tests.support.project import BUCKET, SIGNER, PutCall
@@ -41,7 +41,7 @@ HOUR = timedelta(hours=1)
 KEY_FILE, PUBLIC_KEY = new_signer(SIGNER)
 KEY = service_account.Credentials.from_service_account_info(KEY_FILE)
 RECORDINGS = SignedUrls(
-    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), AccessTokens(lambda: (KEY, None))
+    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), AccessTokens(finder_of(KEY))
 )
 # Pieces that end a name early for one reader or another: of URLs, of HTTP, of V4's canonical
 # request, of Content-Disposition.

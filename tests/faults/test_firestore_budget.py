@@ -13,14 +13,16 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 import pytest
-from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 
 from call_api.calls.keys import key_hash
+from call_api.cloud.credentials import DefaultCredentials
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore import store as module
 from call_api.firestore.store import LATE_SECONDS, PROBE_SECONDS, READ_SECONDS, FirestoreCalls
+from tests.support.fakes import no_credentials
 from tests.support.firestore_reads import (
     KEY,
     Firestore,
@@ -90,9 +92,9 @@ def test_a_silent_connection_is_replaced_once() -> None:
         yield from both_documents(request)
 
     @functools.cache
-    def slow_credentials() -> tuple[Credentials, str | None]:
+    def slow_credentials() -> DefaultCredentials:
         may_connect.wait(PATIENCE_SECONDS)
-        return AnonymousCredentials(), "theirs"
+        return DefaultCredentials(AnonymousCredentials(), "theirs")
 
     async def reads(port: int) -> list[Read | Problem]:
         without_project = settings_for(port).model_copy(update={"project": None})
@@ -206,13 +208,13 @@ def test_a_frozen_process_opens_no_circuit(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_slow_credentials_open_no_circuit() -> None:
-    """And what is wrong with the settings is named, as soon as it is known."""
+    """And what is wrong with them is named, as soon as it is known."""
     attempts, may_end = itertools.count(), threading.Event()
 
-    def default_credentials() -> tuple[Credentials, str | None]:
+    def default_credentials() -> DefaultCredentials:
         if next(attempts) == 0:
             may_end.wait(PATIENCE_SECONDS)
-        return AnonymousCredentials(), None
+        return no_credentials()
 
     async def reads(port: int) -> list[Read | Problem]:
         settings = settings_for(port).model_copy(update={"project": None})

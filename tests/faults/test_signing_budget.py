@@ -36,7 +36,9 @@ def test_without_a_token_nothing_is_signed_until_there_is_one(
         assert service.request(key=acme_key).status == 200
 
     assert refused[:2] == (503, "signing_unavailable")
-    assert refused[2].endswith(" signing_unavailable: no access token for signBlob: RefreshError")
+    assert refused[2].endswith(
+        " signing_unavailable: no access token for signBlob: RefreshError, HTTP 404"
+    )
     assert new_cloud.metadata.tokens == 1
 
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from google.auth.credentials import Credentials
-from google.auth.exceptions import DefaultCredentialsError
 from starlette.requests import Request
 
 from call_api.calls.access import CallAccess, CallStore, OrgId, StoredDocument
 from call_api.calls.keys import key_hash
 from call_api.calls.publish import LargeCallThread
 from call_api.calls.schema import Shape
+from call_api.cloud.credentials import CredentialsError, DefaultCredentials
+from call_api.cloud.failures import Failure
 from call_api.log import JsonLog
 from call_api.web.admission import Admission
 from call_api.web.api import CallsApi, RecordingUrls
@@ -170,5 +170,10 @@ class FakeCredentials:
             self.expiry = self._now().replace(tzinfo=None) + timedelta(seconds=seconds)
 
 
-def no_credentials() -> tuple[Credentials, str | None]:
-    raise DefaultCredentialsError
+def finder_of(credentials: Any, project: str = "demo-tests") -> Callable[[], DefaultCredentials]:
+    """Return what finds these credentials."""
+    return lambda: DefaultCredentials(credentials, project)
+
+
+def no_credentials() -> DefaultCredentials:
+    raise CredentialsError(Failure(False, "there are no Application Default Credentials"))

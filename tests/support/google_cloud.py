@@ -25,6 +25,9 @@ from google.cloud.firestore_v1.types import (
     Document,
 )
 from google.cloud.iam_credentials_v1 import SignBlobRequest, SignBlobResponse
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # nor this
+from grpc_status import rpc_status  # type: ignore[import-untyped]  # it has no types
 
 EMAIL = "function@demo-tests.iam.gserviceaccount.com"
 PROJECT = "project-of-the-credentials"
@@ -113,7 +116,9 @@ class Metadata(Server):
         self.revoked: set[str] = set()
         self.token_seconds = 3600
         self.seconds = 0.0
-        self.failures: deque[int | str | Raw] = deque()
+        self.failures: deque[int | str | Raw] = deque()  # of the next tokens
+        self.projects: deque[int | str] = deque()  # what is said of the project before its ID
+        self.universe = "googleapis.com"
         super().__init__(_MetadataHandler)
 
     def token(self) -> str:
@@ -150,14 +155,47 @@ class _MetadataHandler(Handler):
         elif "/service-accounts/" in path:
             self.answer(200, {"email": EMAIL, "scopes": [], "aliases": ["default"]}, flavor)
         elif path.endswith("/project-id"):
-            self.answer(200, PROJECT, flavor)
+            project = self.server.projects.popleft() if self.server.projects else PROJECT
+            if isinstance(project, int):
+                self.answer(project, "no project", flavor)
+            else:
+                self.answer(200, project, flavor)
         elif path.endswith("/universe-domain"):
-            self.answer(200, "googleapis.com", flavor)
+            self.answer(200, self.server.universe, flavor)
         else:
             self.answer(200, "", flavor)
 
 
-Plan = grpc.StatusCode | str | bytes | None
+class TokenEndpoint(Server):
+    """An OAuth token endpoint: it gives each answer that is listed, HANG among them, then tokens."""
+
+    def __init__(self, *answers: Raw | str) -> None:
+        self.answers = deque(answers)
+        super().__init__(_TokenEndpointHandler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/token"
+
+
+class _TokenEndpointHandler(Handler):
+    server: TokenEndpoint
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with self.server.lock:
+            answer = self.server.answers.popleft() if self.server.answers else None
+        if answer == HANG:
+            time.sleep(HANG_SECONDS)
+        if isinstance(answer, Raw):
+            self.answer_raw(answer)
+        else:
+            token = {"access_token": "ya29.token", "token_type": "Bearer", "expires_in": 3600}
+            self.answer(200, token | {"issued_token_type": ACCESS_TOKEN})
+
+
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+Plan = grpc.StatusCode | grpc.Status | str | bytes | None
 
 
 class Iam:
@@ -203,6 +241,8 @@ class Iam:
         asked = SignBlobRequest.deserialize(request)
         if isinstance(plan, grpc.StatusCode):
             context.abort(plan, "s3cret of IAM")
+        if isinstance(plan, grpc.Status):
+            context.abort_with_status(plan)
         if isinstance(plan, bytes):
             context.set_compression(self.compression)
             return plan
@@ -278,6 +318,16 @@ class GoogleCloud:
             server.close()
 
 
+def with_reason(status: grpc.StatusCode, reason: str) -> grpc.Status:
+    """Return an error as Google's APIs send it: with a constant in `google.rpc.ErrorInfo`."""
+    details = any_pb2.Any()
+    details.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="googleapis.com"))
+    code, _ = status.value
+    status_message = status_pb2.Status(code=code, message="s3cret of Google", details=[details])
+    sent: grpc.Status = rpc_status.to_status(status_message)
+    return sent
+
+
 def found(name: str, fields: dict[str, Any]) -> BatchGetDocumentsResponse:
     document = Document(name=name, fields=_helpers.encode_dict(fields), update_time=WRITTEN)
     return BatchGetDocumentsResponse(found=document, read_time=WRITTEN)
@@ -297,7 +347,7 @@ class Asked(NamedTuple):
 
 @contextmanager
 def fake_firestore(
-    answers: Answers | grpc.StatusCode, certificate: trustme.LeafCert | None = None
+    answers: Answers | grpc.StatusCode | grpc.Status, certificate: trustme.LeafCert | None = None
 ) -> Iterator[tuple[int, list[Asked]]]:
     """Serve BatchGetDocuments so; yield the port, and the requests so far. Bytes are sent as is."""
     asked: list[Asked] = []
@@ -309,6 +359,8 @@ def fake_firestore(
         asked.append(Asked(request, metadata))
         if isinstance(answers, grpc.StatusCode):
             context.abort(answers, "s3cret of Firestore")
+        elif isinstance(answers, grpc.Status):
+            context.abort_with_status(answers)
         else:
             yield from answers(request, context)
 

@@ -100,6 +100,10 @@ UNUSABLE: dict[str, tuple[object, str]] = {
         {name: value for name, value in GOOD.items() if name != "type"},
         'its "type" is not "service_account"',
     ),
+    "another universe": (
+        GOOD | {"universe_domain": "example.goog"},
+        'its "universe_domain" is not "googleapis.com"',
+    ),
     "a list": ([GOOD], 'its "type" is not "service_account"'),
     "a text": ("s3cret", 'its "type" is not "service_account"'),
     "null": (None, 'its "type" is not "service_account"'),

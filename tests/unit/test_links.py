@@ -13,12 +13,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.oauth2 import service_account
 
+from call_api.cloud.credentials import DefaultCredentials
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, UpstreamTimeout
 from call_api.recordings import links as signed_urls
 from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
 from local.signer import new_signer
+from tests.support.fakes import finder_of
 from tests.support.project import BUCKET, SIGNER
 
 KEY_FILE, _ = new_signer(SIGNER)
@@ -42,7 +44,7 @@ def key_of(key_file: dict[str, str]) -> CountingKey:
 
 
 def urls_of(credentials: object) -> SignedUrls:
-    return SignedUrls(SETTINGS, AccessTokens(lambda: (credentials, None)))
+    return SignedUrls(SETTINGS, AccessTokens(finder_of(credentials)))
 
 
 def test_first_requests_that_come_together_share_one_signer() -> None:
@@ -109,9 +111,9 @@ def test_credentials_that_are_not_found_in_time_are_a_timeout(
     monkeypatch.setattr(signed_urls, "SIGN_SECONDS", 0.01)
     key, may_end = key_of(KEY_FILE), threading.Event()
 
-    def find() -> tuple[Any, str | None]:
+    def find() -> DefaultCredentials:
         assert may_end.wait(10)
-        return key, None
+        return DefaultCredentials(key, "demo-tests")
 
     urls = SignedUrls(SETTINGS, AccessTokens(find))
 

@@ -9,10 +9,13 @@ from typing import Any, ParamSpec
 
 import pytest
 from google.api_core.exceptions import Forbidden, RetryError, Unauthenticated
-from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
+from google.auth.exceptions import RefreshError, TransportError
 
-from call_api.cloud.tokens import REFRESH_MARGIN, AccessTokens, TokenUnavailable
-from tests.support.fakes import Clock, FakeCredentials, Issued
+from call_api.cloud import tokens as tokens_module
+from call_api.cloud.credentials import CredentialsError, DefaultCredentials
+from call_api.cloud.failures import Failure
+from call_api.cloud.tokens import MAX_ATTEMPTS, REFRESH_MARGIN, AccessTokens
+from tests.support.fakes import Clock, FakeCredentials, Issued, finder_of
 
 SECOND = timedelta(seconds=1)
 LIFE = timedelta(hours=1)
@@ -25,7 +28,7 @@ class Source:
     def __init__(self, *refreshes: Issued | str | Exception) -> None:
         self.clock = Clock()
         self.credentials = FakeCredentials(*refreshes, clock=self.clock)
-        self.tokens = AccessTokens(lambda: (self.credentials, "project"), self.clock)
+        self.tokens = AccessTokens(finder_of(self.credentials), self.clock)
 
     @property
     def refreshes(self) -> int:
@@ -130,7 +133,7 @@ async def test_a_token_without_an_expiry_stays_fresh() -> None:
 @in_event_loop
 async def test_by_default_the_clock_is_the_machine_s() -> None:
     credentials = FakeCredentials(Issued("first", REFRESH_MARGIN.total_seconds() + 60), "second")
-    tokens = AccessTokens(lambda: (credentials, "project"))
+    tokens = AccessTokens(finder_of(credentials))
 
     assert [await tokens.get() for _ in range(2)] == ["first"] * 2
     assert credentials.refreshes == 1
@@ -158,7 +161,7 @@ async def test_twenty_callers_share_one_failure() -> None:
     await source.started()
     source.unblock()
     results = await asyncio.gather(*callers, return_exceptions=True)
-    assert {type(result) for result in results} == {TokenUnavailable}
+    assert {type(result) for result in results} == {CredentialsError}
     assert await source.tokens.get() == "first"
     assert source.refreshes == 2
 
@@ -258,18 +261,19 @@ async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("given", "reason", "passes"),
     [
-        (RefreshError("s3cret"), "RefreshError"),
-        (TransportError("s3cret"), "TransportError"),
-        (KeyError("s3cret"), "malformed answer: KeyError"),
-        (TypeError("s3cret"), "malformed answer: TypeError"),
-        (ValueError("s3cret"), "malformed answer: ValueError"),
-        (OverflowError("s3cret"), "malformed answer: OverflowError"),
-        (Issued("first", 0.0), "expired token"),
-        (Issued("first", -1.0), "expired token"),
+        (RefreshError("s3cret"), "RefreshError", False),
+        (RefreshError("s3cret", retryable=True), "RefreshError", True),
+        (TransportError("s3cret"), "TransportError", True),
         *[
-            (Issued(malformed), "malformed token")
+            (kind("s3cret"), f"unusable credentials: {kind.__name__}", False)
+            for kind in (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+        ],
+        (Issued("first", 0.0), "expired token", True),
+        (Issued("first", -1.0), "expired token", True),
+        *[
+            (Issued(malformed), "malformed token", True)
             for malformed in (
                 *(None, 5, b"s3cret", ["s3cret"]),
                 *("", " ", "s3 cret", "s3cret\n", "s3\rcret", "s3\x00cret", "s3\x7fcret", "s3crét"),
@@ -280,17 +284,17 @@ async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
 )
 @in_event_loop
 async def test_a_refresh_without_a_usable_token_is_not_cached(
-    given: Issued | Exception, reason: str
+    given: Issued | Exception, reason: str, passes: bool
 ) -> None:
     source = Source(given, "second")
 
-    with pytest.raises(TokenUnavailable) as unavailable:
+    with pytest.raises(CredentialsError) as failed:
         await source.tokens.get()
-    assert str(unavailable.value) == reason
+    assert (str(failed.value), failed.value.passes) == (reason, passes)
     assert await source.tokens.get() == "second"
 
 
-@pytest.mark.parametrize("bug", [ZeroDivisionError(), AttributeError(), RuntimeError()])
+@pytest.mark.parametrize("bug", [ZeroDivisionError(), RuntimeError()])
 @in_event_loop
 async def test_a_bug_in_a_refresh_is_not_reported_as_an_outage(bug: Exception) -> None:
     source = Source(bug, "second")
@@ -305,37 +309,91 @@ async def test_credentials_are_found_once_for_twenty_callers() -> None:
     credentials = FakeCredentials("first")
     finds: list[FakeCredentials] = []
 
-    def find() -> tuple[Any, str | None]:
+    def find() -> DefaultCredentials:
         finds.append(credentials)
-        return credentials, "project"
+        return DefaultCredentials(credentials, "project")  # type: ignore[arg-type]  # a fake
 
     tokens = AccessTokens(find)
 
-    found = await asyncio.gather(*(tokens.credentials() for _ in range(20)))
-    assert {(id(one), project) for one, project in found} == {(id(credentials), "project")}
+    answers = await asyncio.gather(*(tokens.credentials() for _ in range(20)))
+    assert {(id(one), project) for one, project in answers} == {(id(credentials), "project")}
     assert await tokens.get() == "first"
     assert len(finds) == 1
 
 
 @in_event_loop
 async def test_missing_credentials_are_looked_for_again() -> None:
-    finds: list[Any] = [DefaultCredentialsError(), DefaultCredentialsError(), FakeCredentials("a")]
+    missing = CredentialsError(Failure(True, "not yet"))
+    finds: list[Any] = [missing, missing, FakeCredentials("a")]
 
-    def find() -> tuple[Any, str | None]:
-        found = finds.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found, None
+    def find() -> DefaultCredentials:
+        next_one = finds.pop(0)
+        if isinstance(next_one, Exception):
+            raise next_one
+        return DefaultCredentials(next_one, "project")
 
     tokens = AccessTokens(find)
 
-    with pytest.raises(DefaultCredentialsError):
+    with pytest.raises(CredentialsError):
         await tokens.credentials()
-    with pytest.raises(DefaultCredentialsError):
+    with pytest.raises(CredentialsError):
         await tokens.get()
     assert await tokens.get() == "a"
     assert await tokens.credentials() == (await tokens.credentials())
     assert finds == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "ATTEMPT_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@in_event_loop
+async def test_an_attempt_without_an_answer_is_left_and_the_next_one_is_another() -> None:
+    source = Source("late", "second")
+    source.block()
+
+    with pytest.raises(CredentialsError, match=r"no answer within 0\.05 s") as failed:
+        await source.tokens.get()
+    assert failed.value.passes
+    await source.started()
+    waiting = asyncio.create_task(source.tokens.get())
+    await source.started()
+    source.unblock()
+    assert await waiting in {"late", "second"}
+    assert source.refreshes == 2
+
+
+@pytest.mark.usefixtures("impatient")
+@in_event_loop
+async def test_an_answer_that_comes_late_counts() -> None:
+    source = Source("late")
+    source.block()
+
+    with pytest.raises(CredentialsError):
+        await source.tokens.get()
+    source.unblock()
+    await ended()
+    assert await source.tokens.get() == "late"
+    assert source.refreshes == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@in_event_loop
+async def test_attempts_that_do_not_end_are_bounded() -> None:
+    source = Source(*["late"] * MAX_ATTEMPTS)
+    source.block()
+
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(CredentialsError, match="no answer within"):
+            await source.tokens.get()
+    with pytest.raises(CredentialsError, match="no answer to several attempts"):
+        await source.tokens.get()
+    assert source.refreshes == MAX_ATTEMPTS
+    source.unblock()
+    await ended()
+    assert await source.tokens.get() == "late"
 
 
 def test_an_event_loop_that_ends_during_a_refresh_leaves_nothing_behind() -> None:

@@ -1,0 +1,126 @@
+"""Application Default Credentials: found and refreshed by google-auth, in blocking functions.
+
+What they return is complete: credentials with a project, a token that can be sent. What is incomplete is
+a failure, so that nobody keeps it.
+"""
+
+import os
+import re
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import google.auth
+from google.auth.compute_engine import Credentials as MetadataCredentials
+from google.auth.credentials import Credentials
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.transport.requests import Request
+
+from call_api.cloud.failures import Failure, is_transport, of_refresh
+from call_api.settings import PROJECT_ID
+
+UNIVERSE = "googleapis.com"
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+# What google-auth raises where it uses a file or an answer without checking it first.
+UNCHECKED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
+ANSWER_SECONDS = 10  # google-auth waits for 120 s, in a thread that nobody can stop
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # what fits into an Authorization header
+# On these platforms there is a metadata server, though it may be late.
+_PLATFORM_VARIABLES = ("K_SERVICE", "GCE_METADATA_HOST", "GCE_METADATA_ROOT")
+
+
+class CredentialsError(Exception):
+    """There are no credentials, or no token, right now (`passes`) or until something is corrected."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.passes = failure.passes
+
+
+class DefaultCredentials(NamedTuple):
+    """Credentials, and the project that the function works in."""
+
+    credentials: Credentials
+    project: str
+
+
+class Token(NamedTuple):
+    """An access token; its expiry is None where it never expires."""
+
+    text: str
+    expiry: datetime | None
+
+    def is_valid_at(self, moment: datetime) -> bool:
+        """Tell whether it has not expired."""
+        return self.expiry is None or moment < self.expiry
+
+
+def find_credentials(project: str | None) -> DefaultCredentials:
+    """Return the Application Default Credentials; the project is this one, or else theirs.
+
+    Raises:
+        CredentialsError: there are none, or they are incomplete.
+    """
+    request = _Request()
+    try:
+        credentials, their_project = google.auth.default(scopes=SCOPES, request=request)
+        universe = getattr(credentials, "universe_domain", UNIVERSE)
+    except Exception as error:  # of a file of any content; the message may quote it
+        raise CredentialsError(_of_search(error, request.http_status)) from error
+    if universe != UNIVERSE:
+        raise _lasting(f"the default credentials are not of {UNIVERSE}")
+    project = project or their_project
+    comes_from_server = isinstance(credentials, MetadataCredentials)
+    if project is None:
+        if comes_from_server:
+            raise CredentialsError(Failure(True, "the metadata server names no project"))
+        raise _lasting("GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project")
+    if not re.fullmatch(PROJECT_ID, project):
+        raise CredentialsError(Failure(comes_from_server, "the credentials name no valid project"))
+    return DefaultCredentials(credentials, project)
+
+
+def refreshed(credentials: Any) -> Token:
+    """Refresh the credentials, over a connection of its own, and return their token.
+
+    Raises:
+        CredentialsError: there is no usable token.
+    """
+    request = _Request()
+    try:
+        credentials.refresh(request)
+    except (GoogleAuthError, *UNCHECKED) as error:
+        raise CredentialsError(of_refresh(error, request.http_status)) from error
+    text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
+    if not isinstance(text, str) or not _TOKEN.fullmatch(text):
+        raise CredentialsError(Failure(True, "malformed token"))
+    return Token(text, expiry and expiry.replace(tzinfo=UTC))
+
+
+class _Request(Request):
+    """Requests of one refresh, with a time limit for each, and the status of the last answer."""
+
+    http_status: int | None = None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Send a request."""
+        options.setdefault("timeout", ANSWER_SECONDS)
+        response = super().__call__(*args, **options)  # type: ignore[no-untyped-call]
+        self.http_status = response.status
+        return response
+
+
+def _of_search(error: Exception, http_status: int | None) -> Failure:
+    names_a_file = "GOOGLE_APPLICATION_CREDENTIALS" in os.environ
+    if isinstance(error, DefaultCredentialsError) and not names_a_file:
+        if any(map(os.environ.get, _PLATFORM_VARIABLES)):
+            return Failure(True, "the metadata server does not answer")
+        return Failure(False, "there are no Application Default Credentials")
+    if http_status is not None or is_transport(error):
+        return of_refresh(error, http_status)  # the project of a federated identity takes a token
+    what = "the file of the default credentials cannot be used"
+    return Failure(False, f"{what}: {type(error).__name__}")
+
+
+def _lasting(reason: str) -> CredentialsError:
+    return CredentialsError(Failure(False, reason))

@@ -1,0 +1,123 @@
+"""Tells failures of Google's services and libraries apart: which pass, and which last.
+
+    passing     No answer, an outage, a quota, an incomplete or malformed answer. The client may ask again.
+    lasting     A refusal, or a fault in a role, a setting or a file. Somebody has to correct it.
+
+Each failure has a reason for the log: a constant of Google's where it gives one, else the kind of the
+failure. Other words of an upstream or of a library are left out, since they may quote a credential.
+"""
+
+import json
+import re
+from typing import NamedTuple
+
+import grpc
+from google.api_core.exceptions import GoogleAPICallError, RetryError, from_grpc_error
+from google.auth.exceptions import GoogleAuthError, TransportError
+from grpc import StatusCode
+
+PASSING = frozenset(
+    {
+        StatusCode.ABORTED,
+        StatusCode.CANCELLED,
+        StatusCode.DATA_LOSS,
+        StatusCode.DEADLINE_EXCEEDED,
+        StatusCode.INTERNAL,
+        StatusCode.RESOURCE_EXHAUSTED,
+        StatusCode.UNAVAILABLE,
+        StatusCode.UNKNOWN,
+    }
+)
+_REFUSING_HTTP = frozenset(range(400, 500)) - {408, 429}
+
+# gRPC's words, for an answer as it is received and as it is unpacked; it has no status for it.
+_OVERSIZED = "message larger than max"
+# The constants of https://google.aip.dev/193 and of OAuth (RFC 6749, 5.2).
+_CONSTANT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+
+
+class Failure(NamedTuple):
+    """Whether a failure passes, and its reason."""
+
+    passes: bool
+    reason: str
+
+
+def status_of(error: BaseException) -> StatusCode | None:
+    """Return the status of a failure, as gRPC or Google's libraries raise it; of the last attempt's.
+
+    None: it is no answer of an upstream.
+    """
+    if isinstance(error, RetryError):
+        error = error.cause
+    if isinstance(error, grpc.RpcError):
+        status: StatusCode = error.code()
+        return status
+    return error.grpc_status_code if isinstance(error, GoogleAPICallError) else None
+
+
+def is_oversized(error: BaseException) -> bool:
+    """Tell whether the answer was larger than its channel takes, or would be when unpacked."""
+    return status_of(error) is StatusCode.RESOURCE_EXHAUSTED and _OVERSIZED in str(error)
+
+
+def error_info_reason(error: BaseException) -> str | None:
+    """Return the reason that Google gives in `google.rpc.ErrorInfo`, such as SERVICE_DISABLED."""
+    if isinstance(error, RetryError):
+        error = error.cause
+    if isinstance(error, grpc.RpcError):
+        error = from_grpc_error(error)
+    return _constant(error.reason) if isinstance(error, GoogleAPICallError) else None
+
+
+def of_call(error: BaseException, hints: dict[StatusCode, str]) -> Failure:
+    """Classify a failed call of gRPC's.
+
+    `hints` say what a status mostly means, for people, where Google gives no reason.
+    """
+    status = status_of(error)
+    if status is None:
+        return Failure(passes=False, reason=type(error).__name__)
+    if reason := error_info_reason(error):
+        return Failure(status in PASSING, f"{status.name}, {reason}")
+    return Failure(status in PASSING, status.name + hints.get(status, ""))
+
+
+def of_refresh(error: Exception, http_status: int | None) -> Failure:
+    """Classify a failure to refresh credentials; `http_status` is that of the last answer, if any.
+
+    google-auth itself does not know the status any more, and calls most failures lasting.
+    """
+    name = type(error).__name__
+    was_answered_badly = http_status is not None and http_status not in _REFUSING_HTTP
+    if not isinstance(error, GoogleAuthError):
+        what = "malformed answer" if was_answered_badly else "unusable credentials"
+        return Failure(was_answered_badly, f"{what}: {name}")
+    passes = is_transport(error) or was_answered_badly or error.retryable
+    reason = _oauth_reason(error) or (f"HTTP {http_status}" if http_status else None)
+    return Failure(passes, f"{name}, {reason}" if reason else name)
+
+
+def is_transport(error: BaseException) -> bool:
+    """Tell whether google-auth failed for want of an answer."""
+    return isinstance(error, TransportError) or isinstance(error.__cause__, TransportError)
+
+
+def _oauth_reason(error: GoogleAuthError) -> str | None:
+    """Return the `error` of an OAuth answer, such as invalid_grant, or the status of an API's."""
+    for answer in error.args[1:]:
+        if isinstance(answer, str):
+            try:
+                answer = json.loads(answer)  # noqa: PLW2901
+            except ValueError:
+                continue
+        if isinstance(answer, dict):
+            named = answer.get("error")
+            if isinstance(named, dict):
+                named = named.get("status")
+            return _constant(named)
+    return None
+
+
+def _constant(value: object) -> str | None:
+    return value if isinstance(value, str) and _CONSTANT.fullmatch(value) else None

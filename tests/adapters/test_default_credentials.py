@@ -1,0 +1,285 @@
+"""Application Default Credentials, through google-auth: what is found, and which failures pass."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from google.auth import _exponential_backoff
+from google.auth.compute_engine import _metadata
+
+from call_api.cloud.credentials import CredentialsError, find_credentials, refreshed
+from local.signer import new_signer
+from tests.support.google_cloud import PROJECT, Metadata, Raw, TokenEndpoint
+from tests.support.project import SIGNER
+
+KEY, _ = new_signer(SIGNER)
+USER = {
+    "type": "authorized_user",
+    "client_id": "x",
+    "client_secret": "x",
+    "refresh_token": "s3cret",
+}
+WriteFile = Callable[[str | bytes | Mapping[str, Any]], Path]
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "K_SERVICE", "GCE_METADATA_HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
+    server = Metadata()
+    host = f"127.0.0.1:{server.port}"
+    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", host)
+    monkeypatch.setenv("GCE_METADATA_IP", host)
+    monkeypatch.setenv("K_SERVICE", "get-call")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nowhere")  # where a developer's own login is
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    no_sleep = SimpleNamespace(sleep=lambda _: None)  # between its attempts
+    monkeypatch.setattr(_exponential_backoff, "time", no_sleep)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def credentials_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WriteFile:
+    """Write the file that GOOGLE_APPLICATION_CREDENTIALS names."""
+
+    def write(contents: str | bytes | Mapping[str, Any]) -> Path:
+        path = tmp_path / "credentials.json"
+        if isinstance(contents, Mapping):
+            contents = json.dumps(contents)
+        path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+        return path
+
+    return write
+
+
+def failure(project: str | None = None) -> tuple[str, bool]:
+    with pytest.raises(CredentialsError) as failed:
+        find_credentials(project)
+    return str(failed.value), failed.value.passes
+
+
+@pytest.mark.usefixtures("metadata")
+def test_the_metadata_server_names_the_project() -> None:
+    assert find_credentials(None).project == PROJECT
+    assert find_credentials("demo-tests").project == "demo-tests"
+
+
+@pytest.mark.parametrize(
+    ("project", "reason"),
+    [
+        (404, "the metadata server names no project"),
+        (502, "the metadata server names no project"),
+        ("", "the credentials name no valid project"),
+        ("<html>please wait</html>", "the credentials name no valid project"),
+    ],
+)
+def test_a_project_that_is_not_known_yet_is_asked_for_again(
+    project: int | str, reason: str, metadata: Metadata
+) -> None:
+    metadata.projects.append(project)
+
+    assert failure() == (reason, True)
+    assert find_credentials(None).project == PROJECT
+
+
+def test_a_metadata_server_that_does_not_answer_yet_passes(metadata: Metadata) -> None:
+    metadata.close()
+
+    assert failure() == ("the metadata server does not answer", True)
+
+
+def test_where_there_is_no_metadata_server_nothing_will_come(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata.close()
+    monkeypatch.delenv("K_SERVICE")
+
+    assert failure() == ("there are no Application Default Credentials", False)
+
+
+@pytest.mark.parametrize("universe", ["example.goog", "googleapis.com.example"])
+def test_another_universe_s_metadata_server_is_refused(universe: str, metadata: Metadata) -> None:
+    metadata.universe = universe
+
+    assert failure() == ("the default credentials are not of googleapis.com", False)
+
+
+def with_password() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cret"))
+    return pem.decode()
+
+
+IMPERSONATED = {
+    "type": "impersonated_service_account",
+    "source_credentials": USER,
+    "service_account_impersonation_url": "https://iamcredentials.googleapis.com/v1/s3cret",
+}
+UNUSABLE = "the file of the default credentials cannot be used: "
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ("", UNUSABLE),
+        ("s3cret", UNUSABLE),
+        ("[]", UNUSABLE),
+        ('["s3cret"]', UNUSABLE),
+        ("null", UNUSABLE),
+        (b"\xff\xfe", UNUSABLE),
+        ({}, UNUSABLE),
+        ({"type": "s3cret"}, UNUSABLE),
+        ({"type": "service_account"}, UNUSABLE),
+        (KEY | {"private_key": "s3cret"}, UNUSABLE),
+        (KEY | {"private_key": with_password()}, UNUSABLE),
+        (IMPERSONATED, UNUSABLE),
+        (IMPERSONATED | {"source_credentials": {}}, UNUSABLE),
+        (KEY | {"universe_domain": "example.goog"}, "the default credentials are not of google"),
+        (KEY | {"project_id": "S3CRET!"}, "the credentials name no valid project"),
+        (USER, "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_file_that_cannot_be_used_is_named_and_not_quoted(
+    contents: str | bytes | Mapping[str, Any],
+    reason: str,
+    credentials_file: WriteFile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the platform, too: it would be no better a moment later."""
+    monkeypatch.setenv("K_SERVICE", "get-call")
+    credentials_file(contents)
+    said, passes = failure()
+
+    assert said.startswith(reason)
+    assert not passes
+    assert "s3cret" not in said.lower()
+
+
+@pytest.mark.parametrize("what", ["a directory", "nothing"])
+def test_a_path_without_a_file_is_a_lasting_failure(
+    what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path if what == "a directory" else tmp_path / "missing.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+
+    said, passes = failure()
+    assert said.startswith(UNUSABLE)
+    assert not passes
+
+
+def external(folder: Path, url: str) -> dict[str, Any]:
+    subject_token = folder / "subject-token"
+    subject_token.write_text("s3cret")
+    return {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": url,
+        "credential_source": {"file": str(subject_token)},
+    }
+
+
+def oauth(error: str, status: int) -> Raw:
+    body = {"error": error, "error_description": "s3cret of Google"}
+    return Raw(json.dumps(body).encode(), {"Content-Type": "application/json"}, status)
+
+
+@pytest.mark.parametrize("kind", ["key", "external"])
+@pytest.mark.parametrize(
+    ("answer", "reason", "passes"),
+    [
+        (oauth("invalid_grant", 400), "invalid_grant", False),
+        (oauth("invalid_client", 401), "invalid_client", False),
+        (oauth("s3cret of Google", 403), "HTTP 403", False),
+        (Raw(b"s3cret", status=401), "HTTP 401", False),
+        (Raw(b"s3cret", status=404), "HTTP 404", False),
+        (Raw(b"s3cret", status=500), "HTTP 500", True),
+        (Raw(b"s3cret", status=502), "HTTP 502", True),
+        (oauth("internal_failure", 503), "internal_failure", True),
+        (oauth("slow_down", 429), "slow_down", True),
+        (Raw(b"{}"), "", True),
+        (Raw(b"<html>s3cret"), "", True),
+        (Raw(b"null"), "", True),
+    ],
+    ids=repr,
+)
+def test_a_token_endpoint_that_refuses_is_told_from_one_that_fails(
+    kind: str,
+    answer: Raw,
+    reason: str,
+    passes: bool,
+    credentials_file: WriteFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    no_sleep = SimpleNamespace(sleep=lambda _: None)
+    monkeypatch.setattr(_exponential_backoff, "time", no_sleep)
+    with closing(TokenEndpoint(*[answer] * 4)) as endpoint:  # google-auth tries some again
+        credentials_file(
+            KEY | {"token_uri": endpoint.url} if kind == "key" else external(tmp_path, endpoint.url)
+        )
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-tests")
+        credentials = find_credentials("demo-tests").credentials
+        with pytest.raises(CredentialsError) as failed:
+            refreshed(credentials)
+        endpoint.answers.clear()
+        assert refreshed(credentials).text == "ya29.token"
+
+    assert str(failed.value).endswith(reason)
+    assert failed.value.passes == passes
+    assert "s3cret" not in str(failed.value)
+
+
+def test_the_project_of_a_federated_identity_takes_a_token(
+    credentials_file: WriteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    refused, failing = oauth("invalid_grant", 400), Raw(b"s3cret", status=500)
+    with closing(TokenEndpoint(refused, failing)) as endpoint:
+        credentials_file(external(tmp_path, endpoint.url))
+
+        assert failure() == ("OAuthError, invalid_grant", False)
+        assert failure() == ("OAuthError, HTTP 500", True)
+
+
+def test_a_token_endpoint_that_cannot_be_reached_passes(
+    credentials_file: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    endpoint = TokenEndpoint()
+    endpoint.close()
+    credentials_file(KEY | {"token_uri": endpoint.url})
+    with pytest.raises(CredentialsError, match=r"^TransportError$") as failed:
+        refreshed(find_credentials("demo-tests").credentials)
+
+    assert failed.value.passes
+
+
+def test_a_key_that_is_not_rsa_is_a_lasting_failure(credentials_file: WriteFile) -> None:
+    """google-auth takes it, and fails only when it signs."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    credentials_file(KEY | {"private_key": pem})
+    with pytest.raises(CredentialsError) as failed:
+        refreshed(find_credentials("demo-tests").credentials)
+
+    assert not failed.value.passes
