@@ -11,10 +11,9 @@ RETRY_AFTER_SECONDS = "1"
 class Problem(Exception):
     """An answer other than the call.
 
-    The text of the exception (its code and the reason) is for the log alone, and so is `org_id`,
-    the org that asked, where that is known.
-    The client reads `status`, `code` and `detail`, which are constants: no text of a library and
-    no value of a document or header can reach it.
+    The text of the exception (its code and the reason) is for the log alone. The client reads
+    `status`, `code` and `detail`, which are constants: no text of a library and no value of a
+    document or header can reach it.
     """
 
     status: ClassVar[HTTPStatus]
@@ -23,9 +22,8 @@ class Problem(Exception):
     headers: ClassVar[MappingProxyType[str, str]] = MappingProxyType({})
     severity: ClassVar[str] = "INFO"
 
-    def __init__(self, reason: str | None = None, *, org_id: str | None = None) -> None:
+    def __init__(self, reason: str | None = None) -> None:
         super().__init__(f"{self.code}: {reason}" if reason else self.code)
-        self.org_id = org_id
 
 
 class Unauthenticated(Problem):

@@ -134,6 +134,7 @@ class RequestEntry:
     trace: Mapping[str, object]
     call_id: int | None = None
     org_id: str | None = None
+    key_id: str | None = None
     severity: str = "INFO"
     reason: str = ""
     code: str | None = None
@@ -163,10 +164,11 @@ class RequestEntry:
             "read_ms": self.stages_ms.get("read"),
             "sign_ms": self.stages_ms.get("sign"),
             "total_ms": _ms_since(self.started),
-            **self.trace,
+            "key_id": self.key_id,
         }
         if self.faults:
             entry["faults"] = self.faults
+        entry |= self.trace
         return entry if self.stack_trace is None else entry | {"stack_trace": self.stack_trace}
 
 

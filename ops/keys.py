@@ -21,7 +21,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
-from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, new_key
+from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, new_key
 
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
 # Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.
@@ -125,7 +125,7 @@ def _revoke(keys: CollectionReference, given: argparse.Namespace, _: datetime) -
 
 
 def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
-    shown: dict[str, object] = {"hash": digest[:12]}
+    shown: dict[str, object] = {"hash": key_id(digest)}
     for name in ("created_at", "expires_at", "revoked_at", "name"):
         at = fields.get(name)
         shown[name] = f"{at.astimezone(UTC):%Y-%m-%dT%TZ}" if isinstance(at, datetime) else at
@@ -135,7 +135,7 @@ def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
 def _like(pattern: str, what: str) -> Callable[[str], str]:
     def checked(text: str) -> str:
         if is_well_formed(text):  # to be revoked, maybe, since it has leaked
-            raise argparse.ArgumentTypeError(f"this is a key; its hash: {key_hash(text)[:12]}")
+            raise argparse.ArgumentTypeError(f"this is a key; its hash: {key_id(key_hash(text))}")
         if not (re.fullmatch(pattern, text) and text.isprintable()):
             raise argparse.ArgumentTypeError(f"give {what}")
         return text

@@ -8,6 +8,7 @@ from typing import NamedTuple, NewType, Protocol
 from cachetools import LRUCache
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from call_api.calls.keys import key_id
 from call_api.calls.schema import Shape, field_name
 from call_api.errors import (
     CallNotFound,
@@ -58,6 +59,17 @@ class CallStore(Protocol):
         """
 
 
+class Asker(Protocol):
+    """Who asks, for the log: filled in as it becomes known, also for a request that is then refused.
+
+    `key_id` says that this request has found the key's record. `org_id` may be what is remembered of
+    the key, as where the record cannot be read right now.
+    """
+
+    org_id: str | None
+    key_id: str | None
+
+
 class ApiKey(BaseModel):
     """The record of an API key."""
 
@@ -101,41 +113,49 @@ class CallAccess:
     known_keys: LRUCache[str, OrgId] = field(default_factory=lambda: LRUCache(MAX_KNOWN_KEYS))
 
     async def check_key(
-        self, hashed_key: str, call_id: int | None, now: datetime, began_at: float
+        self,
+        hashed_key: str,
+        call_id: int | None,
+        now: datetime,
+        began_at: float,
+        asker: Asker,
     ) -> CheckedRequest:
         """Read the record of a key that is not known here, alone, and refuse a key that is not good.
 
         `call_id` is None where the path spells no ID, which only a good key is told.
 
         Raises:
-            Problem: every refusal, with the org that asked once its key is known.
+            Problem: every refusal.
         """
+        asker.org_id = self.known_keys.get(hashed_key)
         if call_id is None or hashed_key not in self.known_keys:
             record, _ = await self.store.read(hashed_key, None, began_at)
-            org_id = self._authenticate(hashed_key, record, now)
+            self._authenticate(hashed_key, record, now, asker)
             if call_id is None:
-                raise CallNotFound(org_id=org_id)
+                raise CallNotFound
         return CheckedRequest(hashed_key, call_id)
 
     async def read_call(
-        self, request: CheckedRequest, now: datetime, began_at: float
-    ) -> tuple[OrgId, StoredDocument]:
+        self, request: CheckedRequest, now: datetime, began_at: float, asker: Asker
+    ) -> StoredDocument:
         """Return the call's document if the key's org owns it. Nothing but its owner is decoded here.
 
         Raises:
-            Problem: every refusal, with the org that asked once its key is known.
+            Problem: every refusal.
         """
         record, document = await self.store.read(request.hashed_key, request.call_id, began_at)
-        org_id = self._authenticate(request.hashed_key, record, now)
+        org_id = self._authenticate(request.hashed_key, record, now, asker)
         if document is None:
-            raise CallNotFound(org_id=org_id)
+            raise CallNotFound
         require_owner(document, org_id)
-        return org_id, document
+        return document
 
-    def _authenticate(self, hashed_key: str, record: StoredDocument | None, now: datetime) -> OrgId:
+    def _authenticate(
+        self, hashed_key: str, record: StoredDocument | None, now: datetime, asker: Asker
+    ) -> OrgId:
         """Return the key's org, and remember or forget the key."""
         try:
-            org_id = authenticate(record, now)
+            org_id = authenticate(hashed_key, record, now, asker)
         except Unauthenticated:
             self.known_keys.pop(hashed_key, None)
             raise
@@ -143,19 +163,23 @@ class CallAccess:
         return org_id
 
 
-def authenticate(record: StoredDocument | None, now: datetime) -> OrgId:
+def authenticate(
+    hashed_key: str, record: StoredDocument | None, now: datetime, asker: Asker
+) -> OrgId:
     """Return the org that the key speaks for; `expires_at` and `revoked_at` end that."""
     if record is None:
         raise Unauthenticated("unknown key")
+    asker.key_id = key_id(hashed_key)
     try:
         key = ApiKey.model_validate(record.decoded(_KEY_SHAPE))
     except ValidationError as error:
         at_fault = ", ".join(field_name(fault["loc"]) for fault in error.errors())
         raise KeyRecordInvalid(f"key record: {at_fault}") from None
+    asker.org_id = key.org_id
     if key.expires_at is not None and key.expires_at <= now:
-        raise Unauthenticated("expired key", org_id=key.org_id)
+        raise Unauthenticated("expired key")
     if key.revoked_at is not None and key.revoked_at <= now:
-        raise Unauthenticated("revoked key", org_id=key.org_id)
+        raise Unauthenticated("revoked key")
     return OrgId(key.org_id)
 
 
@@ -163,6 +187,6 @@ def require_owner(document: StoredDocument, org_id: OrgId) -> None:
     """Refuse every org but the call's owner, and every org where the call has none."""
     owner = document.value("org_id")
     if not isinstance(owner, str) or not owner:
-        raise OwnerMissing("call document: org_id", org_id=org_id)
+        raise OwnerMissing("call document: org_id")
     if owner != org_id:
-        raise Forbidden(org_id=org_id)
+        raise Forbidden

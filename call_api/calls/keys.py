@@ -17,6 +17,11 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def key_id(hashed_key: str) -> str:
+    """Return the digits of a key's hash that it is called by, in `ops.keys` and in the log."""
+    return hashed_key[:12]
+
+
 def new_key() -> str:
     """Return 256 random bits as a key, with a checksum by which a mistyped key is recognized."""
     secret = secrets.token_hex(32)

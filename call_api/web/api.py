@@ -154,11 +154,12 @@ class CallsApi:
     ) -> Published:
         """Return the call as it is published, if the key's org owns it."""
         began_at = asyncio.get_running_loop().time()
-        entry.org_id = self.access.known_keys.get(hashed_key)  # for a refusal's log line
-        checked = await self.access.check_key(hashed_key, entry.call_id, self.now(), began_at)
+        checked = await self.access.check_key(
+            hashed_key, entry.call_id, self.now(), began_at, entry
+        )
         await place.before_fetch()
         read_began_at = began_at + place.waited_seconds  # to wait here does not count as reading
-        entry.org_id, document = await self.access.read_call(checked, self.now(), read_began_at)
+        document = await self.access.read_call(checked, self.now(), read_began_at, entry)
         await place.before_publishing(document.size)
         client_has = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
         work = partial(publish, document, checked.call_id, self.now, client_has)
@@ -181,7 +182,6 @@ def _call_segment(request: Request) -> str:
 def _refusal(problem: Problem, entry: RequestEntry) -> Response:
     """Note a problem for the log, and return its answer."""
     entry.severity, entry.reason, entry.code = problem.severity, str(problem), problem.code
-    entry.org_id = problem.org_id or entry.org_id
     document = {
         "type": "about:blank",
         "title": problem.status.phrase,

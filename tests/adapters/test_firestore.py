@@ -366,7 +366,7 @@ def test_the_owner_of_an_oversized_call_is_still_checked(
             yield response
 
     async def ask(port: int, key: str) -> StoredDocument:
-        return (await read_call(CallAccess(store_at(port)), key, 77, noon))[1]
+        return await read_call(CallAccess(store_at(port)), key, 77, noon)
 
     with fake_firestore(answers) as (port, asked):
         with pytest.raises(Forbidden):

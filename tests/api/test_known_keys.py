@@ -1,23 +1,36 @@
 """A key that was good on this instance is known, and its record is read together with the call."""
 
 import asyncio
+import hashlib
 import io
 import json
 from typing import Any
 
+from call_api.errors import CallsUnavailable
 from call_api.log import JsonLog
 from local.seed import sample_calls
-from tests.support.fakes import FakeCalls, api_over, request_in
+from tests.support.fakes import FakeCalls, FakeDocument, api_over, request_in
 
 GOOD = {"org_id": "org_acme"}
+KEY_ID = hashlib.sha256(b"key").hexdigest()[:12]
 REVOKED = GOOD | {"revoked_at": sample_calls()[77]["created_at"]}
+
+
+class KeysAlone(FakeCalls):
+    """A store that fails where it is asked for a call."""
+
+    async def read(
+        self, hashed_key: str, call_id: int | None, began_at: float
+    ) -> tuple[FakeDocument | None, FakeDocument | None]:
+        self.failure = None if call_id is None else CallsUnavailable()
+        return await super().read(hashed_key, call_id, began_at)
 
 
 class Function:
     """The function over calls in memory, and its log."""
 
-    def __init__(self) -> None:
-        self.store = FakeCalls(keys={"key": GOOD}, calls={77: sample_calls()[77]})
+    def __init__(self, store: type[FakeCalls] = FakeCalls) -> None:
+        self.store = store(keys={"key": GOOD}, calls={77: sample_calls()[77]})
         self.log = io.StringIO()
         self.api = api_over(self.store, log=JsonLog(self.log, "INFO"))
 
@@ -35,9 +48,10 @@ class Function:
         asyncio.run(self.api.respond(request_in(scope)))
         return self.store.reads
 
-    def last_entry(self) -> dict[str, Any]:
-        entry: dict[str, Any] = json.loads(self.log.getvalue().splitlines()[-1])
-        return entry
+    def last_entry(self) -> tuple[Any, ...]:
+        """Return status, org and key of the last line of the log."""
+        entry = json.loads(self.log.getvalue().splitlines()[-1])
+        return entry["status"], entry["org_id"], entry["key_id"]
 
 
 def test_a_key_is_known_after_its_first_request() -> None:
@@ -63,11 +77,29 @@ def test_a_revoked_key_is_not_known_any_more() -> None:
     assert function.reads_for("77") == [None]
 
 
-def test_the_log_names_the_org_of_a_first_request_for_no_call() -> None:
+def test_the_log_names_org_and_key_of_a_first_request_for_no_call() -> None:
     for call in ("99999", "no-id"):
         function = Function()
         function.reads_for(call)
-        assert (function.last_entry()["status"], function.last_entry()["org_id"]) == (
-            404,
-            "org_acme",
-        )
+        assert function.last_entry() == (404, "org_acme", KEY_ID)
+
+
+def test_the_log_names_org_and_key_where_the_call_alone_cannot_be_read() -> None:
+    function = Function(KeysAlone)
+    function.reads_for("77")
+
+    assert function.last_entry() == (503, "org_acme", KEY_ID)
+
+
+def test_the_log_names_the_org_alone_of_a_known_key_whose_record_was_not_found() -> None:
+    """What is remembered of a key is no proof that its record is still there."""
+    function = Function()
+    function.reads_for("77")
+    function.store.failure = CallsUnavailable()
+    function.reads_for("77")
+    assert function.last_entry() == (503, "org_acme", None)
+
+    function.store.failure = None
+    function.store.keys = {}
+    function.reads_for("77")
+    assert function.last_entry() == (401, "org_acme", None)

@@ -1,6 +1,7 @@
 """The log: one JSON object a line, one line a request, and never a secret."""
 
 import asyncio
+import hashlib
 import io
 import json
 import traceback
@@ -28,6 +29,7 @@ FIELDS = [
     "read_ms",
     "sign_ms",
     "total_ms",
+    "key_id",
 ]
 
 
@@ -53,6 +55,7 @@ def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
         "org_id": "org_acme",
         "status": 200,
         "code": None,
+        "key_id": hashlib.sha256(acme_key.encode()).hexdigest()[:12],
     }
 
 
@@ -84,6 +87,13 @@ def test_what_is_known_of_a_refused_request_is_there(service: Service, acme_key:
     assert (entry["org_id"], entry["call_id"]) == ("org_acme", "87")
     assert entry["read_ms"] > 0
     assert entry["sign_ms"] is None
+
+
+def test_faults_stand_between_the_key_and_the_trace() -> None:
+    entry = RequestEntry("r-1", {"logging.googleapis.com/trace": TRACE}, faults=["latency_ms"])
+
+    fields = [*FIELDS[2:], "faults", "logging.googleapis.com/trace"]
+    assert list(entry.fields(200)) == fields
 
 
 def test_times_are_milliseconds() -> None:

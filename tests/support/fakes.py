@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from call_api.calls.access import CallAccess, CallStore, OrgId, StoredDocument
+from call_api.calls.access import CallAccess, CallStore, StoredDocument
 from call_api.calls.keys import key_hash
 from call_api.calls.publish import LargeCallThread
 from call_api.calls.schema import Shape
 from call_api.cloud.credentials import CredentialsError, DefaultCredentials
 from call_api.cloud.failures import Failure
-from call_api.log import JsonLog
+from call_api.log import JsonLog, RequestEntry
 from call_api.web.admission import Admission
 from call_api.web.api import CallsApi, RecordingUrls
 from call_api.web.cors import Cors
@@ -118,11 +118,12 @@ def api_over(
 
 async def read_call(
     access: CallAccess, key: str, call_id: int | None, now: datetime
-) -> tuple[OrgId, StoredDocument]:
+) -> StoredDocument:
     """Read a call as a request does: the key first."""
+    asker = RequestEntry("r-1", {})
     began_at = asyncio.get_running_loop().time()
-    checked = await access.check_key(key_hash(key), call_id, now, began_at)
-    return await access.read_call(checked, now, began_at)
+    checked = await access.check_key(key_hash(key), call_id, now, began_at, asker)
+    return await access.read_call(checked, now, began_at, asker)
 
 
 def request_in(scope: dict[str, Any]) -> Request:
