@@ -1,6 +1,7 @@
 """The access rules: who asks, which call, and whether that org may see it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, NewType, Protocol
@@ -21,7 +22,7 @@ from call_api.errors import (
 MAX_CALL_ID = 2**63 - 1
 MAX_KNOWN_KEYS = 4096
 
-OrgId = NewType("OrgId", str)  # made by authenticate() alone: to hold one is to have shown a key
+OrgId = NewType("OrgId", str)  # of a key's record alone: to hold one is to have shown a key
 
 
 class StoredDocument(Protocol):
@@ -75,7 +76,7 @@ class ApiKey(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    org_id: str = Field(min_length=1)
+    org_id: OrgId = Field(min_length=1)
     created_at: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
     revoked_at: AwareDatetime | None = None
@@ -104,7 +105,8 @@ class CallAccess:
     """The only way to read a call: it checks the key, then the call's owner.
 
     No call is read for a key that has not been good on this instance before, so unauthenticated
-    callers can neither cause the work of reading a call nor time it.
+    callers can neither cause the work of reading a call nor time it. A key is judged by the time at
+    which its record has come, since the request may have waited for it.
     """
 
     store: CallStore
@@ -116,7 +118,7 @@ class CallAccess:
         self,
         hashed_key: str,
         call_id: int | None,
-        now: datetime,
+        now: Callable[[], datetime],
         began_at: float,
         asker: Asker,
     ) -> CheckedRequest:
@@ -130,43 +132,48 @@ class CallAccess:
         asker.org_id = self.known_keys.get(hashed_key)
         if call_id is None or hashed_key not in self.known_keys:
             record, _ = await self.store.read(hashed_key, None, began_at)
-            self._authenticate(hashed_key, record, now, asker)
+            self._authenticate(hashed_key, record, now(), asker)
             if call_id is None:
                 raise CallNotFound
         return CheckedRequest(hashed_key, call_id)
 
     async def read_call(
-        self, request: CheckedRequest, now: datetime, began_at: float, asker: Asker
-    ) -> StoredDocument:
-        """Return the call's document if the key's org owns it. Nothing but its owner is decoded here.
+        self,
+        request: CheckedRequest,
+        now: Callable[[], datetime],
+        began_at: float,
+        asker: Asker,
+    ) -> tuple[ApiKey, StoredDocument]:
+        """Return the key, and the call's document if the key's org owns it.
+
+        Nothing of the document but its owner is decoded here.
 
         Raises:
             Problem: every refusal.
         """
         record, document = await self.store.read(request.hashed_key, request.call_id, began_at)
-        org_id = self._authenticate(request.hashed_key, record, now, asker)
+        key = self._authenticate(request.hashed_key, record, now(), asker)
         if document is None:
             raise CallNotFound
-        require_owner(document, org_id)
-        return document
+        require_owner(document, key.org_id)
+        return key, document
 
     def _authenticate(
-        self, hashed_key: str, record: StoredDocument | None, now: datetime, asker: Asker
-    ) -> OrgId:
-        """Return the key's org, and remember or forget the key."""
+        self, hashed_key: str, record: StoredDocument | None, moment: datetime, asker: Asker
+    ) -> ApiKey:
+        """Return the key if it is good, and remember or forget it."""
         try:
-            org_id = authenticate(hashed_key, record, now, asker)
+            key = read_key(hashed_key, record, asker)
+            require_unended(key, moment)
         except Unauthenticated:
             self.known_keys.pop(hashed_key, None)
             raise
-        self.known_keys[hashed_key] = org_id
-        return org_id
+        self.known_keys[hashed_key] = key.org_id
+        return key
 
 
-def authenticate(
-    hashed_key: str, record: StoredDocument | None, now: datetime, asker: Asker
-) -> OrgId:
-    """Return the org that the key speaks for; `expires_at` and `revoked_at` end that."""
+def read_key(hashed_key: str, record: StoredDocument | None, asker: Asker) -> ApiKey:
+    """Return the key of a record, and note for the log whose it is."""
     if record is None:
         raise Unauthenticated("unknown key")
     asker.key_id = key_id(hashed_key)
@@ -176,11 +183,15 @@ def authenticate(
         at_fault = ", ".join(field_name(fault["loc"]) for fault in error.errors())
         raise KeyRecordInvalid(f"key record: {at_fault}") from None
     asker.org_id = key.org_id
-    if key.expires_at is not None and key.expires_at <= now:
+    return key
+
+
+def require_unended(key: ApiKey, moment: datetime) -> None:
+    """Refuse a key from its end on."""
+    if key.expires_at is not None and key.expires_at <= moment:
         raise Unauthenticated("expired key")
-    if key.revoked_at is not None and key.revoked_at <= now:
+    if key.revoked_at is not None and key.revoked_at <= moment:
         raise Unauthenticated("revoked key")
-    return OrgId(key.org_id)
 
 
 def require_owner(document: StoredDocument, org_id: OrgId) -> None:

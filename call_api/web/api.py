@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from call_api.calls.access import CallAccess, parse_call_id
+from call_api.calls.access import ApiKey, CallAccess, parse_call_id, require_unended
 from call_api.calls.keys import key_hash
 from call_api.calls.publish import MIN_GZIP_BYTES, LargeCallThread, Published, gzipped, publish
 from call_api.calls.schema import with_link
@@ -120,14 +120,16 @@ class CallsApi:
             place = self.admission.enter(hashed_key, entry.call_id)
             held.callback(place.leave)
             with entry.stage("read"):
-                call = await self._read_and_publish(request, hashed_key, entry, place)
-            if call.json is None:
-                return Response(status_code=304, headers={"ETag": call.etag, **VARIES})
+                key, call = await self._read_and_publish(request, hashed_key, entry, place)
             body = call.json
-            if call.recording is not None and request.method == "GET":
+            if body is not None and call.recording is not None and request.method == "GET":
                 with entry.stage("sign"):
                     link = await self.recording_urls.signed_url(call.recording, call.call_id)
                 body = with_link(body, link)
+            # Again, since it has waited for its turn and for the signature: no link is dated later.
+            require_unended(key, self.now())
+            if body is None:
+                return Response(status_code=304, headers={"ETag": call.etag, **VARIES})
             place.hold(len(body))
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
             headers = {"ETag": call.etag, "Server-Timing": timing, **VARIES}
@@ -151,15 +153,13 @@ class CallsApi:
 
     async def _read_and_publish(
         self, request: Request, hashed_key: str, entry: RequestEntry, place: Place
-    ) -> Published:
-        """Return the call as it is published, if the key's org owns it."""
+    ) -> tuple[ApiKey, Published]:
+        """Return the key, and the call as it is published if the key's org owns it."""
         began_at = asyncio.get_running_loop().time()
-        checked = await self.access.check_key(
-            hashed_key, entry.call_id, self.now(), began_at, entry
-        )
+        checked = await self.access.check_key(hashed_key, entry.call_id, self.now, began_at, entry)
         await place.before_fetch()
         read_began_at = began_at + place.waited_seconds  # to wait here does not count as reading
-        document = await self.access.read_call(checked, self.now(), read_began_at, entry)
+        key, document = await self.access.read_call(checked, self.now, read_began_at, entry)
         await place.before_publishing(document.size)
         client_has = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
         work = partial(publish, document, checked.call_id, self.now, client_has)
@@ -168,7 +168,7 @@ class CallsApi:
         if published.faults:
             entry.severity, entry.faults = "WARNING", published.faults[:MAX_FAULTS]
             entry.reason = f"cannot be read: {', '.join(entry.faults)}"
-        return published
+        return key, published
 
 
 def _call_segment(request: Request) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import itertools
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -20,14 +21,27 @@ from call_api.errors import (
     Unauthenticated,
 )
 from call_api.log import JsonLog
+from call_api.web.admission import Place
 from local.seed import sample_calls
-from tests.support.fakes import FakeCalls, api_over, read_call, request_in
+from tests.support.fakes import (
+    Clock,
+    FakeCalls,
+    FakeRecordingUrls,
+    api_over,
+    read_call,
+    request_in,
+)
 from tests.support.project import PutCall, PutKey
 from tests.support.serving import Service
 
 SECOND = timedelta(seconds=1)
 KEY = "key-of-acme"
 KEY_ID = hashlib.sha256(KEY.encode()).hexdigest()[:12]
+SCOPE = {
+    "method": "GET",
+    "path": "/v2/calls/77",
+    "headers": [(b"authorization", f"Bearer {KEY}".encode())],
+}
 PAST = datetime(2026, 3, 25, tzinfo=UTC)
 
 
@@ -82,6 +96,39 @@ def test_a_key_ends_at_its_end_and_not_before(end: str, reason: str, noon: datet
     for past in (noon, noon - SECOND, elsewhere):
         with pytest.raises(Unauthenticated, match=f": {reason}$"):
             read(noon, record={end: past})
+
+
+@pytest.mark.parametrize(
+    ("where", "step", "times", "reads"),
+    [
+        (FakeCalls, "read", 1, [None]),
+        (Place, "before_fetch", 1, [None, 77]),
+        (FakeCalls, "read", 2, [None, 77]),
+        (Place, "before_publishing", 1, [None, 77]),
+        (FakeRecordingUrls, "signed_url", 1, [None, 77]),
+    ],
+    ids=["key", "place", "call", "turn", "signature"],
+)
+def test_a_key_that_ends_while_its_request_waits_is_refused(
+    where: type, step: str, times: int, reads: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    end = clock.time + SECOND
+    waits = itertools.count(1)
+    original = getattr(where, step)
+
+    async def wait(*args: Any) -> Any:
+        result = await original(*args)
+        if next(waits) == times:
+            clock.time = end
+        return result
+
+    monkeypatch.setattr(where, step, wait)
+    store, log = stored({"expires_at": end}), io.StringIO()
+    api = api_over(store, log=JsonLog(log, "INFO"), now=clock)
+    assert asyncio.run(api.respond(request_in(SCOPE))).status_code == 401
+    assert json.loads(log.getvalue())["message"] == "GET 401 unauthenticated: expired key"
+    assert store.reads == reads
 
 
 def test_people_s_notes_on_a_key_do_not_matter(noon: datetime) -> None:
@@ -162,12 +209,11 @@ def test_a_document_under_another_id_is_not_that_call(noon: datetime) -> None:
 def test_a_refusal_s_log_line_names_org_and_key_once_the_record_is_found(
     record: dict[str, Any], call: dict[str, Any], key: str, names: tuple[str | None, ...]
 ) -> None:
-    headers = [(b"authorization", f"Bearer {key}".encode())]
+    scope = SCOPE | {"headers": [(b"authorization", f"Bearer {key}".encode())]}
     log = io.StringIO()
     api = api_over(stored(record, call), log=JsonLog(log, "INFO"))
-    answer = api.respond(request_in({"method": "GET", "path": "/v2/calls/77", "headers": headers}))
 
-    assert asyncio.run(answer).status_code >= 400
+    assert asyncio.run(api.respond(request_in(scope))).status_code >= 400
     entry = json.loads(log.getvalue())
     assert (entry["org_id"], entry["key_id"]) == names
 
