@@ -60,19 +60,20 @@ def _host_and_port(text: str) -> str:
 
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HTTP_HOSTS = {"localhost"}  # of pages that are being developed; others come over https
+_HTTP_HOSTS = {"localhost", "127.0.0.1", "::1"}  # of pages in development; others come over https
+_APPS = {"capacitor://localhost", "ionic://localhost"}  # of pages in apps for iOS
 
 
 def _origins(text: str) -> frozenset[str]:
     """Read origins as browsers write them: in lower case and without the scheme's default port."""
     origins = text.split(",")
-    for origin in origins:
+    for origin in set(origins) - _APPS:
         parts = urlsplit(_url(origin))
         if origin != origin.lower() or parts.port == _DEFAULT_PORTS[parts.scheme]:
             raise ValueError("not as browsers write it")
         if parts.scheme == "http" and parts.hostname not in _HTTP_HOSTS:
             raise ValueError("http, where https is needed")
-        if set(origin) & set("[_"):
+        if parts.scheme == "https" and set(origin) & set("[_"):
             raise ValueError("an IPv6 address, or a host name with an underscore")
     return frozenset(origins)
 
@@ -120,7 +121,8 @@ class Settings(BaseModel):
         frozenset(),
         alias="ALLOWED_ORIGINS",
         description="origins that browsers may call from, separated by commas without spaces: "
-        "https://host[:port], or http://localhost[:port], in lower case, without a path",
+        "https://host[:port], http:// for localhost, 127.0.0.1 and [::1], capacitor://localhost "
+        "or ionic://localhost, in lower case, without a path",
     )
     firestore_emulator_host: Annotated[str, AfterValidator(_host_and_port)] | None = Field(
         None, alias="FIRESTORE_EMULATOR_HOST", description="host:port, without a scheme"

@@ -17,12 +17,15 @@ _EXPOSED = (
     b"access-control-expose-headers",
     b"ETag, X-Request-Id, Server-Timing, Retry-After",
 )
+# With what agents for monitoring add to each request of a page: the browser refuses the whole request
+# for a header that is not listed. The star covers all others but Authorization.
+_REQUEST_HEADERS = (
+    b"Authorization, Content-Type, If-None-Match, X-Request-Id, X-Requested-With, Cache-Control, "
+    b"traceparent, tracestate, baggage, *"
+)
 _PREFLIGHT = [
     (b"access-control-allow-methods", ALLOWED_METHODS.encode()),
-    (
-        b"access-control-allow-headers",
-        b"Authorization, If-None-Match, X-Request-Id, traceparent",
-    ),
+    (b"access-control-allow-headers", _REQUEST_HEADERS),
     (b"access-control-max-age", b"7200"),  # seconds; Chromium's maximum
 ]
 

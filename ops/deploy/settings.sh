@@ -22,8 +22,8 @@
 #   CONCURRENCY           requests that one instance answers at a time, up to 100 (80)
 #   CPU, MEMORY           of an instance                                         (1, 512Mi)
 #   LOG_LEVEL             the least severity that is logged                      (INFO)
-#   ALLOWED_ORIGINS       origins that browsers may call from, separated by commas: https://host[:port]
-#                                                                                (none)
+#   ALLOWED_ORIGINS       origins that browsers may call from, separated by commas: https://host[:port],
+#                         and those of development and of apps (docs/deploy.md)  (none)
 #   NOTIFICATION_CHANNELS the channels that alerts notify, separated by commas (alerts)
 #                                                                                (unchanged)
 #   SMOKE_KEY, SMOKE_CALL an API key and a call of its org: with both, a deployment ends with the

@@ -11,7 +11,8 @@ VARY = {"vary": "Origin"}
 EXPOSED = {"access-control-expose-headers": "ETag, X-Request-Id, Server-Timing, Retry-After"}
 PREFLIGHT = {
     "access-control-allow-methods": "GET, HEAD, OPTIONS",
-    "access-control-allow-headers": "Authorization, If-None-Match, X-Request-Id, traceparent",
+    "access-control-allow-headers": "Authorization, Content-Type, If-None-Match, X-Request-Id, "
+    "X-Requested-With, Cache-Control, traceparent, tracestate, baggage, *",
     "access-control-max-age": "7200",
 }
 NOT_LISTED = {
