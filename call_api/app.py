@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 
+from gunicorn.config import ControlSocketDisable  # type: ignore[import-untyped]  # it has no types
 from uvicorn_worker import UvicornWorker  # type: ignore[import-untyped]  # it has no types
 
 from call_api.calls.access import CallAccess
@@ -55,6 +56,9 @@ def set_server_options() -> None:
     # CPU is allotted only during requests, so an idle instance sends no heartbeats: with the platform's
     # value as the heartbeat timeout, gunicorn would kill the worker when the instance wakes.
     os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
+    # Through its control socket, any process of the same user could stop the server. Where the path of
+    # the home directory is long, it cannot even be opened.
+    ControlSocketDisable.default = True
     UvicornWorker.CONFIG_KWARGS = {
         "loop": "asyncio",
         "http": "h11",  # the parser that is tested, even where httptools is installed

@@ -60,6 +60,19 @@ def test_requests_are_parsed_by_h11_even_where_httptools_is_installed(
     assert (refused.status, refused.ours) == (400, False)
 
 
+@pytest.mark.parametrize("length", [1, 120])
+def test_the_server_opens_no_control_socket(
+    length: int, settings: dict[str, str], tmp_path: Path
+) -> None:
+    """Not where it could, and with no complaint where its path would be too long for a socket."""
+    home = tmp_path / ("x" * length)
+    home.mkdir()
+    with served(settings | {"HOME": str(home)}) as service:
+        assert service.request(target="/elsewhere").status == 404
+        assert service.stderr.read_text() == ""
+        assert list(home.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("contents", "named"),
     [
