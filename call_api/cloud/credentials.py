@@ -97,6 +97,12 @@ def refreshed(credentials: Any) -> Token:
     return Token(text, expiry and expiry.replace(tzinfo=UTC))
 
 
+def quota_metadata(credentials: Credentials) -> list[tuple[str, str]]:
+    """Return the metadata that names whose quota a request counts for, where the credentials say so."""
+    project = getattr(credentials, "quota_project_id", None)  # of a developer's own login
+    return [("x-goog-user-project", project)] if project else []
+
+
 class _Request(Request):
     """Requests of one refresh, with a time limit for each, and the status of the last answer."""
 

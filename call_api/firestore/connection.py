@@ -14,6 +14,7 @@ from grpc import StatusCode
 
 from call_api.calls.access import StoredDocument
 from call_api.cloud.channels import channel_options
+from call_api.cloud.credentials import quota_metadata
 from call_api.cloud.failures import status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
@@ -37,7 +38,10 @@ class IncompleteAnswerError(Exception):
 
 def _is_transient(error: Exception) -> bool:
     """Tell what is retried. A connection that died while idle also reports UNAVAILABLE."""
-    return isinstance(error, IncompleteAnswerError) or status_of(error) in TRANSIENT
+    status = status_of(error)
+    if status is StatusCode.INTERNAL:
+        return "RST_STREAM" in str(error)  # gRPC's word where the stream alone was reset
+    return isinstance(error, IncompleteAnswerError) or status in TRANSIENT
 
 
 @dataclass(frozen=True)
@@ -117,11 +121,10 @@ class FirestoreConnector:
 
     async def _opened(self) -> Connection:
         emulator, project = self._settings.firestore_emulator_host, self._settings.project
-        metadata = []
+        metadata: list[tuple[str, str]] = []
         if emulator is None or project is None:
             credentials, project = await self._tokens.credentials()
-            if quota_project := getattr(credentials, "quota_project_id", None):
-                metadata.append(("x-goog-user-project", quota_project))  # a developer's own login
+            metadata += quota_metadata(credentials)
         database = f"projects/{project}/databases/{self._settings.database}"
         metadata.append(gapic_v1.routing_header.to_grpc_metadata([("database", database)]))
         options = channel_options(MAX_DOCUMENT_BYTES)

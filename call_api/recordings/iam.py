@@ -15,7 +15,7 @@ from google.cloud.iam_credentials_v1.services.iam_credentials.transports import 
 from grpc import ChannelConnectivity, StatusCode
 
 from call_api.cloud.channels import channel_options
-from call_api.cloud.credentials import CredentialsError
+from call_api.cloud.credentials import CredentialsError, quota_metadata
 from call_api.cloud.failures import PASSING, is_oversized, of_call, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
@@ -49,9 +49,13 @@ class _Connection(NamedTuple):
     client: IAMCredentialsAsyncClient
 
 
+def _is_over_quota(error: Exception) -> bool:
+    # An oversized answer has this status too. It would be one again, and each may cost 64 KiB.
+    return status_of(error) is StatusCode.RESOURCE_EXHAUSTED and not is_oversized(error)
+
+
 def _is_transient(error: Exception) -> bool:
-    # An oversized answer would be one again, and each may cost 64 KiB.
-    return status_of(error) in PASSING and not is_oversized(error)
+    return status_of(error) in PASSING - {StatusCode.RESOURCE_EXHAUSTED}
 
 
 class IamSigner:
@@ -102,15 +106,18 @@ class IamSigner:
         except (GoogleAPICallError, RetryError) as error:
             raise _problem(error) from error
 
+    # Over the quota IAM is asked again late, since each request more keeps it used up.
+    @AsyncRetry(_is_over_quota, initial=1.0, timeout=RETRY_BUDGET_SECONDS)
     @AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _signature(self, email: str, message: bytes, token: str) -> bytes:
+        credentials, _ = await self._tokens.credentials()
         connection = self._connection()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             answer = await connection.client.sign_blob(
                 {"name": f"projects/-/serviceAccounts/{email}", "payload": message},
-                metadata=[("authorization", f"Bearer {token}")],
+                metadata=[*quota_metadata(credentials), ("authorization", f"Bearer {token}")],
                 retry=None,  # or the library would retry inside the retry here
                 timeout=None,
             )

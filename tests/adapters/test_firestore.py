@@ -267,14 +267,26 @@ def test_a_malformed_answer_is_internal_and_not_retried(
     assert not caplog.records  # gRPC would log an answer that it cannot parse
 
 
-def test_a_transient_failure_is_retried() -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (
+            grpc.StatusCode.INTERNAL,
+            "Stream removed (RST_STREAM (Received RST_STREAM with error code 0))",
+        ),
+        (grpc.StatusCode.INTERNAL, "stream terminated by RST_STREAM with error code: NO_ERROR"),
+    ],
+)
+def test_a_transient_failure_is_retried(status: grpc.StatusCode, words: str) -> None:
     attempts = itertools.count()
 
     def answers(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchGetDocumentsResponse]:
         if next(attempts) == 0:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            context.abort(status, words)
         yield from both_documents(request)
 
     with fake_firestore(answers) as (port, requests):

@@ -109,6 +109,18 @@ def test_the_request_carries_the_token_and_its_route(iam: Iam) -> None:
     assert headers["authorization"] == f"Bearer {SECOND}"
     route = unquote(headers["x-goog-request-params"])  # AIP-4222
     assert route == f"name=projects/-/serviceAccounts/{EMAIL}"
+    assert "x-goog-user-project" not in headers
+
+
+def test_credentials_name_the_quota_project(iam: Iam) -> None:
+    credentials = FakeCredentials(SECOND)
+    credentials.quota_project_id = "mine"
+
+    async def test(signer: IamSigner) -> None:
+        await signer.sign(EMAIL, b"message")
+
+    run(iam, credentials, test)
+    assert [headers["x-goog-user-project"] for headers in iam.headers] == ["mine"]
 
 
 # Refused tokens
@@ -325,6 +337,21 @@ def test_a_transient_failure_is_retried(status: StatusCode, iam: Iam) -> None:
 
     run(iam, FakeCredentials(SECOND), test)
     assert (iam.requests, iam.signatures, len(iam.connections)) == (2, 1, 1)
+
+
+def test_over_the_quota_iam_is_asked_again_seldom(iam: Iam) -> None:
+    """As often as for other failures would be some seven times each."""
+    iam.lasting = StatusCode.RESOURCE_EXHAUSTED
+
+    async def test(signer: IamSigner) -> None:
+        signatures = (signer.sign(EMAIL, b"message") for _ in range(5))
+        failures = await asyncio.gather(*signatures, return_exceptions=True)
+        assert {str(failure) for failure in failures} == {
+            "signing_unavailable: signBlob answered RESOURCE_EXHAUSTED"
+        }
+
+    run(iam, FakeCredentials(SECOND), test)
+    assert 10 <= iam.requests <= 25
 
 
 @pytest.mark.parametrize("status", FINAL)

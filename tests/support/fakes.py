@@ -153,6 +153,7 @@ class FakeCredentials:
         self.token: object = None
         self.expiry: datetime | None = None
         self.service_account_email: object = "function@demo-tests.iam.gserviceaccount.com"
+        self.quota_project_id: str | None = None
         self.refreshes = 0
         self.started, self.may_end = threading.Event(), threading.Event()
         self.may_end.set()
