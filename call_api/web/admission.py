@@ -6,8 +6,9 @@ depends on the size of its document when the same caller (an API key) last asked
     small       The document is fetched at once.
     large       The request waits for one of TURNS turns to fetch and publish documents. A waiting
                 request holds no document.
-    unknown     The request takes one of the caller's FETCHES slots to fetch the document. If the
-                document is large, the request keeps that slot until its turn to be published.
+    unknown     The request takes one of the caller's FETCHES slots, and one of ALL_FETCHES that all
+                callers share, to fetch the document. If the document is large, the request keeps the
+                caller's slot until its turn to be published, so others can still fetch small ones.
 
 From the owner check until it has been sent, a large document also holds its bytes, of which there are
 MAX_BYTES. All waits of a request share WAIT_SECONDS. Sized for 512 MiB of memory, of which the process
@@ -28,6 +29,7 @@ MAX_REQUESTS = 100  # more than the 80 that the platform sends to an instance at
 MAX_BYTES = 32 * 2**20
 TURNS = 4  # enough to publish one document while others are on their way from Firestore
 FETCHES = 4  # of one caller: 400 calls a second, new ones each, where Firestore takes 10 ms
+ALL_FETCHES = 8  # or many callers together would have as many large documents arrive at once
 WAIT_SECONDS = 2.0
 MAX_REMEMBERED = 4096
 
@@ -41,6 +43,7 @@ class Admission:
         self.free_requests = max_requests
         self.free_bytes = max_bytes
         self.turns = asyncio.Semaphore(turns)
+        self.all_fetches = asyncio.Semaphore(ALL_FETCHES)
         # By caller and call.
         self.was_large: LRUCache[Hashable, bool] = LRUCache(MAX_REMEMBERED)
         # By caller, for as long as one of its requests is in flight.
@@ -74,6 +77,7 @@ class Place:
         self._admission = admission
         self._subject = subject
         self._fetch_slot = _Slot(fetches)
+        self._shared_slot = _Slot(admission.all_fetches)
         self._turn = _Slot(admission.turns)
         self._held_bytes = 0
         self.waited_seconds = 0.0
@@ -89,6 +93,7 @@ class Place:
             await self._wait_for(self._turn, "large calls")
         elif is_large is None:
             await self._wait_for(self._fetch_slot, "calls of unknown size for this key")
+            await self._wait_for(self._shared_slot, "calls of unknown size")
 
     async def before_publishing(self, size: int) -> None:
         """Hold the bytes of the document that has arrived, and wait for its turn if it is large.
@@ -96,6 +101,7 @@ class Place:
         Raises:
             CallsUnavailable: there is no room, or its turn did not come in time.
         """
+        self._shared_slot.give_back()
         is_large = size >= LARGE_BYTES
         self._admission.was_large[self._subject] = is_large
         if is_large:
@@ -126,6 +132,7 @@ class Place:
 
     def leave(self) -> None:
         """Give everything back."""
+        self._shared_slot.give_back()
         self._fetch_slot.give_back()
         self._turn.give_back()
         self._admission.free_bytes += self._held_bytes

@@ -8,7 +8,7 @@ import pytest
 from call_api.calls.publish import LARGE_BYTES as LARGE
 from call_api.errors import CallsUnavailable
 from call_api.web import admission as module
-from call_api.web.admission import FETCHES, MAX_REMEMBERED, Admission, Place
+from call_api.web.admission import ALL_FETCHES, FETCHES, MAX_REMEMBERED, Admission, Place
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -151,6 +151,27 @@ def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
         await places[0].before_publishing(1)
         places[1].leave()
         await asyncio.gather(*fetching)
+
+    run(test)
+
+
+def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size() -> None:
+    """One that is found to be large lets the next be fetched while it waits for its turn."""
+
+    async def test() -> None:
+        admission = Admission(turns=1)
+        await admission.enter("caller", "large").before_publishing(LARGE)
+        places = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES + 2)]
+        fetching = [asyncio.create_task(place.before_fetch()) for place in places]
+        await loop_passes()
+        assert [task.done() for task in fetching].count(True) == ALL_FETCHES
+        turn = asyncio.create_task(places[0].before_publishing(LARGE))
+        await loop_passes()
+        assert [task.done() for task in fetching].count(True) == ALL_FETCHES + 1
+        places[1].leave()
+        await asyncio.gather(*fetching)
+        admission.turns.release()
+        await turn
 
     run(test)
 
