@@ -20,6 +20,7 @@ from call_api.settings import Settings, SettingsError, emulator_warning
 from call_api.web.admission import Admission
 from call_api.web.api import CallsApi
 from call_api.web.cors import Cors
+from call_api.web.protocol import BoundedProtocol
 
 
 def create_api(environment: Mapping[str, str]) -> CallsApi:
@@ -61,6 +62,6 @@ def set_server_options() -> None:
     ControlSocketDisable.default = True
     UvicornWorker.CONFIG_KWARGS = {
         "loop": "asyncio",
-        "http": "h11",  # the parser that is tested, even where httptools is installed
+        "http": BoundedProtocol,  # h11, which is tested, even where httptools is installed
         "timeout_keep_alive": 620,  # seconds; Google's load balancers reuse connections for up to 600
     }

@@ -15,6 +15,7 @@ _TRACEPARENT = re.compile(
 )
 _CLOUD_TRACE_CONTEXT = re.compile(r"(?!0{32})([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=([0-9]))?")
 _MAX_SPAN_ID = 2**64 - 1
+_MAX_CODINGS = 50
 _OPAQUE_TAG = re.compile(r'"[^"]*"')
 
 
@@ -51,10 +52,10 @@ def if_none_match_matches(fields: Sequence[str], etag: str) -> bool:
 def accepts_gzip(fields: Sequence[str]) -> bool:
     """Tell whether `Accept-Encoding` accepts gzip (RFC 9110, 12.5.3).
 
-    A coding with a malformed weight is not accepted.
+    A coding with a malformed weight is not accepted, nor is one behind the first _MAX_CODINGS.
     """
     weights: dict[str, float] = {}
-    for part in ",".join(fields).split(","):
+    for part in ",".join(fields).split(",", _MAX_CODINGS)[:_MAX_CODINGS]:
         coding, has_weight, text = (piece.strip(" \t") for piece in part.partition(";"))
         weight = _WEIGHT.fullmatch(text)
         value = float(weight[1]) if weight else 0.0 if has_weight else 1.0

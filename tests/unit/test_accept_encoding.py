@@ -74,3 +74,9 @@ def test_no_header_does_not_accept_it() -> None:
 def test_several_headers_are_one_list() -> None:
     assert accepts_gzip(["br", "gzip"])
     assert not accepts_gzip(["gzip;q=0", "*"])
+
+
+def test_of_a_long_list_the_begin_counts() -> None:
+    assert accepts_gzip(["br," * 49 + "gzip"])
+    assert not accepts_gzip(["br," * 50 + "gzip"])
+    assert not accepts_gzip(["," * 50, "gzip"])

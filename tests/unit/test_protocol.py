@@ -1,0 +1,229 @@
+"""What the protocol reads of a request, and what it refuses, to the byte."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from call_api.web.protocol import (
+    MAX_BODY_BYTES,
+    MAX_BODY_LINES,
+    MAX_BODY_READS,
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_HEAD_READS,
+    BoundedProtocol,
+)
+
+LINE = b"GET / HTTP/1.1\r\nHost: x\r\n"
+GET = LINE + b"\r\n"
+CHUNKED = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
+REFUSED, ANSWERED, NOT_YET = ["400"], ["200"], list[str]()
+OPEN, CLOSED = True, False
+
+
+def in_bytes(sent: bytes) -> list[bytes]:
+    return [bytes([byte]) for byte in sent]
+
+
+def head(fields: int = 1, size: int = 0, end: bytes = b"\r\n") -> bytes:
+    """Make a head of so many fields and at least so many bytes."""
+    lines = [b"GET / HTTP/1.1", b"Host: x", *[b"a:"] * (fields - 1)]
+    padding = b" " * (size - len(end.join(lines) + end * 2))
+    return end.join([*lines[:-1], lines[-1] + padding]) + end * 2
+
+
+def with_body(size: int) -> bytes:
+    return LINE + b"Content-Length: %d\r\n\r\n" % size + b"\n" * size
+
+
+def chunks(number: int) -> bytes:
+    return CHUNKED + b"1\r\na\r\n" * number + b"0\r\n\r\n"
+
+
+def trailer(fields: int) -> bytes:
+    return CHUNKED + b"0\r\n" + b"a:\n" * fields + b"\n"
+
+
+class Transport(asyncio.Transport):
+    """A client that reads all, and sends what is handed to its protocol."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_open = True
+        self.is_read = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert self.is_open
+        self.written += data
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def is_closing(self) -> bool:
+        return not self.is_open
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def statuses(self) -> list[str]:
+        return [answer[:3].decode() for answer in self.written.split(b"HTTP/1.1 ")[1:]]
+
+
+class Connection:
+    """A connection to an application that answers each request at once, or when it is told."""
+
+    def __init__(self, *, answers_at_once: bool = True) -> None:
+        self.may_answer = asyncio.Event()
+        if answers_at_once:
+            self.may_answer.set()
+        config = uvicorn.Config(self.application, interface="asgi3", log_level="critical")
+        self.transport = Transport()
+        self.protocol = BoundedProtocol(config, ServerState(), {})
+        self.protocol.connection_made(self.transport)
+
+    async def application(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        if not self.may_answer.is_set():
+            await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def sends(self, *pieces: bytes) -> "Connection":
+        """Send what the server still reads, and let it work after each piece."""
+        for piece in pieces:
+            if self.transport.is_open and self.transport.is_read:
+                self.protocol.data_received(piece)
+            await self.works()
+        return self
+
+    async def works(self) -> None:
+        for _ in range(9):
+            await asyncio.sleep(0)
+
+    def end(self) -> None:
+        self.protocol.connection_lost(None)
+        assert self.protocol.timeout_keep_alive_task is None
+
+
+def outcome(pieces: Iterable[bytes]) -> tuple[list[str], bool]:
+    """Return the statuses of the first two answers, and whether the connection is open."""
+
+    async def send() -> tuple[list[str], bool]:
+        connection = await Connection().sends(*pieces)
+        found = connection.transport.statuses()[:2], connection.transport.is_open
+        connection.end()
+        return found
+
+    return asyncio.run(send())
+
+
+HEADS = {
+    "as many fields as may be": ([head(MAX_FIELDS)], ANSWERED, OPEN),
+    "a field more": ([head(MAX_FIELDS + 1)], REFUSED, CLOSED),
+    "a field more, lines without a return": ([head(MAX_FIELDS + 1, end=b"\n")], REFUSED, CLOSED),
+    "two fields more, not complete": ([head(MAX_FIELDS + 2)[:-2]], REFUSED, CLOSED),
+    "a field in 100 lines": ([LINE + b"a: b\r\n" + b" c\r\n" * 99 + b"\r\n"], REFUSED, CLOSED),
+    "as many bytes as may be": ([head(size=MAX_HEAD_BYTES)], ANSWERED, OPEN),
+    "a byte more": ([head(size=MAX_HEAD_BYTES + 1)], REFUSED, CLOSED),
+    "a byte more, not complete": ([b"G" * (MAX_HEAD_BYTES + 1)], REFUSED, CLOSED),
+    "all that may be, not complete": ([b"G" * MAX_HEAD_BYTES], NOT_YET, OPEN),
+    "a byte more, in two pieces": ([head(size=MAX_HEAD_BYTES + 1)[:-1], b"\n"], REFUSED, CLOSED),
+    "as many reads as may be": (in_bytes(head(size=MAX_HEAD_READS)), ANSWERED, OPEN),
+    "a read more": (in_bytes(head(size=MAX_HEAD_READS + 1)), REFUSED, CLOSED),
+    "reads of two heads": (in_bytes(head(size=MAX_HEAD_READS)) * 2, ANSWERED * 2, OPEN),
+    "heads behind each other": ([GET * 1000], ANSWERED * 2, OPEN),
+    "fields of several heads": ([head(MAX_FIELDS) * 2], ANSWERED * 2, OPEN),
+    "a field more, behind another": ([GET, head(MAX_FIELDS + 1)], ANSWERED + REFUSED, CLOSED),
+    "empty lines": ([b"\r\n" * 50_000], REFUSED, CLOSED),
+}
+BODIES = {
+    "as many bytes as may be": ([with_body(MAX_BODY_BYTES), GET], ANSWERED * 2, OPEN),
+    "a byte more": ([with_body(MAX_BODY_BYTES + 1), GET], ANSWERED, CLOSED),
+    "a byte more, announced": ([with_body(MAX_BODY_BYTES + 1)[:-9], GET], ANSWERED, CLOSED),
+    "pipelined requests behind": ([with_body(5) + GET * 1000], ANSWERED * 2, OPEN),
+    "as many chunks as may be": ([chunks(MAX_BODY_LINES // 2 - 1), GET], ANSWERED * 2, OPEN),
+    "a chunk more": ([chunks(MAX_BODY_LINES // 2), GET], ANSWERED, CLOSED),
+    "an extension": ([CHUNKED + b"1;" + b"a" * MAX_BODY_BYTES, GET], ANSWERED, CLOSED),
+    "as long a trailer as may be": ([trailer(MAX_BODY_LINES - 2), GET], ANSWERED * 2, OPEN),
+    "a trailer with a field more": ([trailer(MAX_BODY_LINES - 1), GET], ANSWERED, CLOSED),
+    "as many reads as may be": (
+        [with_body(MAX_BODY_READS)[:-MAX_BODY_READS], *[b"a"] * MAX_BODY_READS, GET],
+        ANSWERED * 2,
+        OPEN,
+    ),
+    "a read more": (
+        [with_body(MAX_BODY_READS + 1)[: -MAX_BODY_READS - 1], *[b"a"] * (MAX_BODY_READS + 1), GET],
+        ANSWERED,
+        CLOSED,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HEADS)
+def test_a_head_within_the_limits_is_answered_and_a_larger_one_refused(what: str) -> None:
+    pieces, *expected = HEADS[what]
+
+    assert outcome(pieces) == tuple(expected)
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(what: str) -> None:
+    pieces, *expected = BODIES[what]
+
+    assert outcome(pieces) == tuple(expected)
+
+
+def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
+    async def send() -> None:
+        connection = await Connection(answers_at_once=False).sends(with_body(MAX_BODY_BYTES + 1))
+        assert not connection.transport.is_read
+        kept = connection.protocol.conn.trailing_data
+        connection.protocol.flow.resume_reading()  # as whoever waits for the client to leave
+        await connection.sends(b"a" * 2**18)
+        assert not connection.transport.is_read
+        assert connection.protocol.conn.trailing_data == kept
+        assert connection.transport.statuses() == NOT_YET
+        assert connection.transport.is_open
+
+        connection.may_answer.set()
+        await connection.works()
+        assert connection.transport.statuses() == ANSWERED
+        assert not connection.transport.is_open
+        connection.end()
+
+    asyncio.run(send())
+
+
+def test_too_large_a_body_behind_the_answer_ends_the_connection() -> None:
+    async def send() -> None:
+        sent = with_body(MAX_BODY_BYTES + 1)
+        connection = await Connection().sends(sent[:-MAX_BODY_BYTES])
+        assert connection.transport.is_open
+        await connection.sends(sent[-MAX_BODY_BYTES:])
+        assert connection.transport.statuses() == ANSWERED
+        assert not connection.transport.is_open
+        connection.end()
+
+    asyncio.run(send())
+
+
+@pytest.mark.parametrize(
+    ("pieces", "statuses"),
+    [([CHUNKED + b"zz\r\n"], REFUSED), ([CHUNKED, b"zz\r\n"], ANSWERED)],
+    ids=["before the answer", "behind the answer"],
+)
+def test_a_malformed_body_gets_one_answer(pieces: list[bytes], statuses: list[str]) -> None:
+    async def send() -> None:
+        connection = await Connection().sends(*pieces)
+        assert connection.transport.statuses() == statuses
+        assert not connection.transport.is_open
+        connection.end()
+
+    asyncio.run(send())
