@@ -161,7 +161,7 @@ def test_a_response_about_no_document_is_none(padding: int) -> None:
 
 def test_fields_of_types_that_are_not_known_are_skipped() -> None:
     """As protobuf has it: Google may add fields. These are a number, 64 bits and 32 bits."""
-    later = b"\xf8\x07\x96\x01" + b"\xf9\x07" + b"x" * 8 + b"\xfd\x07" + b"x" * 4
+    later = b"\xf8\x07\x96\x01" + b"\xf9\x07" + b"\x0b" * 8 + b"\xfd\x07" + b"\x0b" * 4
     message = RESPONSE()
     message.found.name = "calls/77"
     message.found.fields["org_id"].string_value = "org_acme"
@@ -183,6 +183,17 @@ def test_a_field_without_a_value_is_one_that_no_field_takes() -> None:
     assert document is not None
     assert is_no_value_of_ours(document.value("org_id"))
     assert document.value("") == "of no name"
+
+
+def test_an_entry_that_is_a_name_alone_has_a_value_of_no_type() -> None:
+    entry = b"\x0a\x06org_id"
+    found = b"\x0a\x08calls/77" + b"\x12" + bytes([len(entry)]) + entry
+    large = RESPONSE(transaction=bytes(LARGE_BYTES)).SerializeToString()
+
+    _, document = read_response(large + b"\x0a" + bytes([len(found)]) + found) or ("", None)
+
+    assert document is not None
+    assert is_no_value_of_ours(document.value("org_id"))
 
 
 WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
