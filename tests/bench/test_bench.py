@@ -257,7 +257,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn_worker import UvicornWorker
 
-config = Config(print, http=UvicornWorker.CONFIG_KWARGS["http"])
+config = Config(lambda _: None, http=UvicornWorker.CONFIG_KWARGS["http"])
 config.load()
 print(issubclass(config.http_protocol_class, H11Protocol))
 """
