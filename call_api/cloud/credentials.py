@@ -7,22 +7,23 @@ a failure, so that nobody keeps it.
 import os
 import re
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, NamedTuple
 
 import google.auth
 from google.auth.compute_engine import Credentials as MetadataCredentials
 from google.auth.credentials import Credentials
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 
-from call_api.cloud.failures import Failure, is_transport, of_refresh
+from call_api.cloud.failures import Failure, is_transport, may_pass, of_refresh
 from call_api.settings import PROJECT_ID
 
 UNIVERSE = "googleapis.com"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-# What google-auth raises where it uses a file or an answer without checking it first.
-UNCHECKED = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
-ANSWER_SECONDS = 10  # google-auth waits for 120 s, in a thread that nobody can stop
+END_SECONDS = (
+    10.0  # of an attempt's thread, which nobody can stop; google-auth would try for minutes
+)
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what fits into an Authorization header
 # On these platforms there is a metadata server, though it may be late.
@@ -54,6 +55,10 @@ class Token(NamedTuple):
         """Tell whether it has not expired."""
         return self.expiry is None or moment < self.expiry
 
+    def expires_before(self, other: "Token") -> bool:
+        """Tell which of two tokens to keep."""
+        return self.expiry is not None and (other.expiry is None or self.expiry < other.expiry)
+
 
 def find_credentials(project: str | None) -> DefaultCredentials:
     """Return the Application Default Credentials; the project is this one, or else theirs.
@@ -65,19 +70,40 @@ def find_credentials(project: str | None) -> DefaultCredentials:
     try:
         credentials, their_project = google.auth.default(scopes=SCOPES, request=request)
         universe = getattr(credentials, "universe_domain", UNIVERSE)
+    except CredentialsError:
+        raise
     except Exception as error:  # of a file of any content; the message may quote it
         raise CredentialsError(_of_search(error, request.http_status)) from error
-    if universe != UNIVERSE:
-        raise _lasting(f"the default credentials are not of {UNIVERSE}")
     project = project or their_project
-    comes_from_server = isinstance(credentials, MetadataCredentials)
+    if fault := _fault_of(credentials, universe, project, request.http_status):
+        raise CredentialsError(fault)
+    return DefaultCredentials(credentials, str(project))
+
+
+def _fault_of(
+    credentials: Credentials, universe: object, project: object, http_status: int | None
+) -> Failure | None:
+    """Say what is missing. What a server names may come a moment later; a file does not change."""
+    is_of_server = isinstance(credentials, MetadataCredentials)
+    quota_project = getattr(credentials, "quota_project_id", None)
+    if universe != UNIVERSE:
+        is_a_name = re.fullmatch(r"[a-z0-9.-]+", str(universe))
+        reason = f"the default credentials are not of {UNIVERSE}"
+        return Failure(is_of_server and not is_a_name, reason)
+    if project is None and is_of_server:
+        return Failure(True, "the metadata server names no project")
     if project is None:
-        if comes_from_server:
-            raise CredentialsError(Failure(True, "the metadata server names no project"))
-        raise _lasting("GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project")
-    if not re.fullmatch(PROJECT_ID, project):
-        raise CredentialsError(Failure(comes_from_server, "the credentials name no valid project"))
-    return DefaultCredentials(credentials, project)
+        reason = "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"
+        return Failure(may_pass(http_status), reason)  # Resource Manager may have been asked
+    if not _is_project(project):
+        return Failure(is_of_server, "the credentials name no valid project")
+    if quota_project and not _is_project(quota_project):
+        return Failure(False, "the credentials name no valid quota project")
+    return None
+
+
+def _is_project(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(PROJECT_ID, value) is not None
 
 
 def refreshed(credentials: Any) -> Token:
@@ -89,7 +115,9 @@ def refreshed(credentials: Any) -> Token:
     request = _Request()
     try:
         credentials.refresh(request)
-    except (GoogleAuthError, *UNCHECKED) as error:
+    except CredentialsError:
+        raise
+    except Exception as error:  # it uses files and answers without checking them first
         raise CredentialsError(of_refresh(error, request.http_status)) from error
     text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
@@ -104,20 +132,27 @@ def quota_metadata(credentials: Credentials) -> list[tuple[str, str]]:
 
 
 class _Request(Request):
-    """Requests of one refresh, with a time limit for each, and the status of the last answer."""
+    """Requests of one attempt, until its end, and the status of the last answer."""
 
     http_status: int | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._ends_at = monotonic() + END_SECONDS
+
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Send a request."""
-        options.setdefault("timeout", ANSWER_SECONDS)
+        time_left = self._ends_at - monotonic()
+        if time_left <= 0:  # google-auth tries again after any exception of its own
+            raise CredentialsError(Failure(True, f"no usable answer within {END_SECONDS} s"))
+        options["timeout"] = min(options.get("timeout") or END_SECONDS, time_left)
         response = super().__call__(*args, **options)  # type: ignore[no-untyped-call]
         self.http_status = response.status
         return response
 
 
 def _of_search(error: Exception, http_status: int | None) -> Failure:
-    names_a_file = "GOOGLE_APPLICATION_CREDENTIALS" in os.environ
+    names_a_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if isinstance(error, DefaultCredentialsError) and not names_a_file:
         if any(map(os.environ.get, _PLATFORM_VARIABLES)):
             return Failure(True, "the metadata server does not answer")
@@ -126,7 +161,3 @@ def _of_search(error: Exception, http_status: int | None) -> Failure:
         return of_refresh(error, http_status)  # the project of a federated identity takes a token
     what = "the file of the default credentials cannot be used"
     return Failure(False, f"{what}: {type(error).__name__}")
-
-
-def _lasting(reason: str) -> CredentialsError:
-    return CredentialsError(Failure(False, reason))

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import grpc
 from google.api_core.exceptions import GoogleAPICallError, RetryError, from_grpc_error
 from google.auth.exceptions import GoogleAuthError, TransportError
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, RequestException
 
 PASSING = frozenset(
     {
@@ -33,7 +35,9 @@ _REFUSING_HTTP = frozenset(range(400, 500)) - {408, 429}
 # gRPC's words, for an answer as it is received and as it is unpacked; it has no status for it.
 _OVERSIZED = "message larger than max"
 # The constants of https://google.aip.dev/193 and of OAuth (RFC 6749, 5.2).
-_CONSTANT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
+_CONSTANT = re.compile(r"[A-Z][A-Z0-9_]{0,62}|[a-z][a-z_]{0,62}")
+# An address that no request can be sent to.
+_NO_ADDRESS = (InvalidSchema, InvalidURL, MissingSchema)
 
 
 class Failure(NamedTuple):
@@ -66,7 +70,10 @@ def error_info_reason(error: BaseException) -> str | None:
     if isinstance(error, RetryError):
         error = error.cause
     if isinstance(error, grpc.RpcError):
-        error = from_grpc_error(error)
+        try:
+            error = from_grpc_error(error)
+        except (ValueError, DecodeError):  # details that are not what they should be
+            return None
     return _constant(error.reason) if isinstance(error, GoogleAPICallError) else None
 
 
@@ -75,9 +82,7 @@ def of_call(error: BaseException, hints: dict[StatusCode, str]) -> Failure:
 
     `hints` say what a status mostly means, for people, where Google gives no reason.
     """
-    status = status_of(error)
-    if status is None:
-        return Failure(passes=False, reason=type(error).__name__)
+    status = status_of(error) or StatusCode.UNKNOWN
     if reason := error_info_reason(error):
         return Failure(status in PASSING, f"{status.name}, {reason}")
     return Failure(status in PASSING, status.name + hints.get(status, ""))
@@ -89,34 +94,41 @@ def of_refresh(error: Exception, http_status: int | None) -> Failure:
     google-auth itself does not know the status any more, and calls most failures lasting.
     """
     name = type(error).__name__
-    was_answered_badly = http_status is not None and http_status not in _REFUSING_HTTP
+    was_answered_badly = may_pass(http_status)
     if not isinstance(error, GoogleAuthError):
         what = "malformed answer" if was_answered_badly else "unusable credentials"
         return Failure(was_answered_badly, f"{what}: {name}")
+    if isinstance(error.__cause__, _NO_ADDRESS):
+        return Failure(False, f"{name}, {type(error.__cause__).__name__}")
     passes = is_transport(error) or was_answered_badly or error.retryable
-    reason = _oauth_reason(error) or (f"HTTP {http_status}" if http_status else None)
+    reason = _oauth_reason(error)
+    if reason is None and http_status is not None:
+        reason = f"HTTP {http_status}"
+    elif reason is None and isinstance(error.__cause__, RequestException):
+        reason = type(error.__cause__).__name__
     return Failure(passes, f"{name}, {reason}" if reason else name)
 
 
+def may_pass(http_status: int | None) -> bool:
+    """Tell whether an answer with this status, which was of no use, may be another one later."""
+    return http_status is not None and http_status not in _REFUSING_HTTP
+
+
 def is_transport(error: BaseException) -> bool:
-    """Tell whether google-auth failed for want of an answer."""
+    """Tell whether google-auth got no answer, or none that it takes from the metadata server."""
     return isinstance(error, TransportError) or isinstance(error.__cause__, TransportError)
 
 
 def _oauth_reason(error: GoogleAuthError) -> str | None:
     """Return the `error` of an OAuth answer, such as invalid_grant, or the status of an API's."""
-    for answer in error.args[1:]:
-        if isinstance(answer, str):
-            try:
-                answer = json.loads(answer)  # noqa: PLW2901
-            except ValueError:
-                continue
-        if isinstance(answer, dict):
-            named = answer.get("error")
-            if isinstance(named, dict):
-                named = named.get("status")
-            return _constant(named)
-    return None
+    answer = error.args[1] if len(error.args) > 1 else None
+    if isinstance(answer, str):
+        try:
+            answer = json.loads(answer)
+        except ValueError:
+            return None
+    named = answer.get("error") if isinstance(answer, dict) else None
+    return _constant(named.get("status") if isinstance(named, dict) else named)
 
 
 def _constant(value: object) -> str | None:

@@ -47,8 +47,8 @@ class AccessTokens:
         self._now = now
         self._found: DefaultCredentials | None = None
         self._token: Token | None = None
-        self._search = _SingleFlight(self._find_credentials)
-        self._refresh = _SingleFlight(self._fetch_token)
+        self._search = _Attempts(self._find_credentials)
+        self._refresh = _Attempts(self._fetch_token)
 
     async def with_token(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """Ask an upstream with a token; one that it refuses (UNAUTHENTICATED) is replaced once.
@@ -97,7 +97,8 @@ class AccessTokens:
             self._token = None
 
     async def _find_credentials(self) -> DefaultCredentials:
-        self._found = await asyncio.to_thread(self._find)
+        found = await asyncio.to_thread(self._find)
+        self._found = self._found or found  # an attempt that comes late replaces nothing
         return self._found
 
     async def _fetch_token(self) -> Token:
@@ -105,14 +106,16 @@ class AccessTokens:
         token = await asyncio.to_thread(refreshed, credentials)
         if not token.is_valid_at(self._now()):
             raise CredentialsError(Failure(True, "expired token"))
-        self._token = token
-        return token
+        if self._token is None or self._token.expires_before(token):
+            self._token = token
+        return self._token
 
 
-class _SingleFlight(Generic[T]):
-    """Work that all callers wait for together. One that takes longer than ATTEMPT_SECONDS is passed over.
+class _Attempts(Generic[T]):
+    """Attempts at one piece of work, of which callers wait for the newest, together.
 
-    A caller that is cancelled leaves it running for the others.
+    Another one starts if there is none, or if the newest has taken ATTEMPT_SECONDS. A caller that is
+    cancelled leaves it running for the others.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:

@@ -20,12 +20,19 @@ MAX_BODY_LINES = 400  # of chunks, which have two each, and of trailers
 MAX_HEAD_READS = 200
 MAX_BODY_READS = 64
 
+# h11's time grows with the square of white space in front of what it refuses.
+MAX_BLANKS = 200
+
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+
+
+def _has_long_blank(data: bytes) -> bool:
+    return b" " * MAX_BLANKS in data.replace(b"\t", b" ")
 
 
 def _is_too_large(head: bytes) -> bool:
     lines = head.count(b"\n")  # the first is the request's, the last is empty
-    return len(head) > MAX_HEAD_BYTES or lines > MAX_FIELDS + 2
+    return len(head) > MAX_HEAD_BYTES or lines > MAX_FIELDS + 2 or _has_long_blank(head)
 
 
 class BoundedConnection(h11.Connection):
@@ -78,7 +85,11 @@ class BoundedConnection(h11.Connection):
         """Tell whether it is. What is pipelined behind chunks counts as more of them."""
         if self._reads > MAX_BODY_READS:
             return True
-        if self._bytes <= MAX_BODY_BYTES and self._lines <= MAX_BODY_LINES:
+        if (
+            self._bytes <= MAX_BODY_BYTES
+            and self._lines <= MAX_BODY_LINES
+            and not _has_long_blank(self.trailing_data[0])
+        ):
             return False
         fields = dict(self._request.headers)
         return (

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from google.auth import _exponential_backoff
 from google.auth.compute_engine import _metadata
 
+from call_api.cloud import credentials as module
 from call_api.cloud.credentials import CredentialsError, find_credentials, refreshed
 from local.signer import new_signer
 from tests.support.google_cloud import PROJECT, Metadata, Raw, TokenEndpoint
@@ -114,6 +115,21 @@ def test_where_there_is_no_metadata_server_nothing_will_come(
     assert failure() == ("there are no Application Default Credentials", False)
 
 
+def test_an_empty_variable_names_no_file(
+    metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
+    metadata.close()
+
+    assert failure() == ("the metadata server does not answer", True)
+
+
+def test_a_universe_that_is_no_name_is_asked_for_again(metadata: Metadata) -> None:
+    metadata.universe = "<html>please wait</html>"
+
+    assert failure() == ("the default credentials are not of googleapis.com", True)
+
+
 @pytest.mark.parametrize("universe", ["example.goog", "googleapis.com.example"])
 def test_another_universe_s_metadata_server_is_refused(universe: str, metadata: Metadata) -> None:
     metadata.universe = universe
@@ -153,6 +169,11 @@ UNUSABLE = "the file of the default credentials cannot be used: "
         (IMPERSONATED | {"source_credentials": {}}, UNUSABLE),
         (KEY | {"universe_domain": "example.goog"}, "the default credentials are not of google"),
         (KEY | {"project_id": "S3CRET!"}, "the credentials name no valid project"),
+        (KEY | {"project_id": 7}, "the credentials name no valid project"),
+        (
+            USER | {"quota_project_id": "s3crét"},
+            "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project",
+        ),
         (USER, "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"),
     ],
     ids=lambda value: str(value)[:40],
@@ -171,6 +192,12 @@ def test_a_file_that_cannot_be_used_is_named_and_not_quoted(
     assert said.startswith(reason)
     assert not passes
     assert "s3cret" not in said.lower()
+
+
+def test_a_quota_project_that_is_none_cannot_be_sent(credentials_file: WriteFile) -> None:
+    credentials_file(USER | {"quota_project_id": "s3crét"})
+
+    assert failure("demo-tests") == ("the credentials name no valid quota project", False)
 
 
 @pytest.mark.parametrize("what", ["a directory", "nothing"])
@@ -268,10 +295,42 @@ def test_a_token_endpoint_that_cannot_be_reached_passes(
     endpoint = TokenEndpoint()
     endpoint.close()
     credentials_file(KEY | {"token_uri": endpoint.url})
-    with pytest.raises(CredentialsError, match=r"^TransportError$") as failed:
+    with pytest.raises(CredentialsError, match=r"^TransportError, ConnectionError$") as failed:
         refreshed(find_credentials("demo-tests").credentials)
 
     assert failed.value.passes
+
+
+@pytest.mark.parametrize("address", ["s3cret", "ftp://s3cret/", "http://[s3cret/"])
+def test_a_token_endpoint_s_address_that_is_none_is_a_lasting_failure(
+    address: str, credentials_file: WriteFile
+) -> None:
+    credentials_file(KEY | {"token_uri": address})
+    with pytest.raises(CredentialsError) as failed:
+        refreshed(find_credentials("demo-tests").credentials)
+
+    assert not failed.value.passes
+    assert "s3cret" not in str(failed.value)
+
+
+def test_an_attempt_ends_however_often_google_auth_tries_again(
+    credentials_file: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module, "END_SECONDS", 0.5)
+    with closing(TokenEndpoint(*[Raw(b"", status=503)] * 9)) as endpoint:
+        credentials_file(KEY | {"token_uri": endpoint.url})
+        with pytest.raises(CredentialsError, match=r"no usable answer within 0\.5 s") as failed:
+            refreshed(find_credentials("demo-tests").credentials)
+
+    assert failed.value.passes
+
+
+def test_a_search_ends_too(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "END_SECONDS", 0.0)
+
+    assert failure() == ("no usable answer within 0.0 s", True)
+    assert metadata.tokens == 0
 
 
 def test_a_key_that_is_not_rsa_is_a_lasting_failure(credentials_file: WriteFile) -> None:

@@ -214,6 +214,18 @@ def test_a_refusal_is_logged_with_google_s_reason(
     assert str(answer) == f"internal: Firestore: {logged}"
 
 
+def test_a_refusal_whose_details_cannot_be_read_is_logged_by_its_status() -> None:
+    def answers(_: object, context: grpc.ServicerContext) -> Iterator[BatchGetDocumentsResponse]:
+        context.set_trailing_metadata((("grpc-status-details-bin", b"s3cret"),))
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, "s3cret")
+        yield from ()
+
+    with fake_firestore(answers) as (port, _):
+        (answer,) = read(port)
+
+    assert str(answer) == f"internal: {NO_ROLE}"
+
+
 @pytest.mark.parametrize("missing", ["api_keys", "calls"])
 def test_an_incomplete_answer_is_not_used(missing: str) -> None:
     """A good key is not refused for it, and a call that exists is not missing."""

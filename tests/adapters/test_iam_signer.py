@@ -247,7 +247,7 @@ def test_without_a_token_there_is_no_account(iam: Iam) -> None:
 
 def test_a_defect_in_a_refresh_is_not_reported_as_an_outage(iam: Iam) -> None:
     async def test(signer: IamSigner) -> None:
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(Internal, match=r": unusable credentials: ZeroDivisionError$"):
             await signer.account()
 
     run(iam, FakeCredentials(ZeroDivisionError()), test)

@@ -50,6 +50,8 @@ HOSTILE = {
     "a body in single bytes": Hostile(
         10, [GET + b"Content-Length: 9999\r\n\r\n", *in_bytes(b"a" * 9_999)], 200
     ),
+    "a field of blanks": Hostile(10, [GET + b"a:" + b" " * 16_000 + b"\0\r\n" + LAST], 400),
+    "a trailer of blanks": Hostile(4, [CHUNKED + b"0\r\na:" + b" \t" * 4_000 + b"\0\r\n"], 200),
     "a list of 60,000 codings": Hostile(
         40, [GET + b"Accept-Encoding: " + b"," * 60_000 + b"\r\n" + LAST], 400
     ),

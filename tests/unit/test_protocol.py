@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from call_api.web.protocol import (
+    MAX_BLANKS,
     MAX_BODY_BYTES,
     MAX_BODY_LINES,
     MAX_BODY_READS,
@@ -29,10 +30,13 @@ def in_bytes(sent: bytes) -> list[bytes]:
     return [bytes([byte]) for byte in sent]
 
 
+BLANKS = b" \t" * (MAX_BLANKS // 2)
+
+
 def head(fields: int = 1, size: int = 0, end: bytes = b"\r\n") -> bytes:
     """Make a head of so many fields and at least so many bytes."""
     lines = [b"GET / HTTP/1.1", b"Host: x", *[b"a:"] * (fields - 1)]
-    padding = b" " * (size - len(end.join(lines) + end * 2))
+    padding = b"a" * (size - len(end.join(lines) + end * 2))
     return end.join([*lines[:-1], lines[-1] + padding]) + end * 2
 
 
@@ -141,6 +145,9 @@ HEADS = {
     "heads behind each other": ([GET * 1000], ANSWERED * 2, OPEN),
     "fields of several heads": ([head(MAX_FIELDS) * 2], ANSWERED * 2, OPEN),
     "a field more, behind another": ([GET, head(MAX_FIELDS + 1)], ANSWERED + REFUSED, CLOSED),
+    "as many blanks as may be": ([LINE + b"a: a" + BLANKS[1:] + b"a\r\n\r\n"], ANSWERED, OPEN),
+    "a blank more": ([LINE + b"a: a" + BLANKS + b"a\r\n\r\n"], REFUSED, CLOSED),
+    "blanks behind": ([GET + b"GET /x HTTP/1.1\r\na:" + BLANKS], ANSWERED + REFUSED, CLOSED),
     "empty lines": ([b"\r\n" * 50_000], REFUSED, CLOSED),
 }
 BODIES = {
@@ -153,6 +160,12 @@ BODIES = {
     "an extension": ([CHUNKED + b"1;" + b"a" * MAX_BODY_BYTES, GET], ANSWERED, CLOSED),
     "as long a trailer as may be": ([trailer(MAX_BODY_LINES - 2), GET], ANSWERED * 2, OPEN),
     "a trailer with a field more": ([trailer(MAX_BODY_LINES - 1), GET], ANSWERED, CLOSED),
+    "blanks in chunks": ([CHUNKED + b"1;" + BLANKS], ANSWERED, CLOSED),
+    "blanks of another body": (
+        [LINE + b"Content-Length: 600\r\n\r\n" + BLANKS * 3, GET],
+        ANSWERED * 2,
+        OPEN,
+    ),
     "as many reads as may be": (
         [with_body(MAX_BODY_READS)[:-MAX_BODY_READS], *[b"a"] * MAX_BODY_READS, GET],
         ANSWERED * 2,

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import threading
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, ParamSpec
@@ -50,7 +51,8 @@ class Source:
 
 async def ended() -> None:
     """Wait for the refresh in the background."""
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
 
 
 def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -268,7 +270,7 @@ async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
         (TransportError("s3cret"), "TransportError", True),
         *[
             (kind("s3cret"), f"unusable credentials: {kind.__name__}", False)
-            for kind in (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+            for kind in (AttributeError, KeyError, TypeError, OSError, RecursionError)
         ],
         (Issued("first", 0.0), "expired token", True),
         (Issued("first", -1.0), "expired token", True),
@@ -291,16 +293,6 @@ async def test_a_refresh_without_a_usable_token_is_not_cached(
     with pytest.raises(CredentialsError) as failed:
         await source.tokens.get()
     assert (str(failed.value), failed.value.passes) == (reason, passes)
-    assert await source.tokens.get() == "second"
-
-
-@pytest.mark.parametrize("bug", [ZeroDivisionError(), RuntimeError()])
-@in_event_loop
-async def test_a_bug_in_a_refresh_is_not_reported_as_an_outage(bug: Exception) -> None:
-    source = Source(bug, "second")
-
-    with pytest.raises(type(bug)):
-        await source.tokens.get()
     assert await source.tokens.get() == "second"
 
 
@@ -363,6 +355,45 @@ async def test_an_attempt_without_an_answer_is_left_and_the_next_one_is_another(
     source.unblock()
     assert await waiting in {"late", "second"}
     assert source.refreshes == 2
+
+
+@pytest.mark.usefixtures("impatient")
+@in_event_loop
+async def test_a_search_that_ends_late_replaces_nothing() -> None:
+    """The credentials that were found since have an account's address, which comes with a token."""
+    late, prompt, may_end = FakeCredentials(), FakeCredentials("token"), threading.Event()
+    searches = iter([late, prompt])
+
+    def find() -> DefaultCredentials:
+        credentials = next(searches)
+        if credentials is late:
+            assert may_end.wait(10)
+        return DefaultCredentials(credentials, "project")  # type: ignore[arg-type]  # a fake
+
+    tokens = AccessTokens(find)
+    with pytest.raises(CredentialsError):
+        await tokens.credentials()
+    assert await tokens.get() == "token"
+    may_end.set()
+    await ended()
+    found_credentials: Any = (await tokens.credentials()).credentials
+    assert found_credentials is prompt
+
+
+@pytest.mark.usefixtures("impatient")
+@in_event_loop
+async def test_a_token_that_comes_late_replaces_none_that_serves_longer() -> None:
+    source = Source(Issued("late", 60), Issued("newer", 3600))
+    source.block()
+    with pytest.raises(CredentialsError):
+        await source.tokens.get()
+    await source.started()
+    waiting = asyncio.create_task(source.tokens.get())
+    await source.started()
+    source.unblock()
+    await waiting
+    await ended()
+    assert await source.tokens.get() == "newer"
 
 
 @pytest.mark.usefixtures("impatient")
