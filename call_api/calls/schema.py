@@ -57,7 +57,7 @@ _TIME = re.compile(
 )
 _LEAP_SECOND = re.compile(r"(:\d\d):60")
 _URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")
-_DECIMAL = re.compile(r"0*[0-9]{1,6}(\.[0-9]+)?")  # below _MAX_SECONDS
+_DECIMAL = r"0*[0-9]{1,6}(\.[0-9]+)?"  # below _MAX_SECONDS
 _MAX_SECONDS = 1_000_000  # of a turn; a time since 1970 is larger
 
 # Turns that were not spoken, and may hold instructions, arguments or results.
@@ -99,7 +99,7 @@ def _offset(value: object) -> str:
     if (type(value) is float or type(value) is int) and 0 <= value < _MAX_SECONDS:
         text = f"{value:z.3f}".rstrip("0")
         return text + "0" if text.endswith(".") else text
-    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_DECIMAL, value):
         return value
     raise ValueError("not seconds from the start of a call")
 
@@ -151,7 +151,11 @@ Text = Annotated[str, Field(pattern=r"[^\s\x1c-\x1f]")]  # not blank, as `str.st
 Texts = Annotated[list[Text], Field(fail_fast=True, max_length=MAX_ITEMS)]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Measured = Annotated[int, BeforeValidator(_measured)]
-Seconds = Annotated[str, BeforeValidator(_offset)]
+# Text, of which most calls have thousands, is read without a Python function.
+Seconds = Annotated[
+    Annotated[str, Field(pattern=f"^({_DECIMAL})$")] | Annotated[str, BeforeValidator(_offset)],
+    Field(union_mode="left_to_right"),
+]
 Timestamp = Annotated[str, BeforeValidator(_utc)]
 ObjectName = Annotated[str, BeforeValidator(_object_name)]
 CallType = Annotated[Literal["web", "inbound", "outbound"], BeforeValidator(_lower)]
