@@ -21,9 +21,8 @@ from call_api.settings import PROJECT_ID
 
 UNIVERSE = "googleapis.com"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-END_SECONDS = (
-    10.0  # of an attempt's thread, which nobody can stop; google-auth would try for minutes
-)
+# When an attempt sends no further request: nobody can stop its thread, and google-auth tries for minutes.
+END_SECONDS = 10.0
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what fits into an Authorization header
 # On these platforms there is a metadata server, though it may be late.
