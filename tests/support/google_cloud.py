@@ -117,7 +117,9 @@ class Metadata(Server):
         self.token_seconds = 3600
         self.seconds = 0.0
         self.failures: deque[int | str | Raw] = deque()  # of the next tokens
-        self.projects: deque[int | str] = deque()  # what is said of the project before its ID
+        self.projects: deque[int | str] = (
+            deque()
+        )  # what is said of the project, or HANG, before its ID
         self.universe = "googleapis.com"
         super().__init__(_MetadataHandler)
 
@@ -156,6 +158,8 @@ class _MetadataHandler(Handler):
             self.answer(200, {"email": EMAIL, "scopes": [], "aliases": ["default"]}, flavor)
         elif path.endswith("/project-id"):
             project = self.server.projects.popleft() if self.server.projects else PROJECT
+            if project == HANG:
+                time.sleep(HANG_SECONDS)
             if isinstance(project, int):
                 self.answer(project, "no project", flavor)
             else:
