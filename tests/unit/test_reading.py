@@ -11,6 +11,7 @@ import pytest
 
 from call_api.calls.schema import UnreadableCallError, read_call
 from local.seed import sample_calls
+from tests.support.reading import NOT_SPOKEN
 
 CASES = Path(__file__).parent.parent / "cases"
 PARTS = dict.fromkeys(("platform_fee", "stt", "tts", "llm", "telephony"))
@@ -219,9 +220,6 @@ NOT_TIMES: list[object] = [
     "\u0665",
     " 5.2",
 ]
-UNSPOKEN = (
-    "system developer tool function tool_call tool_calls tool_call_result tool_result function_call"
-)
 
 
 @pytest.mark.parametrize(("field", "stored", "published"), READ, ids=repr)
@@ -287,7 +285,7 @@ def test_what_is_no_time_of_a_turn_is_null_and_a_fault(stored: object) -> None:
 def test_turns_that_were_not_spoken_are_left_out() -> None:
     """What else they hold does not matter: arguments of tools are no text, and have no time."""
     left_out = [
-        *({"role": role, "content": {"a": 1}, "timestamp": "x"} for role in UNSPOKEN.split()),
+        *({"role": role, "content": {"a": 1}, "timestamp": "x"} for role in sorted(NOT_SPOKEN)),
         {"role": "System", "content": "You are Asha."},
         {"role": "assistant", "content": None},
         {"role": "assistant", "timestamp": "x"},
