@@ -6,8 +6,8 @@ hide whole calls. Each field is one of two kinds:
     essential     A wrong value would mislead: one that cannot be read is a fault of the whole call.
     descriptive   A value that cannot be read is null. It is a fault that the log names, no more.
 
-A call that needs no repair is read in one pass. Otherwise what the first pass could not read is replaced by null
-where that is allowed, and a second pass finds what is left: the essential faults.
+A call that needs no repair is read in one pass. Otherwise what the first pass could not read is
+replaced by null where that is allowed, and a second pass finds what is left: the essential faults.
 docs/stored-calls.md is the table of what can be read, for those who write calls.
 """
 

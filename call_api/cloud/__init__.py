@@ -1,1 +1,1 @@
-"""What the rooms that speak to Google share: access tokens, and options of gRPC channels."""
+"""What the rooms that speak to Google share: credentials, tokens, failures, options of channels."""

@@ -123,7 +123,7 @@ async def status_of(port: int, pieces: list[bytes]) -> int:
         with suppress(ConnectionError):  # closed before all was sent: what it said counts
             for piece in pieces:
                 await loop.sock_sendall(connection, piece)
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # else the pieces would arrive as one
         with suppress(ConnectionError):
             while piece := await loop.sock_recv(connection, 65536):
                 received += piece

@@ -60,5 +60,5 @@ def test_an_answer_that_is_no_call_is_said(tab: Tab, what: str) -> None:
     expect(alert).to_contain_text(f"Request ID {REQUEST_ID}")
     expect(page.get_by_role("status")).to_have_count(0)  # nothing is being opened
     expect(page.get_by_role("heading", level=2)).to_have_count(0)
-    assert len(tab.faults) == 1  # for whoever reads the report
+    assert len(tab.faults) == 1  # the console has the exception
     tab.faults.clear()

@@ -170,7 +170,7 @@ def in_any_case(words: list[str]) -> st.SearchStrategy[str]:
 def _written_moments(draw: st.DrawFn) -> str:
     """RFC 3339 text in any zone, in the spellings of platforms, also without one."""
     zone = timezone(timedelta(minutes=draw(st.integers(-1439, 1439))))
-    local = draw(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001
+    local = draw(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001  (the zone follows)
     if draw(st.booleans()):
         local = local.replace(tzinfo=zone)
     text = local.isoformat(

@@ -198,7 +198,7 @@ def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
         connection = await Connection(answers_at_once=False).sends(with_body(MAX_BODY_BYTES + 1))
         assert not connection.transport.is_read
         kept = connection.protocol.conn.trailing_data
-        connection.protocol.flow.resume_reading()  # as whoever waits for the client to leave
+        connection.protocol.flow.resume_reading()  # as the watcher of clients does
         await connection.sends(b"a" * 2**18)
         assert not connection.transport.is_read
         assert connection.protocol.conn.trailing_data == kept
