@@ -110,8 +110,8 @@ def test_calls_and_broken_calls_can_be_read_by_a_listed_origin(
 ) -> None:
     broken = put_call({"status": "unheard of"})
     found = one_origin.request(headers=[("Origin", APP)], key=acme_key)
-    etag = [("Origin", APP), ("If-None-Match", found.headers["ETag"])]
-    unchanged = one_origin.request(headers=etag, key=acme_key)
+    held = [("Origin", APP), ("If-None-Match", "*")]
+    unchanged = one_origin.request(headers=held, key=acme_key)
     failed = one_origin.request(
         target=f"/v2/calls/{broken}", headers=[("Origin", APP)], key=acme_key
     )

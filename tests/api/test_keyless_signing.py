@@ -207,7 +207,6 @@ def test_one_signature_for_each_link_and_none_for_anything_else(
     )
     before, signed = cloud.iam.requests, cloud.iam.signatures
     for request, status in (
-        ({"headers": [("If-None-Match", reply.headers["ETag"])]}, 304),
         ({"headers": [("If-None-Match", "*")]}, 304),
         ({"method": "HEAD"}, 200),
         ({"method": "OPTIONS"}, 204),

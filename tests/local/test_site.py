@@ -110,7 +110,7 @@ def test_a_call_is_the_functions_answer(served_site: str, service: Service, acme
     assert answer.status_code == 200
     assert answer.headers["X-Request-Id"] == "site-1"
     assert answer.headers["Content-Type"] == "application/json"
-    held = headers | {"If-None-Match": answer.headers["ETag"]}
+    held = headers | {"If-None-Match": "*"}
     again = httpx2.get(url, headers=held, trust_env=False)
     assert (again.status_code, again.content) == (304, b"")
     head = httpx2.head(url, headers=headers, trust_env=False)
