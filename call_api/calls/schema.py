@@ -30,6 +30,7 @@ from typing import (
 )
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -143,12 +144,18 @@ def _settled(value: object) -> object:
     return None if isinstance(value, dict) and value.get("total_usd") is None else value
 
 
+def _without_blanks(texts: list[str]) -> list[str]:
+    return list(filter(str.strip, texts))
+
+
 def _if_null(default: object) -> BeforeValidator:
     return BeforeValidator(lambda value: default if value is None else value)
 
 
 Text = Annotated[str, Field(pattern=r"[^\s\x1c-\x1f]")]  # not blank, as `str.strip` knows it
-Texts = Annotated[list[Text], Field(fail_fast=True, max_length=MAX_ITEMS)]
+Texts = Annotated[
+    list[str], Field(fail_fast=True, max_length=MAX_ITEMS), AfterValidator(_without_blanks)
+]
 Number = Annotated[int | float, BeforeValidator(_number)]
 Measured = Annotated[int, BeforeValidator(_measured)]
 # Text, of which most calls have thousands, is read without a Python function.
@@ -331,8 +338,8 @@ def _replace_unreadable(values: dict[str, Any], faults: Sequence[ErrorDetails]) 
             holder = holder[parent]
         value = holder.get(name)
         if isinstance(path[-1], int) and len(value) <= MAX_ITEMS:  # the first item that is no text
-            holder[name] = [item for item in value if isinstance(item, str) and item.strip()]
-            if any(not isinstance(item, str) and item is not None for item in value):
+            holder[name] = [item for item in value if isinstance(item, str)]
+            if any(not isinstance(item, str | None) for item in value):
                 at_fault[field_name(path)] = "an item that is no text"
         elif _is_blank(value):
             holder[name] = None
