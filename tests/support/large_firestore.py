@@ -26,6 +26,7 @@ from tests.support.strategies import Value, wire_map
 SMALL, HOUR, TURNS_15500, TURNS_27000, NULLS = 77, 1, 2, 3, 4
 MANY_LARGE = range(1_000, 1_080)  # different calls
 OWNER_KEY, OTHER_KEY = "key-of-acme", "key-of-globex"
+MANY_OWNER_KEYS = [f"{OWNER_KEY}-{number}" for number in range(79)]
 OTHER_SMALL = 87
 
 
@@ -70,7 +71,8 @@ def answer(path: str, fields: dict[str, Any], transcript: Any = None) -> bytes:
 def answers() -> dict[tuple[str, bool], bytes]:
     """Return what is sent for a document, by its path and whether the transcript is asked for."""
     sent = {}
-    for key, org_id in ((OWNER_KEY, "org_acme"), (OTHER_KEY, "org_globex")):
+    orgs = dict.fromkeys([OWNER_KEY, *MANY_OWNER_KEYS], "org_acme") | {OTHER_KEY: "org_globex"}
+    for key, org_id in orgs.items():
         path = f"api_keys/{key_hash(key)}"
         sent[path, True] = sent[path, False] = answer(path, {"org_id": org_id})
     for call_id in (SMALL, OTHER_SMALL):
