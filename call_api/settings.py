@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-# Before the colon: the domain of an old project that belongs to one.
-PROJECT_ID = r"([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
+from call_api.names import DATABASE_ID, PROJECT_ID, bucket_name
 
 
 def _true_or_false(text: str) -> bool:
@@ -22,14 +21,6 @@ def _true_or_false(text: str) -> bool:
     if text.lower() not in {"true", "false"}:
         raise ValueError("neither true nor false")
     return text.lower() == "true"
-
-
-def _bucket_name(text: str) -> str:
-    """Check what the pattern leaves open. "google" in a name is barred for new buckets alone."""
-    is_address = re.fullmatch(r"[0-9]+(\.[0-9]+){3}", text)
-    if is_address or not re.fullmatch(r"[^.]{1,63}(\.[^.]{1,63})*", text):
-        raise ValueError("an IP address, or a part between dots is empty or too long")
-    return text
 
 
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"  # with _, as names of containers may have
@@ -91,9 +82,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    recordings_bucket: Annotated[str, AfterValidator(_bucket_name)] = Field(
+    recordings_bucket: Annotated[str, AfterValidator(bucket_name)] = Field(
         alias="RECORDINGS_BUCKET",
-        pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$",
         description="the name of the bucket that holds the recordings",
     )
     project: str | None = Field(
@@ -105,7 +95,7 @@ class Settings(BaseModel):
     database: str = Field(
         "(default)",
         alias="FIRESTORE_DATABASE",
-        pattern=r"^(\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9])$",
+        pattern=f"^({DATABASE_ID})$",
         description="the ID of a Firestore database",
     )
     behind_api_gateway: Annotated[bool, BeforeValidator(_true_or_false)] = Field(

@@ -17,7 +17,7 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 
 from call_api.cloud.failures import Failure, is_transport, may_pass, of_refresh
-from call_api.settings import PROJECT_ID
+from call_api.names import PROJECT_ID
 
 UNIVERSE = "googleapis.com"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
