@@ -156,14 +156,23 @@ def emulator_warning(environment: Mapping[str, str]) -> str | None:
 
 
 def main() -> None:
-    """Print a line for each setting of this environment that is missing or malformed, and end with 1."""
+    """Print a line for each setting of this environment that is missing or malformed, and end with 1.
+
+    Unlike the start of the function, whose log others read, it quotes what is malformed.
+    """
     parser = argparse.ArgumentParser(prog="python -m call_api.settings")
     parser.add_argument("--check", action="store_true", required=True, help=main.__doc__)
     parser.parse_args()
     try:
         Settings.from_environment(os.environ)
     except SettingsError as error:
-        sys.exit("\n".join(error.faults))
+        given = [os.environ.get(fault.partition(" ")[0]) for fault in error.faults]
+        sys.exit(
+            "\n".join(
+                f"{fault}, not {text!r}" if text else fault
+                for fault, text in zip(error.faults, given, strict=True)
+            )
+        )
 
 
 if __name__ == "__main__":

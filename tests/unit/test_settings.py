@@ -345,8 +345,8 @@ def test_all_faults_are_named_at_once() -> None:
         Settings.from_environment({"LOG_LEVEL": "loud"})
 
 
-BUCKET_FAULT = "the name of the bucket that holds the recordings\n"
-LEVEL_FAULT = "LOG_LEVEL is malformed: one of DEBUG, INFO, WARNING, ERROR, CRITICAL\n"
+BUCKET_FAULT = "the name of the bucket that holds the recordings"
+LEVEL_FAULT = "LOG_LEVEL is malformed: one of DEBUG, INFO, WARNING, ERROR, CRITICAL"
 
 
 @pytest.mark.parametrize(
@@ -354,16 +354,20 @@ LEVEL_FAULT = "LOG_LEVEL is malformed: one of DEBUG, INFO, WARNING, ERROR, CRITI
     [
         (LEAST, ""),
         (LEAST | {"LOG_LEVEL": "", "UNKNOWN": "loud"}, ""),
-        ({}, f"RECORDINGS_BUCKET is missing: {BUCKET_FAULT}"),
-        (LEAST | {"LOG_LEVEL": "loud\nand clear;"}, LEVEL_FAULT),
+        ({}, f"RECORDINGS_BUCKET is missing: {BUCKET_FAULT}\n"),
+        (
+            LEAST | {"LOG_LEVEL": "loud\nand clear;"},
+            f"{LEVEL_FAULT}, not 'loud\\nand clear;'\n",
+        ),
         (
             {"RECORDINGS_BUCKET": "b\udcff", "LOG_LEVEL": "loud"},
-            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}{LEVEL_FAULT}",
+            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}, not 'b\\udcff'\n"
+            f"{LEVEL_FAULT}, not 'loud'\n",
         ),
     ],
     ids=["none", "none that counts", "missing", "malformed", "two"],
 )
-def test_the_check_prints_a_line_for_each_fault(
+def test_the_check_prints_a_line_for_each_fault_with_what_was_written(
     environment: Mapping[str, str], faults: str
 ) -> None:
     check = subprocess.run(
