@@ -6,8 +6,8 @@
 # This is a dispatcher. Each command is a file of that name in ops/deploy/, whose header is its help
 # and whose function run_COMMAND does the work. What commands share is in:
 #
-#   lib.sh         logging, dry runs, tests for existence, retries
-#   settings.sh    the environment variables; its header is the second half of `--help`
+#   lib.sh         logging, dry runs, what exists, failures that pass
+#   settings.sh    the environment variables
 #   project.sh     requirements and set-up of the project
 #   deployment.sh  deploying the source, for the commands function and gateway
 #   monitoring.sh  names of policies and dashboards, for the commands alerts and delete
@@ -50,7 +50,7 @@ usage() {
   done
   printf '\n  --dry-run  print every command that would be run, and run none\n'
   printf '  --help     after a command, print its help\n\n'
-  header_of settings
+  bare_python -m ops.deploy_settings help
 }
 
 require_command() {
@@ -91,6 +91,10 @@ main() {
     esac
   done
   readonly DRY_RUN
+  if [[ "${DRY_RUN}" == false ]]; then
+    make_scratch
+  fi
+  read_settings "${command}"
   # shellcheck source=/dev/null
   source "ops/deploy/${command}.sh"
   "run_${command}" ${arguments[@]+"${arguments[@]}"}

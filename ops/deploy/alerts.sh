@@ -18,8 +18,6 @@ readonly MONITORING_APIS=(
 
 run_alerts() {
   require_arguments alerts 0 "$@"
-  require_project
-  refuse_private_function
   require_gcloud
   require_python3
   enable_apis "${MONITORING_APIS[@]}"

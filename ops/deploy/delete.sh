@@ -14,9 +14,6 @@ source ops/deploy/monitoring.sh
 run_delete() {
   local answer='' elsewhere
   require_arguments delete 0 "$@"
-  require_project
-  refuse_private_function
-  require_region
   require_gcloud
   require_python3
   assume_existing

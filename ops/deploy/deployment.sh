@@ -4,10 +4,6 @@
 
 # Checks settings and tools before anything is changed.
 require_all_to_deploy() {
-  require_project
-  refuse_private_function
-  require_region
-  require_function_settings
   require_a_commit
   require_python
   check_function_environment
@@ -24,9 +20,9 @@ deploy_source() {
   local build=()
   printf -v environment '%s;' "${FUNCTION_ENVIRONMENT[@]}" "BEHIND_API_GATEWAY=${behind_api_gateway}"
   if [[ -n "${SIGNER_SECRET}" ]]; then
-    signer=(--set-secrets="${SIGNER_KEY_FILE}=${SIGNER_SECRET}:latest")
+    signer=(--set-secrets="${SIGNER_KEY_FILE}=${SIGNER_SECRET}")
   fi
-  if [[ -n "${BUILD_ACCOUNT:-}" ]]; then
+  if [[ -n "${BUILD_ACCOUNT}" ]]; then
     build=(--build-service-account="projects/${PROJECT}/serviceAccounts/${BUILD_ACCOUNT}")
   fi
   # For a function that is already public, this flag would lock out its clients until the end of the
@@ -49,11 +45,11 @@ deploy_source() {
     --service-account="${RUNTIME_ACCOUNT}" \
     ${build[@]+"${build[@]}"} \
     --concurrency="${CONCURRENCY}" \
-    --cpu="${CPU:-1}" \
-    --memory="${MEMORY:-512Mi}" \
+    --cpu="${CPU}" \
+    --memory="${MEMORY}" \
     --timeout=15s \
-    --min-instances="${MIN_INSTANCES:-0}" \
-    --max-instances="${MAX_INSTANCES:-20}" \
+    --min-instances="${MIN_INSTANCES}" \
+    --max-instances="${MAX_INSTANCES}" \
     --set-env-vars="^;^${environment%;}" \
     "${signer[@]}" \
     --update-labels="commit=${COMMIT}" \
@@ -104,12 +100,11 @@ allow_invoker() {
 
 # The key is passed in the environment: arguments are visible in the list of processes.
 smoke_test() {
-  local origins="${ALLOWED_ORIGINS:-}"
   if [[ "${DRY_RUN}" == true ]]; then
     echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
-  elif [[ -n "${SMOKE_KEY:-}" && -n "${SMOKE_CALL:-}" ]]; then
+  elif [[ -n "${SMOKE_KEY}" && -n "${SMOKE_CALL}" ]]; then
     # With retries, as a new permission to call it is not visible everywhere at once.
-    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${origins%%,*}" \
+    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" \
       RETRY_PAUSE_SECONDS="${RETRY_PAUSE_SECONDS:-20}" \
       retry make --silent smoke
   else

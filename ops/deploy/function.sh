@@ -9,7 +9,8 @@
 #   itself
 #   uploads the security rules that deny every client
 #   deploys the commit of the work tree
-#   makes the function public, as it checks API keys itself
+#   makes the function public, as it checks API keys itself; where the organisation forbids a grant to
+#   allUsers, this stops, and INVOKER_CHECK=off says how to go on
 #   runs the smoke test
 #
 # PROJECT, REGION and RECORDINGS_BUCKET are required; `./deploy.sh --help` lists the others.
@@ -26,6 +27,39 @@ run_function() {
   deploy_source "${FUNCTION}" false
   address="$(address_of "${FUNCTION}")"
   # The last change. A public function is safe: it refuses requests without a valid API key.
-  allow_invoker "${FUNCTION}" allUsers
+  let_everybody_call
   smoke_test "${address}"
+}
+
+# The check of Cloud Run's invoker is on or off, as the setting says, also where an earlier deployment had it
+# otherwise.
+let_everybody_call() {
+  local is_disabled flag=--no-invoker-iam-check
+  is_disabled="$(
+    query '' gcloud run services describe "${FUNCTION}" \
+      --region="${REGION}" \
+      --project="${PROJECT}" \
+      --format='value(metadata.annotations["run.googleapis.com/invoker-iam-disabled"])'
+  )"
+  if [[ "${INVOKER_CHECK}" == on ]]; then
+    allow_invoker "${FUNCTION}" allUsers || explain_refusal
+    flag=--invoker-iam-check
+  fi
+  if [[ "${INVOKER_CHECK}" == on && "${is_disabled}" != [Tt]rue ]] ||
+    [[ "${INVOKER_CHECK}" == off && "${is_disabled}" == [Tt]rue ]]; then
+    return
+  fi
+  log "turning ${INVOKER_CHECK} the check of who may call ${FUNCTION}"
+  run gcloud run services update "${FUNCTION}" \
+    "${flag}" \
+    --region="${REGION}" \
+    --format=none \
+    --project="${PROJECT}"
+}
+
+explain_refusal() {
+  if said 'permitted customer|allowedPolicyMember'; then
+    fail "the organisation forbids grants to allUsers (iam.allowedPolicyMemberDomains): INVOKER_CHECK=off lets everybody call ${FUNCTION} without a grant, which goes around that policy, so ask whoever owns it first."
+  fi
+  fail "allUsers may not be granted a role on ${FUNCTION}: gcloud says above why."
 }

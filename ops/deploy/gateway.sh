@@ -41,12 +41,29 @@ run_gateway() {
 }
 
 ensure_api() {
-  if ! exists gcloud api-gateway apis describe "${FUNCTION}" \
-    --project="${PROJECT}"; then
+  local state
+  state="$(
+    state_of gcloud api-gateway apis describe "${FUNCTION}" \
+      --project="${PROJECT}" \
+      --format='value(state)'
+  )"
+  require_usable "the API ${FUNCTION}" "${state}" \
+    "gcloud api-gateway apis delete ${FUNCTION} --project=${PROJECT}"
+  if [[ -z "${state}" ]]; then
     log "creating the API ${FUNCTION}"
     run gcloud api-gateway apis create "${FUNCTION}" \
       --project="${PROJECT}"
   fi
+}
+
+# require_usable WHAT STATE COMMAND stops where something exists, but failed or is on its way: the gateway
+# would not find it. COMMAND deletes it, which is an operator's decision.
+require_usable() {
+  case "$2" in
+    '' | ACTIVE) ;;
+    FAILED) fail "$1 is FAILED: delete it, \`$3\`, and run this again." ;;
+    *) fail "$1 is $2: run this again when it is ACTIVE." ;;
+  esac
 }
 
 # Writes the spec for a backend address and prints the name of its API config.
@@ -55,30 +72,48 @@ write_spec() {
     printf '%s-SPEC-HASH\n' "${FUNCTION}"
     return
   fi
-  mkdir -p "${SCRATCH}"
   "${DEPLOY_PYTHON}" -m ops.gateway_spec --address="$1" >"${SCRATCH}/gateway.yaml" || return
   printf '%s-%.12s\n' "${FUNCTION}" "$(git hash-object "${SCRATCH}/gateway.yaml")"
 }
 
+# A config that failed serves nobody, and its name, the hash of its spec, is wanted again.
 ensure_config() {
-  if exists gcloud api-gateway api-configs describe "$1" \
-    --api="${FUNCTION}" \
-    --project="${PROJECT}"; then
-    return
+  local state
+  state="$(
+    state_of gcloud api-gateway api-configs describe "$1" \
+      --api="${FUNCTION}" \
+      --project="${PROJECT}" \
+      --format='value(state)'
+  )"
+  if [[ "${state}" == FAILED ]]; then
+    log "deleting the API config $1, which failed"
+    run gcloud api-gateway api-configs delete "$1" \
+      --api="${FUNCTION}" \
+      --project="${PROJECT}"
+    state=''
   fi
-  log "creating the API config $1; this takes minutes"
-  run gcloud api-gateway api-configs create "$1" \
-    --api="${FUNCTION}" \
-    --openapi-spec="${SCRATCH}/gateway.yaml" \
-    --backend-auth-service-account="${GATEWAY_ACCOUNT}" \
-    --project="${PROJECT}"
+  require_usable "the API config $1" "${state}" ''
+  if [[ -z "${state}" ]]; then
+    log "creating the API config $1; this takes minutes"
+    run gcloud api-gateway api-configs create "$1" \
+      --api="${FUNCTION}" \
+      --openapi-spec="${SCRATCH}/gateway.yaml" \
+      --backend-auth-service-account="${GATEWAY_ACCOUNT}" \
+      --project="${PROJECT}"
+  fi
 }
 
 ensure_gateway() {
-  local served
-  if ! exists gcloud api-gateway gateways describe "${FUNCTION}" \
-    --location="${GATEWAY_REGION}" \
-    --project="${PROJECT}"; then
+  local state served
+  state="$(
+    state_of gcloud api-gateway gateways describe "${FUNCTION}" \
+      --location="${GATEWAY_REGION}" \
+      --project="${PROJECT}" \
+      --format='value(state)'
+  )"
+  require_usable "the gateway ${FUNCTION}" "${state}" \
+    "gcloud api-gateway gateways delete ${FUNCTION} --location=${GATEWAY_REGION} --project=${PROJECT}"
+  if [[ -z "${state}" ]]; then
     log "creating the gateway ${FUNCTION}; this takes minutes"
     run gcloud api-gateway gateways create "${FUNCTION}" \
       --api="${FUNCTION}" \

@@ -1,11 +1,14 @@
-# Logging, dry runs, tests for existence and retries. It knows nothing of this function.
+# Logging, dry runs, what exists, and failures that pass. It knows nothing of this function.
 #
-# Every call of gcloud goes through one of four functions, so that a dry run can print it instead:
+# Every call of gcloud goes through one of five functions, so that a dry run can print it instead:
 #
-#   run     changes something
-#   query   prints an answer of gcloud
-#   exists  tests whether a resource exists
-#   retry   is `run`, for changes that depend on another one that is not visible everywhere yet
+#   run       changes something
+#   retry     changes something that may be done twice, such as a grant
+#   query     prints an answer of gcloud
+#   exists    tests whether a resource exists
+#   state_of  prints a resource's state, or nothing where there is none
+#
+# A failure passes or lasts, by gcloud's own words. Only one that passes is tried again.
 
 # shellcheck shell=bash
 
@@ -19,6 +22,14 @@ assume_existing() {
 }
 
 exec 3>&1 # where a dry run prints, also from within $(…)
+
+# The files of this run. A folder for each: two runs from one clone must not read each other's.
+SCRATCH=.local/deploy
+make_scratch() {
+  mkdir -p "${SCRATCH}"
+  SCRATCH="$(mktemp -d "${SCRATCH}/XXXXXX")"
+  trap 'rm -rf "${SCRATCH}"' EXIT
+}
 
 fail() {
   printf 'deploy.sh: %s\n' "$*" >&2
@@ -51,12 +62,62 @@ print_command() {
   printf '%s\n' "${line}" >&3
 }
 
-# Runs a command that changes something.
+# What gcloud says of a failure. A bare "404" can be part of a project's ID or number.
+readonly NOT_FOUND='NOT_FOUND|status=\[404\]|HTTPError 404|[Nn]ot found: 404|was not found|could not be found|does not exist|Cannot find'
+readonly FORBIDDEN='PERMISSION_DENIED|status=\[403\]|HTTPError 403'
+# An API that was enabled a moment ago is not enabled everywhere yet. Nothing has been done then.
+readonly API_DISABLED='SERVICE_DISABLED|has not been used in project'
+# An outage, a quota, or a change that somebody else makes at the same time.
+readonly OUTAGE='UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|INTERNAL|status=\[(409|429|5..)\]|HTTPError (409|429|5..)|[Cc]onnection (aborted|broken|reset)|timed out'
+# A service account that was created a moment ago is not known everywhere yet.
+readonly UNKNOWN_ACCOUNT='[Ss]ervice account .* does not exist'
+
+# said PHRASES tests what the last command said.
+said() {
+  grep -qE -- "$1" "${SCRATCH}/said"
+}
+
+# Runs a command whose messages are seen at once.
+aloud() {
+  { "$@" 2>&1 >&4 | tee "${SCRATCH}/said" >&2; } 4>&1
+}
+
+# Runs a command whose messages are seen only if the caller prints them.
+quietly() {
+  "$@" 2>"${SCRATCH}/said"
+}
+
+# attempt PHRASES COMMAND... runs a command up to five times, in a minute or so: again where it failed with
+# such a phrase. Any other failure lasts, so it counts at once.
+attempt() {
+  local phrases="$1" pause
+  shift
+  for pause in 1 2 4 8 ''; do
+    if "$@"; then
+      return 0
+    fi
+    if [[ -z "${pause}" ]] || ! said "${phrases}"; then
+      return 1
+    fi
+    sleep "$((pause * ${RETRY_PAUSE_SECONDS:-5}))"
+  done
+}
+
+# Runs a command that changes something. One that may have done so before it failed is not run again.
 run() {
   if [[ "${DRY_RUN}" == true ]]; then
     print_command "$@"
   else
-    "$@"
+    attempt "${API_DISABLED}" aloud "$@"
+  fi
+}
+
+# Runs a command that changes the same thing once, however often it runs, such as a grant.
+retry() {
+  if [[ "${DRY_RUN}" == true ]]; then
+    print_command "$@"
+  else
+    attempt "${API_DISABLED}|${OUTAGE}|${UNKNOWN_ACCOUNT}" aloud "$@"
   fi
 }
 
@@ -69,45 +130,49 @@ query() {
     if [[ -n "${placeholder}" ]]; then
       printf '%s\n' "${placeholder}"
     fi
-  else
-    "$@"
+  elif ! attempt "${API_DISABLED}|${OUTAGE}" quietly "$@"; then
+    cat "${SCRATCH}/said" >&2
+    return 1
   fi
 }
 
-# Phrases of gcloud's errors. A bare "404" can be part of a project's ID or number.
-readonly FORBIDDEN='PERMISSION_DENIED|status=\[403\]|HTTPError 403'
-readonly NOT_FOUND='NOT_FOUND|status=\[404\]|HTTPError 404|[Nn]ot found: 404|was not found|could not be found|does not exist|Cannot find'
-
-# Tests whether a resource exists, by the command that describes it. Any error but "not found" stops
-# the run: a resource that cannot be seen must not be created a second time.
+# Tests whether a resource exists, by the command that describes it.
 exists() {
-  local output
   if [[ "${DRY_RUN}" == true ]]; then
     print_command "$@"
     [[ "${ASSUME_EXISTING}" == true ]]
-    return
+  else
+    found "$@" >/dev/null
   fi
-  if output="$("$@" 2>&1 >/dev/null)"; then
-    return 0
-  fi
-  if [[ ! "${output}" =~ ${FORBIDDEN} && "${output}" =~ ${NOT_FOUND} ]]; then
-    return 1
-  fi
-  fail "cannot tell whether something exists, by \`$1 $2 $3 $4\`: ${output}"
 }
 
-# Runs a command up to five times. IAM needs a while until a new service account is known everywhere.
-retry() {
-  local attempt
-  for attempt in 1 2 3 4 5; do
-    if run "$@"; then
-      return 0
-    fi
-    if ((attempt < 5)); then
-      sleep "${RETRY_PAUSE_SECONDS:-5}"
-    fi
-  done
-  return 1
+# Prints what the command's --format picks of a resource, such as its state; nothing if there is none.
+state_of() {
+  if [[ "${DRY_RUN}" == true ]]; then
+    print_command "$@"
+  else
+    found "$@" || true
+  fi
+}
+
+# Runs a command that describes a resource, and tells whether there is one. Any error but "not found" stops
+# the run: a resource that cannot be seen must not be created a second time. A disabled API has no
+# resources, but a command that creates has just enabled it.
+found() {
+  local passing="${OUTAGE}"
+  if [[ "${ASSUME_EXISTING}" == false ]]; then
+    passing+="|${API_DISABLED}"
+  fi
+  if attempt "${passing}" quietly "$@"; then
+    return 0
+  fi
+  if said "${API_DISABLED}" && [[ "${ASSUME_EXISTING}" == true ]]; then
+    return 1
+  fi
+  if said "${NOT_FOUND}" && ! said "${FORBIDDEN}"; then
+    return 1
+  fi
+  fail "cannot tell whether something exists, by \`$1 $2 $3 $4\`: $(<"${SCRATCH}/said")"
 }
 
 # require_arguments COMMAND MOST ARGUMENT... stops if there are more than MOST arguments.

@@ -4,7 +4,7 @@
 
 # ops/monitoring_files.py needs no packages, so the system's Python is enough.
 monitoring_files() {
-  "${DEPLOY_PYTHON:-python3}" -m ops.monitoring_files "$@"
+  bare_python -m ops.monitoring_files "$@"
 }
 
 require_python3() {

@@ -1,16 +1,15 @@
 # What every deployment needs of a project: a commit, gcloud, APIs, database, bucket, service account,
 # roles and security rules.
 #
-# Each step tests whether its result exists, so a run that was interrupted is completed by the next
-# one, and a run without a change creates nothing. Roles are granted before the function is deployed.
+# Each step tests whether its result exists, of the right kind and in a state to be used, so a run that was
+# interrupted is completed by the next one, and a run without a change creates nothing. Roles are granted
+# before the function is deployed.
 
-# Other files read COMMIT, FUNCTION_APIS and SCRATCH.
+# Other files read COMMIT and FUNCTION_APIS.
 # shellcheck shell=bash disable=SC2034
 
 # Stops commands that would wait for an answer: gcloud takes the safe default instead.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
-
-readonly SCRATCH=.local/deploy # files that gcloud reads; not part of the repository
 
 readonly FUNCTION_APIS=(
   artifactregistry.googleapis.com
@@ -26,8 +25,8 @@ readonly FUNCTION_APIS=(
 
 require_a_commit() {
   local changes
-  if ! COMMIT="$(git rev-parse --short=12 HEAD 2>/dev/null)"; then
-    fail "this directory is not a git work tree with a commit: deploy from a clone."
+  if ! COMMIT="$(git rev-parse --short=12 HEAD 2>&1)"; then
+    fail "the deployed commit cannot be named: deploy from a clone with a commit. git says: ${COMMIT}"
   fi
   changes="$(git status --porcelain)"
   if [[ "${DRY_RUN}" == false && -n "${changes}" ]]; then
@@ -36,28 +35,19 @@ require_a_commit() {
   readonly COMMIT
 }
 
+# Tests that gcloud can act in the project. A list of its accounts would not tell: a CI runner has
+# credentials without one.
 require_gcloud() {
-  local account state
+  local state
   if [[ "${DRY_RUN}" == false ]] && ! command -v gcloud >/dev/null; then
     fail "gcloud is missing: install the Google Cloud CLI, https://cloud.google.com/sdk/docs/install."
-  fi
-  account="$(
-    query ACCOUNT gcloud auth list \
-      --project="${PROJECT}" \
-      --filter=status:ACTIVE \
-      --format='value(account)' \
-      2>/dev/null # gcloud warns if no account is active
-  )"
-  if [[ -z "${account}" ]]; then
-    fail "gcloud has no active account: run \`gcloud auth login\`."
   fi
   if ! state="$(
     query ACTIVE gcloud projects describe "${PROJECT}" \
       --project="${PROJECT}" \
-      --format='value(lifecycleState)' \
-      2>/dev/null
+      --format='value(lifecycleState)'
   )"; then
-    fail "there is no project ${PROJECT} that ${account} can see, or its login has expired: \`gcloud auth login\`."
+    fail "gcloud cannot act in ${PROJECT}, as it says above: is it logged in (\`gcloud auth login\`), and may it see the project?"
   fi
   if [[ "${state}" != ACTIVE ]]; then
     fail "the project ${PROJECT} is ${state:-in an unknown state}, not ACTIVE."
@@ -97,18 +87,72 @@ enable_apis() {
   fi
 }
 
+# A database in Datastore mode cannot be read by the function, and its mode rarely can be changed.
 ensure_database() {
-  if exists gcloud firestore databases describe \
-    --database="${FIRESTORE_DATABASE}" \
-    --project="${PROJECT}"; then
+  local type
+  type="$(
+    state_of gcloud firestore databases describe \
+      --database="${FIRESTORE_DATABASE}" \
+      --project="${PROJECT}" \
+      --format='value(type)'
+  )"
+  case "${type}" in
+    FIRESTORE_NATIVE) ensure_recovery ;;
+    '')
+      log "creating the database ${FIRESTORE_DATABASE}, with point-in-time recovery"
+      run gcloud firestore databases create \
+        --database="${FIRESTORE_DATABASE}" \
+        --location="${FIRESTORE_LOCATION}" \
+        --type=firestore-native \
+        --delete-protection \
+        --enable-pitr \
+        --project="${PROJECT}"
+      schedule_backups
+      ;;
+    *) fail "the database ${FIRESTORE_DATABASE} is of type ${type}, which the function cannot read: name another one in FIRESTORE_DATABASE." ;;
+  esac
+}
+
+# Changes a database that was there already only if it is asked to: both cost by what is stored.
+ensure_recovery() {
+  local recovery schedules
+  recovery="$(
+    query '' gcloud firestore databases describe \
+      --database="${FIRESTORE_DATABASE}" \
+      --project="${PROJECT}" \
+      --format='value(pointInTimeRecoveryEnablement)'
+  )"
+  schedules="$(
+    query '' gcloud firestore backups schedules list \
+      --database="${FIRESTORE_DATABASE}" \
+      --project="${PROJECT}" \
+      --format='value(name)'
+  )"
+  if [[ "${recovery}" == POINT_IN_TIME_RECOVERY_ENABLED && -n "${schedules}" ]]; then
     return
   fi
-  log "creating the database ${FIRESTORE_DATABASE}"
-  run gcloud firestore databases create \
+  if [[ "${FIRESTORE_RECOVERY}" != on ]]; then
+    log "the database ${FIRESTORE_DATABASE} lacks point-in-time recovery or backups: FIRESTORE_RECOVERY=on adds them."
+    return
+  fi
+  if [[ "${recovery}" != POINT_IN_TIME_RECOVERY_ENABLED ]]; then
+    log "turning on point-in-time recovery of ${FIRESTORE_DATABASE}"
+    run gcloud firestore databases update \
+      --database="${FIRESTORE_DATABASE}" \
+      --enable-pitr \
+      --project="${PROJECT}"
+  fi
+  if [[ -z "${schedules}" ]]; then
+    schedule_backups
+  fi
+}
+
+schedule_backups() {
+  log "scheduling daily backups of ${FIRESTORE_DATABASE}, kept for a week"
+  run gcloud firestore backups schedules create \
     --database="${FIRESTORE_DATABASE}" \
-    --location="${FIRESTORE_LOCATION}" \
-    --type=firestore-native \
-    --delete-protection \
+    --recurrence=daily \
+    --retention=7d \
     --project="${PROJECT}"
 }
 
@@ -122,9 +166,10 @@ ensure_bucket() {
   fi
   if [[ -n "${RETENTION_DAYS}" ]]; then
     lifecycle=(--lifecycle-file="${SCRATCH}/lifecycle.json")
-    mkdir -p "${SCRATCH}"
-    printf '{"rule": [{"action": {"type": "Delete"}, "condition": {"age": %d}}]}\n' \
-      "${RETENTION_DAYS}" >"${SCRATCH}/lifecycle.json"
+    if [[ "${DRY_RUN}" == false ]]; then
+      printf '{"rule": [{"action": {"type": "Delete"}, "condition": {"age": %d}}]}\n' \
+        "${RETENTION_DAYS}" >"${SCRATCH}/lifecycle.json"
+    fi
   fi
   log "creating the bucket ${RECORDINGS_BUCKET}"
   run gcloud storage buckets create "gs://${RECORDINGS_BUCKET}" \
@@ -136,15 +181,39 @@ ensure_bucket() {
 }
 
 ensure_account() {
-  local email="$1" description="$2"
-  if exists gcloud iam service-accounts describe "${email}" \
-    --project="${PROJECT}"; then
+  local email="$1" description="$2" state
+  state="$(
+    state_of gcloud iam service-accounts describe "${email}" \
+      --project="${PROJECT}" \
+      --format='value(email,disabled)'
+  )"
+  if [[ "${state}" == *True ]]; then
+    fail "the service account ${email} is disabled: enable it, \`gcloud iam service-accounts enable ${email} --project=${PROJECT}\`."
+  fi
+  if [[ -n "${state}" ]]; then
     return
   fi
   log "creating the service account ${email}"
   run gcloud iam service-accounts create "${email%%@*}" \
     --display-name="${description}" \
     --project="${PROJECT}"
+}
+
+# Tests what gcloud takes on trust, and what an instance would fail to start without.
+require_signer_secret() {
+  local state
+  if [[ -z "${SIGNER_SECRET}" ]]; then
+    return
+  fi
+  state="$(
+    query ENABLED gcloud secrets versions describe "${SIGNER_SECRET#*:}" \
+      --secret="${SIGNER_SECRET%:*}" \
+      --project="${PROJECT}" \
+      --format='value(state)'
+  )"
+  if [[ "${state}" != ENABLED ]]; then
+    fail "version ${SIGNER_SECRET#*:} of the secret ${SIGNER_SECRET%:*} is ${state:-in an unknown state}, not ENABLED."
+  fi
 }
 
 # These are all permissions of the function: reading the project's documents, reading the bucket's
@@ -163,7 +232,7 @@ grant_runtime_roles() {
     --format=none \
     --project="${PROJECT}"
   if [[ -n "${SIGNER_SECRET}" ]]; then
-    retry gcloud secrets add-iam-policy-binding "${SIGNER_SECRET}" \
+    retry gcloud secrets add-iam-policy-binding "${SIGNER_SECRET%:*}" \
       --member="serviceAccount:${RUNTIME_ACCOUNT}" \
       --role=roles/secretmanager.secretAccessor \
       --format=none \
@@ -206,9 +275,10 @@ upload_rules() {
 
 prepare_project() {
   enable_apis "$@"
+  require_signer_secret
   ensure_database
   ensure_bucket
-  ensure_account "${RUNTIME_ACCOUNT}" "Runs ${FUNCTION}"
+  ensure_account "${RUNTIME_ACCOUNT}" "Runs ${FUNCTION} in ${REGION}"
   grant_runtime_roles
   upload_rules
 }

@@ -13,11 +13,8 @@
 run_rollback() {
   local REVISION="${1:-}"
   require_arguments rollback 1 "$@"
-  require_project
-  require_region
   if [[ -n "${REVISION}" ]]; then
-    require_form REVISION '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$' \
-      "up to 63 lower-case letters, digits and hyphens, such as ${FUNCTION}-00007-abc"
+    require_form_of_revision "${REVISION}"
     require_gcloud
     require_ready_revision "${REVISION}"
   else
@@ -29,6 +26,14 @@ run_rollback() {
     --to-revisions="${REVISION}=100" \
     --region="${REGION}" \
     --project="${PROJECT}"
+}
+
+# In the C locale, [a-z] is ASCII; in others it can match accented letters.
+require_form_of_revision() {
+  local LC_ALL=C
+  if [[ ! "$1" =~ ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$ ]]; then
+    fail "REVISION is malformed: $(printf '%q' "$1") is not up to 63 lower-case letters, digits and hyphens, such as ${FUNCTION}-00007-abc."
+  fi
 }
 
 # list_revisions PLACEHOLDER prints name, readiness and image of each revision, newest first. Cloud Run

@@ -24,9 +24,6 @@ readonly HOSTING_CONFIG=.firebase-deploy.json # in the root, since the CLI resol
 
 run_site() {
   require_arguments site 0 "$@"
-  require_project
-  refuse_private_function
-  require_region
   require_a_commit
   require_gcloud
   require_python

@@ -10,9 +10,6 @@
 
 run_status() {
   require_arguments status 0 "$@"
-  require_project
-  refuse_private_function
-  require_region
   require_gcloud
   assume_existing
   show_function "${FUNCTION}"

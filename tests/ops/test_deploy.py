@@ -21,7 +21,7 @@ from tests.support.cloud import (
 from tests.support.serving import ROOT
 
 HOSTING_APIS = ("firebase.googleapis.com", "firebasehosting.googleapis.com")
-RUNTIME = "serviceAccount:get-call-runtime@my-project.iam.gserviceaccount.com"
+RUNTIME = "serviceAccount:get-call-14fa84@my-project.iam.gserviceaccount.com"
 GATEWAY = "serviceAccount:get-call-gateway@my-project.iam.gserviceaccount.com"
 RUNTIME_GRANTS = {
     ("projects", "my-project", RUNTIME, "roles/datastore.viewer"),
@@ -122,7 +122,7 @@ def test_the_bucket_is_created_private_with_the_requested_retention(
 
     create = commands[index_of(commands, "storage buckets create")]
     assert "--uniform-bucket-level-access --public-access-prevention" in create
-    rules = json.loads((cloud.clone / ".local" / "deploy" / "lifecycle.json").read_text())
+    rules = json.loads((cloud.home / "lifecycle.json").read_text())
     assert rules == {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 90}}]}
 
 
@@ -139,12 +139,13 @@ def test_a_bucket_and_a_database_that_exist_are_left_as_they_are(cloud: Cloud) -
 
 
 def test_a_secret_takes_the_place_of_signing_through_iam(cloud: Cloud) -> None:
-    commands = cloud.succeed("function", SIGNER_SECRET="signer")
+    cloud.add("secret signer:3 ENABLED")
+    commands = cloud.succeed("function", SIGNER_SECRET="signer:3")
 
     assert ("secrets", "signer", RUNTIME, "roles/secretmanager.secretAccessor") in grants(cloud)
     assert not any("TokenCreator" in command for command in commands)
     deploy = commands[index_of(commands, "functions deploy")]
-    assert "--set-secrets=/secrets/signer/key.json=signer:latest" in deploy
+    assert "--set-secrets=/secrets/signer/key.json=signer:3" in deploy
     assert "RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json" in deploy
 
 
@@ -206,37 +207,10 @@ def test_alerts_keep_the_channels_that_a_policy_has(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("command", "environment", "sentence"),
     [
-        ("function", {"PROJECT": ""}, "PROJECT is required: the ID of the Google Cloud project"),
-        ("status", {"REGION": ""}, "REGION is required: the region to deploy to"),
-        ("gateway", {"RECORDINGS_BUCKET": ""}, "RECORDINGS_BUCKET is required: the name of the"),
-        ("function", {"FUNCTION": "Get_Call"}, "FUNCTION is malformed"),
-        ("function", {"RETENTION_DAYS": "a week"}, "RETENTION_DAYS is malformed"),
-        ("function", {"FIRESTORE_RULES": "yes"}, "FIRESTORE_RULES is malformed"),
-        ("function", {"PROJECT": "no-project"}, "there is no project no-project that operator@"),
         ("status", {"LIFECYCLE": "DELETE_REQUESTED"}, "is DELETE_REQUESTED, not ACTIVE"),
-        ("function", {"FUNCTION": "get-call-private"}, "is the name of the function behind the"),
-        ("function", {"PROJECT": "My Project"}, "PROJECT is malformed"),
-        ("function", {"REGION": " "}, "REGION is malformed"),
-        ("gateway", {"GATEWAY_REGION": "Europe"}, "GATEWAY_REGION is malformed"),
-        *(
-            (command, {"PROJECT": project}, "PROJECT is malformed: a project's ID")
-            for command in ("function", "delete")
-            for project in (
-                "123456789012",
-                "my-project\n",
-                "m\xff-project",
-                "-project",
-                "a,b",
-                "a;b",
-            )
-        ),
-        ("function", {"SIGNER_SECRET": "signer:3"}, "SIGNER_SECRET is malformed"),
-        *(
-            (command, {"CONCURRENCY": number}, "CONCURRENCY is malformed: 1 to 100, as an instance")
-            for command in ("function", "gateway")
-            for number in ("0", "101", "1000", "-1", "8 0", "080", "eighty", "80,LOG_LEVEL=DEBUG")
-        ),
-        ("function", {"NO_ACCOUNT": "1"}, "gcloud has no active account: run `gcloud auth login`"),
+        ("status", {"REGION": ""}, "REGION is required: where the function runs"),
+        ("function", {"MEMORY": "256Mi"}, "MEMORY is malformed: '256Mi' is not 512Mi to 32Gi"),
+        ("gateway", {"PROJECT": "123456789012"}, "PROJECT is malformed: '123456789012' is not a"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -248,6 +222,28 @@ def test_a_mistake_is_one_sentence(
     assert sentence in result.err
     assert len(result.err.splitlines()) == 1
     assert cloud.resources() == set()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "(gcloud.projects.describe) PERMISSION_DENIED: you may not see it, or it may not exist",
+        "(gcloud.projects.describe) Your current active account [] does not have any valid credentials",
+        "/usr/bin/gcloud: line 4: python3: command not found",
+    ],
+)
+def test_why_gcloud_cannot_act_is_said(said: str, cloud: Cloud) -> None:
+    """What it says itself, and a sentence: a missing login, a missing permission, a broken gcloud."""
+    result = cloud.run("status", FAIL="gcloud projects describe*", FAIL_SAYS=said)
+
+    assert result.code == 1
+    assert result.err.splitlines() == [
+        f"ERROR: {said}",
+        (
+            "deploy.sh: gcloud cannot act in my-project, as it says above: is it logged in"
+            " (`gcloud auth login`), and may it see the project?"
+        ),
+    ]
 
 
 def test_a_missing_gcloud_is_one_sentence(cloud: Cloud) -> None:
@@ -335,6 +331,7 @@ def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> No
         "BASH_SOURCE",
         "DEPLOY_FIREBASE",
         "DEPLOY_PYTHON",
+        "PYTHON",
         "RETRY_PAUSE_SECONDS",
     }
 
@@ -473,7 +470,7 @@ def test_a_malformed_revision_is_refused_before_gcloud_is_asked(name: str, cloud
     result = cloud.run("rollback", name)
 
     assert result.code == 1
-    assert result.err.startswith("deploy.sh: REVISION is malformed: up to 63 lower-case letters")
+    assert result.err.startswith("deploy.sh: REVISION is malformed: ")
     assert len(result.err.splitlines()) == 1
     assert cloud.commands() == []
 
@@ -503,13 +500,6 @@ def test_rollback_is_to_a_ready_revision_of_the_function_alone(
     assert not changes(cloud.commands()[before:])
 
 
-@pytest.mark.parametrize("number", ["1", "99", "100"])
-def test_an_instance_may_answer_up_to_100_calls_at_a_time(number: str, cloud: Cloud) -> None:
-    commands = cloud.succeed("function", CONCURRENCY=number)
-
-    assert f"--concurrency={number} " in commands[index_of(commands, "functions deploy get-call ")]
-
-
 def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
     for command in ("function", "gateway", "alerts"):
         cloud.succeed(command)
@@ -518,7 +508,16 @@ def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
 
     assert not [c for c in commands if re.search(r"firestore|storage|gs://|my-recordings", c)]
     left = {line.split(" ")[0] for line in cloud.resources()}
-    assert left <= {"api", "firestore", "storage", "grant", "boost", "rules", "gateway-config"}
+    assert left <= {
+        "api",
+        "firestore",
+        "storage",
+        "grant",
+        "boost",
+        "rules",
+        "gateway-config",
+        "recovery",
+    }
     assert {"firestore databases (default)", "storage buckets gs://my-recordings"} <= (
         cloud.resources()
     )

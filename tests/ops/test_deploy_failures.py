@@ -7,7 +7,8 @@ import pytest
 from tests.support.cloud import Cloud, a_cloud, changes
 
 WORKERS = 4
-
+# Without it, a database whose backups failed to be scheduled would be one that was there already.
+RECOVERY = {"FIRESTORE_RECOVERY": "on"}
 
 Point = tuple[str, str]  # a command that fails, before or after its effect
 
@@ -19,7 +20,8 @@ def failed_at(
 
     def fail(cloud: Cloud, point: Point) -> tuple[Cloud, int]:
         command, when = point
-        return cloud, cloud.run(*arguments, answer=answer, FAIL=command, FAIL_WHEN=when).code
+        failing = {"FAIL": command, "FAIL_WHEN": when}
+        return cloud, cloud.run(*arguments, answer=answer, **RECOVERY, **failing).code
 
     # Before anything runs: a process that starts meanwhile holds the script that is being copied open,
     # and a script that is open for writing cannot be run.
@@ -35,7 +37,7 @@ def check_reruns(
     of_state = {cloud.state(): cloud for cloud in clouds}
 
     def rerun(cloud: Cloud) -> None:
-        cloud.succeed(*arguments, answer=answer)
+        cloud.succeed(*arguments, answer=answer, **RECOVERY)
         assert cloud.resources() == expected, cloud.commands()
 
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:

@@ -31,13 +31,27 @@ EVERY_OPTION = SETTINGS | {
     "MEMORY": "1Gi",
     "MIN_INSTANCES": "1",
     "NOTIFICATION_CHANNELS": "projects/my-project/notificationChannels/1",
+    "FIRESTORE_RECOVERY": "on",
+    "INVOKER_CHECK": "off",
     "RETENTION_DAYS": "90",
-    "SIGNER_SECRET": "signer",
+    "SIGNER_SECRET": "signer:3",
 }
 CHANGES = re.compile(r" (create|update|update-traffic|enable|deploy|add-iam\S+) |rules |spec ")
 # What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
-TOOLS = ("awk", "basename", "bash", "cat", "dirname", "env", "git", "grep", "make", "mkdir", "mv")
-MORE_TOOLS = ("readlink", "rm", "sed", "sleep", "sort", "tr", "wc")
+TOOLS = (
+    "awk",
+    "basename",
+    "bash",
+    "cat",
+    "dirname",
+    "env",
+    "git",
+    "grep",
+    "make",
+    "mkdir",
+    "mktemp",
+)
+MORE_TOOLS = ("mv", "readlink", "rm", "sed", "sleep", "sort", "tee", "tr", "wc")
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,7 @@ def a_cloud(home: Path) -> Cloud:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "ops", clone / "ops", ignore=ignored)
     (clone / "call_api").mkdir()
-    for name in ("__init__.py", "settings.py"):
+    for name in ("__init__.py", "names.py", "settings.py"):
         shutil.copy(ROOT / "call_api" / name, clone / "call_api" / name)
     (clone / "firestore.rules").write_text("deny")
     (clone / "Makefile").write_text('smoke:\n\t@echo "smoke $(URL) $(KEY) $(CALL)"\n')
@@ -151,6 +165,8 @@ def a_cloud(home: Path) -> Cloud:
         found = shutil.which(tool)
         assert found, tool
         (home / "bin" / tool).symlink_to(found)
+    # An operator's own, without the packages of this environment.
+    (home / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
     for name in ("firebase", "gcloud", "python"):
         (home / "bin" / name).symlink_to(ROOT / "tests" / "support" / "fake_gcloud")
     (home / "log").touch()
