@@ -361,8 +361,7 @@ LEVEL_FAULT = "LOG_LEVEL is malformed: one of DEBUG, INFO, WARNING, ERROR, CRITI
         ),
         (
             {"RECORDINGS_BUCKET": "b\udcff", "LOG_LEVEL": "loud"},
-            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}, not 'b\\udcff'\n"
-            f"{LEVEL_FAULT}, not 'loud'\n",
+            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}, not 'b\\udcff'\n{LEVEL_FAULT}, not 'loud'\n",
         ),
     ],
     ids=["none", "none that counts", "missing", "malformed", "two"],
