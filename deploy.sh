@@ -10,6 +10,7 @@
 #   settings.sh    the environment variables
 #   project.sh     requirements and set-up of the project
 #   deployment.sh  deploying the source, for the commands function and gateway
+#   grants.sh      what the function's account is granted, for the commands function, gateway and delete
 #   monitoring.sh  names of policies and dashboards, for the commands alerts and delete
 
 set -euo pipefail

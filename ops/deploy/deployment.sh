@@ -2,6 +2,8 @@
 
 # shellcheck shell=bash
 
+source ops/deploy/grants.sh
+
 # Checks settings and tools before anything is changed.
 require_all_to_deploy() {
   require_a_commit

@@ -28,6 +28,7 @@ run_function() {
   address="$(address_of "${FUNCTION}")"
   # The last change. A public function is safe: it refuses requests without a valid API key.
   let_everybody_call
+  name_old_grants
   smoke_test "${address}"
 }
 

@@ -31,6 +31,7 @@ run_gateway() {
   config="$(write_spec "${address}")"
   ensure_config "${config}"
   ensure_gateway "${config}"
+  name_old_grants
   host="$(
     query "${FUNCTION}-PLACEHOLDER.gateway.dev" gcloud api-gateway gateways describe "${FUNCTION}" \
       --location="${GATEWAY_REGION}" \

@@ -1,5 +1,8 @@
 """deploy.sh and what it meets: failures that pass or last, and resources that are not as they should be."""
 
+import shlex
+import subprocess
+
 import pytest
 
 from tests.support.cloud import Cloud, index_of
@@ -217,3 +220,52 @@ def test_runs_from_one_clone_read_each_their_own_files(cloud: Cloud) -> None:
     configs = {c.split(" ")[4]: c for c in cloud.commands() if "api-configs create" in c}
     assert len(configs) == 2
     assert list((cloud.clone / ".local" / "deploy").iterdir()) == []
+
+
+# Settings that changed
+
+
+def test_grants_of_settings_that_changed_are_named_until_they_are_taken_back(cloud: Cloud) -> None:
+    """They are not taken back at once: a rollback needs them, and so do the links that are out."""
+    cloud.add("secret signer:3 ENABLED")
+    first = cloud.run("function").err
+    changed = {"RECORDINGS_BUCKET": "new-recordings", "SIGNER_SECRET": "signer:3"}
+    second = cloud.run("function", **changed).err
+    third = cloud.run("function", **changed).err
+    taken_back = [line.strip() for line in second.splitlines() if line.startswith("  gcloud ")]
+    for command in taken_back:
+        subprocess.run(
+            shlex.split(command),
+            env={"PATH": str(cloud.home / "bin"), "FAKE_CLOUD": str(cloud.home)},
+            check=True,
+        )
+    fourth = cloud.run("function", **changed).err
+
+    member = f"--member=serviceAccount:{ACCOUNT}"
+    remove, project = "remove-iam-policy-binding", "--project=my-project"
+    viewer, signer = (
+        "--role=roles/storage.objectViewer",
+        "--role=roles/iam.serviceAccountTokenCreator",
+    )
+    assert taken_back == [
+        f"gcloud storage buckets {remove} gs://my-recordings {member} {viewer} {project}",
+        f"gcloud iam service-accounts {remove} {ACCOUNT} {member} {signer} {project}",
+    ]
+    assert "remove-iam-policy-binding" not in first + fourth
+    assert third.count("remove-iam-policy-binding") == 2
+
+
+def test_what_the_other_function_of_the_region_needs_is_not_named(cloud: Cloud) -> None:
+    cloud.succeed("gateway")
+
+    result = cloud.run("function", RECORDINGS_BUCKET="new-recordings")
+
+    assert "remove-iam-policy-binding" not in result.err
+
+
+def test_another_secret_takes_the_place_of_one(cloud: Cloud) -> None:
+    for secret in ("signer:3", "next:1"):
+        cloud.add(f"secret {secret} ENABLED")
+        result = cloud.run("function", SIGNER_SECRET=secret)
+
+    assert "gcloud secrets remove-iam-policy-binding signer --member=" in result.err

@@ -131,7 +131,7 @@ class Cloud:
     def resources(self) -> set[str]:
         """Return what exists; a run may end with more revisions than another, of the same."""
         lines = (self.home / "resources").read_text().splitlines()
-        return {line for line in lines if not line.startswith(("revision ", "serving "))}
+        return {line for line in lines if not line.startswith(("reads ", "revision ", "serving "))}
 
 
 def a_cloud(home: Path) -> Cloud:
