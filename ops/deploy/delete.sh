@@ -1,9 +1,9 @@
 # usage: ./deploy.sh delete [--dry-run]
 # summary: remove all of that, except the database and the bucket
 #
-# Asks for the function's name, then removes the gateway and both functions in REGION. If no other
-# region has one of them, it also removes the API, the service accounts, alerts, metrics and
-# dashboard. It never touches the database or the bucket.
+# Asks for the function's name, then removes the gateway, the uptime check and both functions in
+# REGION. If no other region has one of them, it also removes the API, the service accounts, alerts,
+# metrics and dashboard. It never touches the database or the bucket.
 #
 # PROJECT and REGION are required.
 
@@ -26,6 +26,7 @@ run_delete() {
     fi
   fi
   delete_gateway
+  delete_uptime_check # before the function, whose end would be reported
   delete_function "${PRIVATE_FUNCTION}"
   delete_function "${FUNCTION}"
   elsewhere="$(
@@ -110,6 +111,18 @@ delete_accounts() {
       --project="${PROJECT}" ||
       log "(${RUNTIME_ACCOUNT} had no role on the project)"
     run gcloud iam service-accounts delete "${RUNTIME_ACCOUNT}" \
+      --project="${PROJECT}"
+  fi
+}
+
+delete_uptime_check() {
+  local name check
+  name="$(uptime_check_of "${REGION}")"
+  check="$(list_uptime_checks "${name}"$'\tCHECK')"
+  check="$(resource_named "${name}" <<<"${check}")"
+  if [[ -n "${check}" ]]; then
+    log "deleting the uptime check ${name}"
+    run gcloud monitoring uptime delete "${check}" \
       --project="${PROJECT}"
   fi
 }

@@ -1,4 +1,4 @@
-# Names of alert policies, metrics and dashboards, for the commands alerts and delete.
+# Names of uptime checks, alert policies, metrics and dashboards, for the commands alerts and delete.
 
 # shellcheck shell=bash
 
@@ -48,6 +48,17 @@ list_policies() {
 
 list_dashboards() {
   query "$1" gcloud monitoring dashboards list \
+    --project="${PROJECT}" \
+    --format='value(displayName,name)'
+}
+
+# Prints the display name of a region's uptime check. It identifies the check.
+uptime_check_of() {
+  printf '%s in %s\n' "${FUNCTION}" "$1"
+}
+
+list_uptime_checks() {
+  query "$1" gcloud monitoring uptime list-configs \
     --project="${PROJECT}" \
     --format='value(displayName,name)'
 }
