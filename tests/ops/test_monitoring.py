@@ -1,17 +1,32 @@
 """What watches the function: uptime checks, metrics, alert policies, the dashboard."""
 
+import io
 import json
 import re
 import shlex
+from collections.abc import Iterator
+from functools import cache
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 
-from call_api.errors import UpstreamTimeout
-from call_api.log import RequestEntry
+from call_api.errors import CallsUnavailable, SigningUnavailable, UpstreamTimeout
+from call_api.log import JsonLog, RequestEntry
+from local.seed import sample_calls
 from tests.support.cloud import Cloud, index_of
-from tests.support.fakes import FakeCalls
-from tests.support.in_process import asked
+from tests.support.fakes import FakeCalls, FakeRecordingUrls
+from tests.support.in_process import KEYS, MINE, asked
+from tests.support.monitoring import (
+    METRICS,
+    POLICIES,
+    Point,
+    alerts,
+    parsed,
+    points_of,
+    points_of_check,
+)
 from tests.support.problems import PROBLEMS
 from tests.support.serving import ROOT
 
@@ -119,16 +134,18 @@ def test_the_check_expects_what_the_function_answers(cloud: Cloud) -> None:
 
 # Metrics and policies
 
-POLICIES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "ops/alerts").iterdir()}
-METRICS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / "ops/metrics").iterdir()}
-
 
 def test_there_is_a_policy_for_each_thing_to_watch() -> None:
     assert set(POLICIES) == {
         "5xx-ratio",
         "p99-latency",
         "signatures-refused",
+        "slo-availability-fast",
+        "slo-availability-slow",
+        "slo-latency-fast",
+        "slo-latency-slow",
         "stored-call-invalid",
+        "uptime",
     }
     names = [policy["displayName"] for policy in POLICIES.values()]
     assert len(set(names)) == len(names)
@@ -149,7 +166,7 @@ def test_what_is_measured_is_what_the_function_logs() -> None:
     codes = set(re.findall(r'jsonPayload\.code="(\w+)"', filters))
 
     entry = RequestEntry("id", {}, faults=["latency_ms"])
-    assert {"code", "faults", "sign_ms"} == fields <= set(entry.fields(200))
+    assert {"code", "faults", "sign_ms", "status", "total_ms"} == fields <= set(entry.fields(200))
     assert codes
     assert codes <= {problem.code for problem in PROBLEMS}
 
@@ -168,3 +185,247 @@ def test_a_failure_while_signing_is_counted_and_another_is_not() -> None:
 
     assert reading.fields(504)["sign_ms"] is None
     assert isinstance(signing.fields(504)["sign_ms"], float)
+
+
+# Who is alerted, by lines that the function writes
+
+
+@cache
+def lines() -> dict[str, dict[str, Any]]:
+    """Return a line of each kind that a situation consists of."""
+    call = sample_calls()[77]
+    store = FakeCalls(keys=KEYS, calls={77: call})
+    written = {
+        "answered": asked(store, "/v2/calls/77", MINE),
+        "refused": asked(store, "/v2/calls/77", []),
+        "unavailable": asked(FakeCalls(failure=CallsUnavailable()), "/v2/calls/77", MINE),
+    }
+    for kind, field in (("unreadable", "started_at"), ("faulty", "latency_ms")):
+        bad = FakeCalls(keys=KEYS, calls={77: call | {field: {}}})
+        written[kind] = asked(bad, "/v2/calls/77", MINE)
+
+    async def fail(*_: object) -> str:
+        raise SigningUnavailable
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeRecordingUrls, "signed_url", fail)
+        written["unsigned"] = asked(store, "/v2/calls/77", MINE)
+    assert {kind: answered.what for kind, answered in written.items()} == {
+        "answered": "200",
+        "refused": "401 unauthenticated",
+        "unavailable": "503 calls_unavailable",
+        "unreadable": "500 stored_call_invalid",
+        "faulty": "200",
+        "unsigned": "503 signing_unavailable",
+    }
+    entries = {kind: answered.entry for kind, answered in written.items()}
+    return entries | {
+        "slow": line_after(1.2),
+        "very_slow": line_after(2.5),
+        "slowly_refused": line_after(1.2, 401),
+    }
+
+
+def line_after(seconds: float, status: int = 200) -> dict[str, Any]:
+    stream = io.StringIO()
+    entry = RequestEntry("r-1", {}, started=perf_counter() - seconds)
+    JsonLog(stream, "INFO").write(entry.severity, f"GET {status}", entry.fields(status))
+    line: dict[str, Any] = json.loads(stream.getvalue())
+    return line
+
+
+class During(NamedTuple):
+    """So many requests of each kind, in each of these minutes."""
+
+    minutes: int
+    each: dict[str, int]
+    until: int = 0  # minutes ago
+    service: str = "get-call"
+
+    def points(self) -> Iterator[Point]:
+        for ago in range(self.until, self.until + self.minutes):
+            for kind, count in self.each.items():
+                yield from points_of(lines()[kind], -ago, count, self.service)
+
+
+class Checks(NamedTuple):
+    """Uptime checks of the last half an hour, which failed from some places in the last minutes."""
+
+    failing: int
+    minutes: int
+    host: str = "get-call-a1b2c3d4e5-ew.a.run.app"
+
+    def points(self) -> Iterator[Point]:
+        for ago in range(30):
+            for place in range(6):
+                passed = place >= self.failing or ago >= self.minutes
+                yield points_of_check(self.host, f"place-{place}", -ago, passed=passed)
+
+
+WELL = {"answered": 1000}
+SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
+    "all is well": ([During(360, WELL), Checks(0, 0)], set()),
+    # The SLO for availability
+    "2 % are 503 for an hour": (
+        [During(300, WELL, until=60), During(60, {"answered": 980, "unavailable": 20})],
+        {"slo-availability-fast", "5xx-ratio"},
+    ),
+    "they were until ten minutes ago": (
+        [
+            During(290, WELL, until=70),
+            During(60, {"answered": 980, "unavailable": 20}, until=10),
+            During(10, WELL),
+        ],
+        set(),
+    ),
+    "0.8 % are 503 for six hours": (
+        [During(360, {"answered": 992, "unavailable": 8})],
+        {"slo-availability-slow"},
+    ),
+    "0.05 % are 503 for six hours": (
+        [During(360, {"answered": 1999, "unavailable": 1})],
+        set(),
+    ),
+    "all are 503 for a minute": (
+        [During(359, WELL, until=1), During(1, {"unavailable": 1000})],
+        {"slo-availability-fast"},
+    ),
+    "5 % are 503 for ten minutes": (
+        [During(350, WELL, until=10), During(10, {"answered": 950, "unavailable": 50})],
+        {"5xx-ratio"},
+    ),
+    "one of the few at night is 503": (
+        [During(359, {"answered": 1}, until=1), During(1, {"unavailable": 1})],
+        set(),
+    ),
+    "2 % are 503, beside the many 401 of a scanner": (
+        [
+            During(300, WELL, until=60),
+            During(60, {"answered": 980, "unavailable": 20, "refused": 9000}),
+        ],
+        {"slo-availability-fast"},
+    ),
+    "one function was ill, the other one has just become so": (
+        [
+            During(290, WELL, until=70),
+            During(10, WELL),
+            During(60, {"answered": 980, "unavailable": 20}, until=10),
+            During(56, WELL, until=4, service="get-call-private"),
+            During(4, {"answered": 950, "unavailable": 50}, service="get-call-private"),
+        ],
+        set(),
+    ),
+    "another function is ill": (
+        [During(60, {"unavailable": 1000, "unreadable": 10}, service="get-calls")],
+        set(),
+    ),
+    # The SLO for latency
+    "a fifth takes over 1 s for an hour": (
+        [During(300, WELL, until=60), During(60, {"answered": 800, "slow": 200})],
+        {"slo-latency-fast"},
+    ),
+    "8 % take over 1 s for six hours": (
+        [During(360, {"answered": 920, "slow": 80})],
+        {"slo-latency-slow"},
+    ),
+    "0.5 % take over 1 s for six hours": ([During(360, {"answered": 995, "slow": 5})], set()),
+    "keys are refused slowly for six hours": (
+        [During(360, WELL | {"slowly_refused": 500})],
+        set(),
+    ),
+    "2 % take over 2 s for ten minutes": (
+        [During(350, WELL, until=10), During(10, {"answered": 980, "very_slow": 20})],
+        {"p99-latency"},
+    ),
+    # What the other metrics count
+    "six recordings cannot be signed": (
+        [During(5, WELL), During(2, {"unsigned": 3})],
+        {"signatures-refused"},
+    ),
+    "five recordings cannot be signed": ([During(5, WELL), During(1, {"unsigned": 5})], set()),
+    "Firestore fails while nothing is signed": (
+        [During(5, WELL), During(1, {"unavailable": 6})],
+        set(),
+    ),
+    "a call cannot be read": (
+        [During(5, WELL), During(1, {"unreadable": 1})],
+        {"stored-call-invalid"},
+    ),
+    "a value of a call cannot be read": (
+        [During(5, WELL), During(1, {"faulty": 1})],
+        {"stored-call-invalid"},
+    ),
+    # The uptime check
+    "two places get no answer for four minutes": ([Checks(failing=2, minutes=4)], {"uptime"}),
+    "no place gets an answer for two minutes": ([Checks(failing=6, minutes=2)], set()),
+    "one place gets no answer for half an hour": ([Checks(failing=1, minutes=30)], set()),
+    "the address has Cloud Run's newer form": (
+        [Checks(6, 30, "get-call-123456789012.europe-west1.run.app")],
+        {"uptime"},
+    ),
+    "the function of another deployment is down": (
+        [Checks(6, 30, "get-call-staging-a1b2c3d4e5-ew.a.run.app")],
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_a_situation_alerts_whom_it_concerns(situation: str) -> None:
+    shares, expected = SITUATIONS[situation]
+    points = [point for share in shares for point in share.points()]
+
+    assert {name for name, policy in POLICIES.items() if alerts(policy, points, 0)} == expected
+
+
+def test_each_policy_has_a_situation_that_trips_it_and_one_that_does_not() -> None:
+    tripped = [expected for _, expected in SITUATIONS.values()]
+
+    assert set.union(*tripped) == set(POLICIES)
+    assert not set.intersection(*tripped)
+
+
+@pytest.mark.parametrize(
+    ("policy", "burn", "hours", "minutes"),
+    [
+        ("slo-availability-fast", 14.4, 1, 5),
+        ("slo-availability-slow", 6, 6, 30),
+        ("slo-latency-fast", 14.4, 1, 5),
+        ("slo-latency-slow", 6, 6, 30),
+    ],
+)
+def test_burn_rates_follow_from_the_documented_objectives(
+    policy: str, burn: float, hours: int, minutes: int
+) -> None:
+    """https://sre.google/workbook/alerting-on-slos/: a long window, and one of its twelfth."""
+    page = (ROOT / "docs/operate.md").read_text("utf-8")
+    objectives = dict(re.findall(r"^\| (availability|latency) \| ([\d.]+) % ", page, re.MULTILINE))
+    budget = 1 - float(objectives[policy.split("-")[1]]) / 100
+    conditions = [one["conditionThreshold"] for one in POLICIES[policy]["conditions"]]
+
+    long, short, enough = conditions
+    for condition, seconds in ((long, hours * 3600), (short, minutes * 60)):
+        assert condition["thresholdValue"] == pytest.approx(burn * budget)
+        assert condition["aggregations"][0]["alignmentPeriod"] == f"{seconds}s"
+    assert enough["aggregations"] == long["aggregations"]
+    assert {condition["filter"] for condition in conditions} == {long["filter"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ('a="x"', True),
+        ('a="y" OR a="x" AND b>1', True),
+        ('a="x" OR a="y" AND b>2', False),  # OR binds more tightly
+        ('(a="y" OR a="x") AND b>=2', True),
+        ('a=~"^x$" AND b:*', True),
+        ("c:* OR none:*", False),
+        ("none>=0", False),
+        ("c>=0", False),
+        ('a = monitoring.regex.full_match("[xy]")', True),
+        ('a = monitoring.regex.full_match("")', False),
+        ('a != "x"', False),
+    ],
+)
+def test_filters_are_read_as_google_reads_them(text: str, holds: bool) -> None:
+    assert parsed(text)({"a": "x", "b": 2, "c": None}) is holds
