@@ -294,8 +294,16 @@ SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
         [During(350, WELL, until=10), During(10, {"answered": 950, "unavailable": 50})],
         {"5xx-ratio"},
     ),
-    "one of the few at night is 503": (
-        [During(359, {"answered": 1}, until=1), During(1, {"unavailable": 1})],
+    "3 % were 503 for two hours, until 40 minutes ago": (
+        [
+            During(200, WELL, until=160),
+            During(120, {"answered": 970, "unavailable": 30}, until=40),
+            During(40, WELL),
+        ],
+        set(),
+    ),
+    "five of the few at night are 503": (
+        [During(355, {"answered": 1}, until=5), During(5, {"unavailable": 1})],
         set(),
     ),
     "2 % are 503, beside the many 401 of a scanner": (
@@ -327,6 +335,30 @@ SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
     "8 % take over 1 s for six hours": (
         [During(360, {"answered": 920, "slow": 80})],
         {"slo-latency-slow"},
+    ),
+    "a fifth took over 1 s for an hour, until ten minutes ago": (
+        [
+            During(290, WELL, until=70),
+            During(60, {"answered": 800, "slow": 200}, until=10),
+            During(10, WELL),
+        ],
+        set(),
+    ),
+    "a fifth takes over 1 s for four minutes": (
+        [During(356, WELL, until=4), During(4, {"answered": 800, "slow": 200})],
+        set(),
+    ),
+    "30 % took over 1 s for two hours, until 40 minutes ago": (
+        [
+            During(200, WELL, until=160),
+            During(120, {"answered": 700, "slow": 300}, until=40),
+            During(40, WELL),
+        ],
+        set(),
+    ),
+    "ten of the first few take over 1 s": (
+        [During(80, {"answered": 1}, until=10), During(10, {"slow": 1})],
+        set(),
     ),
     "0.5 % take over 1 s for six hours": ([During(360, {"answered": 995, "slow": 5})], set()),
     "keys are refused slowly for six hours": (
@@ -407,7 +439,7 @@ def test_burn_rates_follow_from_the_documented_objectives(
     for condition, seconds in ((long, hours * 3600), (short, minutes * 60)):
         assert condition["thresholdValue"] == pytest.approx(burn * budget)
         assert condition["aggregations"][0]["alignmentPeriod"] == f"{seconds}s"
-    assert enough["aggregations"] == long["aggregations"]
+    assert (enough["aggregations"], enough["thresholdValue"]) == (long["aggregations"], 10)
     assert {condition["filter"] for condition in conditions} == {long["filter"]}
 
 
