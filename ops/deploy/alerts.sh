@@ -31,7 +31,6 @@ readonly UPTIME_FLAGS=(
 run_alerts() {
   require_arguments alerts 0 "$@"
   require_gcloud
-  require_python3
   enable_apis "${MONITORING_APIS[@]}"
   apply_uptime_checks
   apply_metrics

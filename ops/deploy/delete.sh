@@ -15,7 +15,6 @@ run_delete() {
   local answer='' elsewhere
   require_arguments delete 0 "$@"
   require_gcloud
-  require_python3
   assume_existing
   if [[ "${DRY_RUN}" == false ]]; then
     printf 'This removes %s from %s in %s. Its database and bucket stay. Type its name: ' \

@@ -7,12 +7,6 @@ monitoring_files() {
   bare_python -m ops.monitoring_files "$@"
 }
 
-require_python3() {
-  if [[ "${DRY_RUN}" == false ]] && ! command -v "${DEPLOY_PYTHON:-python3}" >/dev/null; then
-    fail "python3 is missing: install Python 3."
-  fi
-}
-
 # Prints the path of a file in ops/, or of a copy with another FUNCTION in place of get-call.
 renamed() {
   if [[ "${FUNCTION}" == get-call ]]; then

@@ -14,9 +14,9 @@ bare_python() {
 # read_settings COMMAND sets the variables of a command, and the names that follow from them, or stops
 # with a line for each that is missing or malformed.
 read_settings() {
-  local assignments
-  if [[ -z "${DEPLOY_PYTHON:-}" ]] && ! command -v "${PYTHON:-python3}" >/dev/null; then
-    fail "${PYTHON:-python3} is missing: install Python 3.11 or newer."
+  local assignments python="${DEPLOY_PYTHON:-${PYTHON:-python3}}"
+  if ! command -v "${python}" >/dev/null; then
+    fail "${python} is missing: install Python 3.11 or newer."
   fi
   assignments="$(bare_python -m ops.deploy_settings read "$1")"
   eval "${assignments}"
@@ -44,7 +44,6 @@ check_function_environment() {
     env -i PATH="${PATH}" "${FUNCTION_ENVIRONMENT[@]}" \
       "${DEPLOY_PYTHON}" -m call_api.settings --check 2>&1
   )"; then
-    sed 's/^/deploy.sh: /' <<<"${faults}" >&2
-    exit 1
+    fail "${faults//$'\n'/$'\n'deploy.sh: }"
   fi
 }

@@ -86,8 +86,7 @@ def test_a_first_run_grants_three_roles_and_then_the_public_one(cloud: Cloud) ->
     for part in ("datastore.viewer", "objectViewer", "TokenCreator", "ops.firestore_rules"):
         assert index_of(commands, part) < deployed
     assert "--no-allow-unauthenticated" in commands[deployed]
-    assert "allUsers" in commands[-1]
-    assert [i for i, c in enumerate(commands) if "allUsers" in c] == [len(commands) - 1]
+    assert changes(commands)[-1] == commands[index_of(commands, "allUsers")]
 
 
 def test_the_function_is_deployed_with_explicit_limits_and_its_commit(cloud: Cloud) -> None:
@@ -122,7 +121,7 @@ def test_the_bucket_is_created_private_with_the_requested_retention(
 
     create = commands[index_of(commands, "storage buckets create")]
     assert "--uniform-bucket-level-access --public-access-prevention" in create
-    rules = json.loads((cloud.home / "lifecycle.json").read_text())
+    rules = json.loads((cloud.home / "files" / "lifecycle.json").read_text())
     assert rules == {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 90}}]}
 
 

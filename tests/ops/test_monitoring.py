@@ -38,12 +38,12 @@ def test_another_function_is_watched_by_files_of_its_own(cloud: Cloud) -> None:
 
     for path in [*(ROOT / "ops/alerts").iterdir(), ROOT / "ops/dashboard.json"]:
         name = path.relative_to(ROOT)
-        written = json.loads((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        written = json.loads((cloud.home / "files" / name).read_text("utf-8"))
         assert written == json.loads(path.read_text("utf-8").replace("get-call", "calls"))
         assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
     for path in (ROOT / "ops/metrics").iterdir():
         name = path.relative_to(ROOT)
-        written = yaml.safe_load((cloud.clone / ".local/deploy" / name).read_text("utf-8"))
+        written = yaml.safe_load((cloud.home / "files" / name).read_text("utf-8"))
         assert written == yaml.safe_load(path.read_text("utf-8").replace("get-call", "calls"))
         assert [c for c in commands if f"-from-file=.local/deploy/{name}" in c]
 
@@ -64,7 +64,8 @@ def test_a_missing_python_is_one_sentence(command: str, cloud: Cloud) -> None:
     result = cloud.run(command, answer="get-call\n", without="python")
 
     assert result.code == 1
-    assert result.err == "deploy.sh: python3 is missing: install Python 3.\n"
+    assert result.err.endswith("/python is missing: install Python 3.11 or newer.\n")
+    assert len(result.err.splitlines()) == 1
 
 
 # Uptime checks
