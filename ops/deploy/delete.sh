@@ -2,13 +2,15 @@
 # summary: remove all of that, except the database and the bucket
 #
 # Asks for the function's name, then removes the gateway, the uptime check and both functions in
-# REGION. If no other region has one of them, it also removes the API, the service accounts, alerts,
-# metrics and dashboard. It never touches the database or the bucket.
+# REGION, with their service account and what it was granted. If no other region has one of them, it
+# also removes the API, the gateway's service account, alerts, metrics and dashboard. Database and
+# bucket stay as they are, but for that grant; so do the APIs that were enabled.
 #
 # PROJECT and REGION are required.
 
 # shellcheck shell=bash
 
+source ops/deploy/grants.sh
 source ops/deploy/monitoring.sh
 
 run_delete() {
@@ -26,8 +28,10 @@ run_delete() {
   fi
   delete_gateway
   delete_uptime_check # before the function, whose end would be reported
+  take_grants_back    # before their revisions are gone, which tell what they are
   delete_function "${PRIVATE_FUNCTION}"
   delete_function "${FUNCTION}"
+  delete_runtime_account
   elsewhere="$(
     query '' gcloud functions list \
       --v2 \
@@ -39,7 +43,7 @@ run_delete() {
     return
   fi
   delete_api
-  delete_accounts
+  delete_gateway_account
   delete_monitoring
 }
 
@@ -90,17 +94,9 @@ delete_api() {
     --project="${PROJECT}"
 }
 
-# The account's role on the bucket stays, as this command never touches the bucket.
-delete_accounts() {
-  if exists gcloud iam service-accounts describe "${GATEWAY_ACCOUNT}" \
-    --project="${PROJECT}"; then
-    log "deleting ${GATEWAY_ACCOUNT}"
-    run gcloud iam service-accounts delete "${GATEWAY_ACCOUNT}" \
-      --project="${PROJECT}"
-  fi
+delete_runtime_account() {
   if exists gcloud iam service-accounts describe "${RUNTIME_ACCOUNT}" \
     --project="${PROJECT}"; then
-    log "deleting ${RUNTIME_ACCOUNT}"
     # The role is already gone if an earlier run stopped after this command.
     run gcloud projects remove-iam-policy-binding "${PROJECT}" \
       --member="serviceAccount:${RUNTIME_ACCOUNT}" \
@@ -109,9 +105,21 @@ delete_accounts() {
       --format=none \
       --project="${PROJECT}" ||
       log "(${RUNTIME_ACCOUNT} had no role on the project)"
-    run gcloud iam service-accounts delete "${RUNTIME_ACCOUNT}" \
-      --project="${PROJECT}"
+    delete_account "${RUNTIME_ACCOUNT}"
   fi
+}
+
+delete_gateway_account() {
+  if exists gcloud iam service-accounts describe "${GATEWAY_ACCOUNT}" \
+    --project="${PROJECT}"; then
+    delete_account "${GATEWAY_ACCOUNT}"
+  fi
+}
+
+delete_account() {
+  log "deleting $1"
+  run gcloud iam service-accounts delete "$1" \
+    --project="${PROJECT}"
 }
 
 delete_uptime_check() {

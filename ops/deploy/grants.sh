@@ -13,7 +13,7 @@ name_old_grants() {
   done
   for resource in $(tr ' ' '\n' <<<"${earlier}" | sort -u); do
     if [[ " ${needed} " != *" ${resource} "* ]]; then
-      name_if_granted "${resource}"
+      for_grant name_command "${resource}"
     fi
   done
 }
@@ -21,7 +21,7 @@ name_old_grants() {
 # Prints what each revision of a function reads, the newest first: its bucket as gs://…, and either the secret
 # that signs links or `itself`, which signs in its place.
 read_by_revisions() {
-  query '' gcloud run revisions list \
+  query 'gs://RECORDINGS-BUCKET SIGNER-SECRET' gcloud run revisions list \
     --service="$1" \
     --region="${REGION}" \
     --project="${PROJECT}" \
@@ -30,10 +30,10 @@ read_by_revisions() {
     sed -e "s/.*'RECORDINGS_BUCKET', 'value': '\([^']*\)'.*|/gs:\/\/\1 /" -e 's/ $/ itself/'
 }
 
-# Prints the command that takes a grant back, if there is the grant.
-name_if_granted() {
-  local group name="$1" role granted
-  case "$1" in
+# for_grant ACTION RESOURCE calls an action with the command that takes the grant back, if there is the grant.
+for_grant() {
+  local action="$1" group name="$2" role granted
+  case "${name}" in
     gs://*) group='storage buckets' role=roles/storage.objectViewer ;;
     itself) group='iam service-accounts' name="${RUNTIME_ACCOUNT}" role=roles/iam.serviceAccountTokenCreator ;;
     *) group=secrets role=roles/secretmanager.secretAccessor ;;
@@ -47,7 +47,30 @@ name_if_granted() {
       --project="${PROJECT}"
   )"
   if [[ -n "${granted}" ]]; then
-    log "Only earlier revisions need this grant. When none of them is to serve again:"
-    log "  gcloud ${group} remove-iam-policy-binding ${name} --member=serviceAccount:${RUNTIME_ACCOUNT} --role=${role} --project=${PROJECT}"
+    # shellcheck disable=SC2086
+    "${action}" gcloud ${group} remove-iam-policy-binding "${name}" \
+      --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+      --role="${role}" \
+      --format=none \
+      --project="${PROJECT}"
   fi
+}
+
+name_command() {
+  log "Only earlier revisions need a grant. When none of them is to serve again:"
+  log "  $*"
+}
+
+# Takes back what both functions of the region were granted, by this deployment or an earlier one, outside of
+# the account itself, which is deleted.
+take_grants_back() {
+  local name read='' resource
+  for name in "${FUNCTION}" "${PRIVATE_FUNCTION}"; do
+    read+=" $(read_by_revisions "${name}")"
+  done
+  for resource in $(tr ' ' '\n' <<<"${read}" | sort -u); do
+    if [[ "${resource}" != itself ]]; then
+      for_grant run "${resource}"
+    fi
+  done
 }

@@ -150,6 +150,9 @@ exists() {
 state_of() {
   if [[ "${DRY_RUN}" == true ]]; then
     print_command "$@"
+    if [[ "${ASSUME_EXISTING}" == true ]]; then
+      echo EXISTING
+    fi
   else
     found "$@" || true
   fi

@@ -500,22 +500,22 @@ def test_rollback_is_to_a_ready_revision_of_the_function_alone(
 
 
 def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
-    for command in ("function", "gateway", "alerts"):
+    cloud.add("secret signer:3 ENABLED")
+    for bucket in ("my-recordings", "new-recordings"):
+        cloud.succeed("function", RECORDINGS_BUCKET=bucket, SIGNER_SECRET="signer:3")
+    for command in ("gateway", "alerts"):
         cloud.succeed(command)
 
     commands = cloud.succeed("delete", answer="get-call\n")
 
-    assert not [c for c in commands if re.search(r"firestore|storage|gs://|my-recordings", c)]
+    stored = [c for c in changes(commands) if re.search(r"firestore|storage|gs://", c)]
+    assert [c for c in stored if "remove-iam-policy-binding" not in c] == []
+    runtime = {name for name in grants(cloud) if RUNTIME in name}
+    assert {name[0] for name in runtime} <= {"iam"}  # on itself, so it went with the account
     left = {line.split(" ")[0] for line in cloud.resources()}
     assert left <= {
-        "api",
-        "firestore",
+        *("api", "boost", "firestore", "gateway-config", "grant", "recovery", "rules", "secret"),
         "storage",
-        "grant",
-        "boost",
-        "rules",
-        "gateway-config",
-        "recovery",
     }
     assert {"firestore databases (default)", "storage buckets gs://my-recordings"} <= (
         cloud.resources()
@@ -540,4 +540,4 @@ def test_delete_keeps_what_another_region_uses(cloud: Cloud) -> None:
 
     commands = cloud.succeed("delete", answer="get-call\n")
 
-    assert not [c for c in commands if "service-accounts" in c]
+    assert not [c for c in commands if "get-call-gateway" in c]

@@ -244,8 +244,8 @@ def test_grants_of_settings_that_changed_are_named_until_they_are_taken_back(clo
     member = f"--member=serviceAccount:{ACCOUNT}"
     remove, project = "remove-iam-policy-binding", "--project=my-project"
     viewer, signer = (
-        "--role=roles/storage.objectViewer",
-        "--role=roles/iam.serviceAccountTokenCreator",
+        f"--role=roles/{role} --format=none"
+        for role in ("storage.objectViewer", "iam.serviceAccountTokenCreator")
     )
     assert taken_back == [
         f"gcloud storage buckets {remove} gs://my-recordings {member} {viewer} {project}",
