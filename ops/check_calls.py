@@ -29,6 +29,7 @@ from google.cloud.firestore import Client
 
 from call_api.calls.access import parse_call_id
 from call_api.calls.schema import STORED_CALL_SHAPE, UnreadableCallError, read_call
+from ops.terminal import printable
 
 FIELDS = sorted({"org_id", *STORED_CALL_SHAPE})  # the function reads no others
 PAGE = 200  # calls; one query for a large collection would take longer than Firestore allows
@@ -134,6 +135,8 @@ def main(argv: Sequence[str]) -> None:
         if error.filename is None:
             sys.stdout = None  # as above
         sys.exit(f"{error.filename or 'Standard output'}: {error.strerror}.")
+    except UnicodeEncodeError as error:
+        sys.exit(f"Standard output cannot show an ID: {error}. Set PYTHONIOENCODING=utf-8.")
     except PermissionDenied:
         sys.exit(f"Firestore refuses: is roles/datastore.viewer granted in {given.project}?")
     except (GoogleAPICallError, RetryError, GoogleAuthError) as error:
@@ -202,11 +205,6 @@ def _sentence(faults: Sequence[Fault]) -> str:
     return "; then ".join(parts)
 
 
-def _shown(name: str) -> str:
-    """Return a name as one line of ASCII: an ID may be any text."""
-    return name.encode("unicode_escape").decode()
-
-
 def _calls(given: argparse.Namespace) -> Iterator[StoredCall | NoCall]:
     if given.project is not None:
         yield from _of_collection(given)
@@ -228,7 +226,7 @@ def _of_collection(given: argparse.Namespace) -> Iterator[StoredCall]:
             before, ids = ids, []
             for one in page.stream(retry=Retry(timeout=30), timeout=60):
                 ids.append(one.id)
-                yield StoredCall(f"call {_shown(one.id)}", one.to_dict() or {}, one.id)
+                yield StoredCall(f"call {printable(one.id)}", one.to_dict() or {}, one.id)
             if len(ids) < PAGE:
                 return
             if ids == before:
@@ -285,7 +283,7 @@ def _keyed(calls: dict[str, Any], above: str = "") -> Iterator[StoredCall | NoCa
     """Yield the calls of an object by their keys. A key that is no call's ID may also name several."""
     for key, value in calls.items():
         is_id = parse_call_id(key) is not None
-        name = above + _shown(key)
+        name = above + printable(key)
         if not is_id and _is_of_calls(value):
             yield from _keyed(value, f"{name}/")
         elif isinstance(value, dict):

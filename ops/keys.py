@@ -22,6 +22,7 @@ from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
 from google.cloud.firestore_v1.base_query import FieldFilter
 
 from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, new_key
+from ops.terminal import printable
 
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
 # Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.
@@ -100,7 +101,7 @@ def _list(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> 
     records = [_shown(one.id, one.to_dict() or {}) for one in found]
     records.sort(key=lambda record: str(record["created_at"]))
     heads = _ROW.format("HASH", "CREATED", "EXPIRES", "REVOKED", "NAME")
-    rows = (_ROW.format(*(str(value or "-") for value in one.values())) for one in records)
+    rows = (_ROW.format(*(printable(value or "-") for value in one.values())) for one in records)
     said = f"Keys of {given.org}: {len(records)}."
     return _Answer(said, heads + "".join(rows), records, lambda: "the list is incomplete")
 

@@ -19,6 +19,7 @@ import httpx2
 from call_api.calls.access import MAX_CALL_ID, parse_call_id
 from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.published import UnpublishedError, check_reply
+from ops.terminal import printable
 
 USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if browsers call from there"
 SECONDS = 15.0  # the function itself takes 10 at the most
@@ -90,7 +91,7 @@ def main(environment: Mapping[str, str]) -> int:
             except (httpx2.RequestError, httpx2.InvalidURL) as error:
                 result, outcome = "FAIL", f"no answer: {type(error).__name__} {error}"
             failed += result == "FAIL"
-            sys.stdout.write(f"{result:<4}  {what:<42}  {' '.join(outcome.split())}\n")
+            sys.stdout.write(f"{result:<4}  {what:<42}  {printable(' '.join(outcome.split()))}\n")
             sys.stdout.flush()
             if outcome.startswith("no answer"):
                 sys.stdout.write("The rest is not checked.\n")

@@ -158,7 +158,8 @@ def test_a_call_without_an_owner_is_refused_to_everyone_and_its_other_faults_are
         ),
         ({"78": {"id": 78, "latency_ms": -1}}, ["call 78"]),
         ({"calls": {"78": {"id": 78, "latency_ms": -1}, "79": {"id": 79}}}, ["call calls/78"]),
-        ({"a\u200f\n": {"latency_ms": -1}}, ["call a\\u200f\\n"]),
+        ({"a\u200f\n\x1b[2J": {"latency_ms": -1}}, ["call a\\u200f\\n\\x1b[2J"]),
+        ({"कॉल": {"latency_ms": -1}}, ["call कॉल"]),
     ],
 )
 def test_a_call_is_named_by_its_key_its_id_or_its_place(
@@ -174,6 +175,17 @@ def test_a_call_is_named_by_its_key_its_id_or_its_place(
 
     said = tool(calls(whole(document))).stdout.split("\n\n")[0].splitlines()
     assert [line.partition(":")[0] for line in said] == names
+
+
+def test_an_id_that_standard_output_cannot_show_is_one_sentence(
+    tool: Tool, calls: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = calls({"कॉल": FINE | {"latency_ms": -1}})
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+        done = tool(file)
+
+    assert str(done.status).startswith("Standard output cannot show an ID: 'ascii' codec ")
 
 
 def test_an_id_must_be_the_key_where_the_key_is_an_id(

@@ -232,6 +232,19 @@ def test_a_record_that_others_have_written_is_listed_as_it_is(tool: Tool, put_ke
     assert tool("list", "--org", "org_bytes", "--json").json()[0]["name"] == "b'a'"
 
 
+def test_what_others_have_stored_makes_no_row_and_controls_no_terminal(
+    tool: Tool, put_key: PutKey
+) -> None:
+    forged = f"CI\n{'0' * 12}  2026-03-25T12:00:00Z  -  -  \x1b[2Jother \u202eyek"
+    key = put_key({"org_id": "org_forged", "name": forged, "created_at": "now\r\x1b[1A\t"})
+    listed = tool("list", "--org", "org_forged")
+
+    _, row = listed.stdout.splitlines()
+    assert row.startswith(rf"{digits(key)}  now\r\x1b[1A\t ")
+    assert row.endswith(rf"  CI\n{'0' * 12}  2026-03-25T12:00:00Z  -  -  \x1b[2Jother \u202eyek")
+    assert tool("list", "--org", "org_forged", "--json").json()[0]["name"] == forged
+
+
 @pytest.mark.google_emulator
 def test_the_first_date_of_a_revocation_stays(
     tool: Tool, issued: str, database: firestore.Client

@@ -313,6 +313,21 @@ def test_a_recording_comes_in_part_and_without_the_key(
     assert acme_key not in str(seen)
 
 
+def test_a_header_of_the_recording_controls_no_terminal(
+    smoke: Smoke, settings: dict[str, str], acme_key: str
+) -> None:
+    def part(*_: object) -> tuple[int, Mapping[str, str], bytes]:
+        return 206, {"Content-Range": "bytes 0-3/9\x1b[2J\x9b31m"}, b"RIFF"
+
+    with (
+        server_that(part) as bucket,
+        served(settings | {"STORAGE_EMULATOR_HOST": bucket}) as function,
+    ):
+        _, lines = smoke(f"http://127.0.0.1:{function.port}", acme_key)
+
+    assert r"206, bytes 0-3/9\x1b[2J\x9b31m, " in lines[6]
+
+
 KEY = new_key()
 RIGHT = {"URL": "http://127.0.0.1:1", "KEY": KEY, "CALL": "77"}
 
