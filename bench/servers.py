@@ -129,6 +129,7 @@ def running(name: str, settings: Mapping[str, str], folder: Path) -> Iterator[Ru
         "HOME": str(folder),  # where no developer's credentials are found
         "FUNCTION_TARGET": "get_call",
         "NODE_ENV": "production",
+        "HOST": "127.0.0.1",  # Google's default is every interface; the framework of Node.js knows no other
         "PORT": str(port),
         "REPLY_FIELDS": REPLY_FIELDS,
         **settings,

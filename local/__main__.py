@@ -14,6 +14,7 @@ from local.install import LocalStackError, say
 from local.process import child
 from local.site import site_files, site_server, swagger_ui
 from local.stack import (
+    LOOPBACK,
     ROOT,
     app_served,
     check_free,
@@ -40,10 +41,8 @@ def _run(folder: Path) -> None:
     with firestore_emulator() as emulator_host, recordings(folder) as settings:
         keys = seeded(emulator_host)
         reference = _reference()
-        function = f"http://localhost:{port}"
-        site = site_server(
-            f"http://127.0.0.1:{port}", settings["STORAGE_EMULATOR_HOST"], site_files(reference)
-        )
+        function = f"http://{LOOPBACK}:{port}"
+        site = site_server(function, settings["STORAGE_EMULATOR_HOST"], site_files(reference))
         # Nothing else of this environment, and no home but this folder: a developer's credentials
         # must not leak into the function, which would then reach for the real project.
         environment = {
@@ -57,9 +56,8 @@ def _run(folder: Path) -> None:
             "ALLOWED_ORIGINS": os.environ.get("ALLOWED_ORIGINS", ""),
             **settings,
         }
-        with app_served(site, site_port):
-            addresses = function, f"http://localhost:{site_port}"
-            said = greeting(*addresses, keys, has_reference=reference is not None)
+        with app_served(site, site_port) as page:
+            said = greeting(function, page, keys, has_reference=reference is not None)
             _serve(port, environment, said)
 
 
@@ -74,7 +72,8 @@ def _reference() -> Path | None:
 
 def _serve(port: int, environment: Mapping[str, str], greeting: str) -> None:
     """Run the function, anew after each change of its sources."""
-    command = [str(Path(sys.executable).with_name("functions-framework"))]
+    framework = Path(sys.executable).with_name("functions-framework")
+    command = [str(framework), f"--host={LOOPBACK}"]  # its default is every interface
     seen = _sources()  # before the start, so that no change is missed meanwhile
     with child(command, environment=environment) as function:
         if not _up(function, port):
@@ -114,7 +113,7 @@ def _up(function: subprocess.Popen[bytes], port: int) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while function.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((LOOPBACK, port), timeout=1).close()
         except OSError:
             time.sleep(0.05)
         else:

@@ -23,6 +23,9 @@ from local.signer import new_signer
 from local.sounds import write_recording
 
 ROOT = Path(__file__).parent.parent
+# Where everything listens, and what is printed. Not localhost: a browser may take that for ::1, where
+# another application can listen at the same port.
+LOOPBACK = "127.0.0.1"
 BUCKET = "thinnestai-recordings"
 SIGNER = f"local-stack@{PROJECT}.iam.gserviceaccount.com"
 
@@ -84,7 +87,7 @@ def seeded(emulator_host: str) -> dict[str, str]:
 def check_free(port: int, remedy: str) -> None:
     """Refuse a port that something listens on; the remedy says what else can be done."""
     try:
-        socket.create_server(("", port)).close()
+        socket.create_server((LOOPBACK, port)).close()
     except PermissionError:
         raise LocalStackError(f"Port {port} needs privileges: {remedy}") from None
     except OSError:
@@ -121,11 +124,11 @@ def app_served(app: Starlette, port: int = 0) -> Iterator[str]:
     """Serve the app in a thread, on a free port if none is given, and yield its base URL."""
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", port))
+    listener = socket.create_server((LOOPBACK, port))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

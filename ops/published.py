@@ -56,7 +56,7 @@ def check_reply(
     published = method if method in {"GET", "HEAD", "OPTIONS"} else "GET"
     try:
         _openapi().validate_response(
-            MockRequest("http://localhost:8080", published.lower(), "/v2/calls/77"),
+            MockRequest("http://127.0.0.1:8080", published.lower(), "/v2/calls/77"),
             MockResponse(body, status, dict(headers.items()), headers.get("Content-Type", "")),
         )
     except OpenAPIError as error:

@@ -12,14 +12,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 import httpx2
+import psutil
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from local.emulator import answers, firestore_emulator
+from local.install import LocalStackError
 from local.seed import SAMPLES, sample_calls
+from local.stack import app_served, check_free
 from tests.support.serving import ROOT
 from tests.support.storage import Storage
 
@@ -157,13 +166,14 @@ def test_the_printed_curl_line_works_as_pasted(stack: Stack) -> None:
 
 def test_a_newcomer_opens_the_printed_page_with_the_printed_key(stack: Stack) -> None:
     """The link carries no key; the page asks its own origin for the call."""
-    page = f"http://localhost:{stack.site_port}/?call=77"
+    page = f"http://127.0.0.1:{stack.site_port}/?call=77"
     key = stack.key("org_acme")
     assert f"The call page is {page}\n  It asks for an API key: {key}\n" in stack.greeting
-    assert f"The API reference is http://localhost:{stack.site_port}/reference/\n" in stack.greeting
+    assert f"The API reference is http://127.0.0.1:{stack.site_port}/reference/\n" in stack.greeting
+    assert "localhost" not in stack.greeting
     assert "API key" in httpx2.get(page, trust_env=False).text
     answer = httpx2.get(
-        f"http://localhost:{stack.site_port}/v2/calls/77",
+        f"http://127.0.0.1:{stack.site_port}/v2/calls/77",
         headers={"Authorization": f"Bearer {key}"},
         trust_env=False,
     )
@@ -200,6 +210,18 @@ def test_a_change_restarts_the_function_and_a_defect_does_not_end_the_stack(stac
     assert stack.get_call(77).status_code == 200
 
 
+def test_nobody_else_in_the_network_reaches_anything(stack: Stack) -> None:
+    own = psutil.Process(stack.process.pid)
+    listening = {
+        connection.laddr
+        for process in (own, *own.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {stack.port, int(stack.site_port)} < {address.port for address in listening}
+    assert [a for a in listening if not ip_address(a.ip.removeprefix("::ffff:")).is_loopback] == []
+
+
 def test_an_interrupt_leaves_nothing_behind(stack: Stack) -> None:
     """After the tests that share the stack, and so the last of them."""
     [log] = (stack.folder / ".local").glob("emulator-*.log")
@@ -225,11 +247,43 @@ def test_children_end_even_with_a_parent_that_is_killed() -> None:
 
 
 def test_a_taken_port_is_reported_in_one_sentence(sources: Path) -> None:
-    with socket.create_server(("", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert refusal(sources, PORT=str(port)) == (
             f"Port {port} is taken: stop what listens there, or run PORT={port + 1} make run"
         )
+
+
+@contextmanager
+def listener(host: str, port: int = 0) -> Iterator[int]:
+    """Listen where another application may, in IPv6 also for IPv4; yield the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if family == socket.AF_INET6 and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    both = host == "::"
+    with socket.create_server((host, port), family=family, dualstack_ipv6=both) as taken:
+        yield taken.getsockname()[1]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
+def test_a_port_is_taken_by_what_listens_on_this_machine_or_everywhere(host: str) -> None:
+    with (
+        listener(host) as port,
+        pytest.raises(LocalStackError, match=f"Port {port} is taken: stop what listens there, or"),
+    ):
+        check_free(port, "take another")
+
+
+def test_what_has_the_port_on_the_other_loopback_gets_no_visitor() -> None:
+    """Neither is in the way of the other: the printed address tells them apart."""
+
+    async def page(_: Request) -> Response:
+        return PlainTextResponse("the call page")
+
+    with listener("::1") as port:
+        check_free(port, "take another")
+        with app_served(Starlette(routes=[Route("/", page)]), port) as url:
+            assert httpx2.get(url, trust_env=False).text == "the call page"
 
 
 def test_one_port_for_two_servers_is_said_in_a_sentence(sources: Path) -> None:

@@ -158,6 +158,7 @@ def environment(settings: Mapping[str, str], port: int, home: Path) -> dict[str,
         "PATH": os.environ["PATH"],
         "HOME": str(home),  # where no developer's credentials are found
         "FUNCTION_TARGET": "get_call",
+        "HOST": "127.0.0.1",  # the framework's default is every interface
         "PORT": str(port),
         **measuring(),
         **settings,
