@@ -18,7 +18,15 @@ from local.process import child
 from local.runtimes import java, node
 from local.seed import PROJECT
 from local.site import CONFIGURATION, configuration, site_files, stage, swagger_ui
-from local.stack import ROOT, check_free, greeting, recordings, seeded, until_interrupted
+from local.stack import (
+    LOOPBACK,
+    ROOT,
+    check_free,
+    greeting,
+    recordings,
+    seeded,
+    until_interrupted,
+)
 
 # Beside firebase.json, since the CLI takes the folder of its configuration for the project's.
 EMULATED = ROOT / ".firebase-emulators.json"
@@ -43,15 +51,16 @@ def _run(folder: Path) -> None:
         stopped = "The Firebase emulators {}; what they said is above."
         if not _loaded(suite, ports["functions"]):
             raise LocalStackError(stopped.format("did not start"))
-        keys = seeded(f"127.0.0.1:{ports['firestore']}")
+        keys = seeded(f"{LOOPBACK}:{ports['firestore']}")
         # The suite starts the function with its first request: here, so that no one waits for it.
-        hosting = f"127.0.0.1:{ports['hosting']}"
+        hosting = f"{LOOPBACK}:{ports['hosting']}"
         if get(hosting, "/v2/calls/77", REQUEST_SECONDS)[0] != HTTPStatus.UNAUTHORIZED:
             raise LocalStackError("The function did not start; what it said is above.")
-        direct = f"http://localhost:{ports['functions']}/{PROJECT}/us-central1/get-call"
-        more = f"Without hosting it is {direct}/v2/calls/{{id}}\n"
-        address = f"http://localhost:{ports['hosting']}"
-        print(greeting(address, address, keys, more=more), flush=True)
+        # The function's own address to try: the CLI's hosting fails for clients that offer HTTP/2.
+        function = f"http://{LOOPBACK}:{ports['functions']}/{PROJECT}/us-central1/get-call"
+        site = f"http://{LOOPBACK}:{ports['hosting']}"
+        more = f"Through hosting the function answers at {site}/v2/calls/{{id}}\n\n"
+        print(greeting(function, site, keys, more=more), flush=True)
         suite.wait()
         raise LocalStackError(stopped.format("stopped"))
 
@@ -148,7 +157,7 @@ def _loaded(suite: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the functions emulator knows the function, which comes last."""
     deadline = time.monotonic() + START_SECONDS
     while suite.poll() is None and time.monotonic() < deadline:
-        _, backends = get(f"127.0.0.1:{port}", "/backends", REQUEST_SECONDS)
+        _, backends = get(f"{LOOPBACK}:{port}", "/backends", REQUEST_SECONDS)
         if b'"entryPoint":"get_call"' in backends:
             return True
         time.sleep(0.1)

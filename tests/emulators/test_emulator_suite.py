@@ -12,10 +12,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 import httpx2
+import psutil
 import pytest
 
 from local.emulator import OLDEST_JAVA, firebase_cli
@@ -216,8 +218,27 @@ def test_the_printed_curl_line_works_as_pasted(suite: Suite) -> None:
     line = next(line for line in suite.greeting.splitlines() if "curl" in line)
     *_, header, url = shlex.split(line)
     name, value = header.split(": ")
-    answer = httpx2.get(url, headers={name: value}, trust_env=False)
-    assert answer.text.startswith('{"id":77,"type":"web","status":"ended",')
+    # Java's HttpClient offers HTTP/2 by default.
+    for offer in ({}, {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}):
+        answer = httpx2.get(url, headers={name: value, **offer}, trust_env=False)
+        assert answer.text.startswith('{"id":77,"type":"web","status":"ended",')
+
+
+def test_the_page_and_the_way_through_hosting_are_printed_too(suite: Suite) -> None:
+    hosting = f"http://127.0.0.1:{suite.ports['hosting']}"
+    assert f"The call page is {hosting}/?call=77\n" in suite.greeting
+    assert f"Through hosting the function answers at {hosting}/v2/calls/{{id}}\n" in suite.greeting
+
+
+def test_nobody_else_in_the_network_reaches_anything(suite: Suite) -> None:
+    listening = {
+        connection.laddr
+        for pid in suite.processes()
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {*suite.ports.values()} < {address.port for address in listening}
+    assert [a for a in listening if not ip_address(a.ip.removeprefix("::ffff:")).is_loopback] == []
 
 
 @pytest.mark.parametrize("collection", ["calls/77", "api_keys", "anything/else"])
