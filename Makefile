@@ -78,7 +78,7 @@ mutants: $(VENV)/installed ## change call_api in every small way: the tests must
 lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/shellcheck $(SCRIPTS)
+	PATH="$(BIN):$$PATH" shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --indent 2 --case-indent --diff $(SCRIPTS)
 
 examples: $(VENV)/installed ## write the sample calls, as replies, into openapi.yaml and README.md
@@ -101,8 +101,10 @@ audit: $(VENV)/installed ## look the locked packages up among the known vulnerab
 	npm --prefix bench/peers/node audit --package-lock-only --audit-level=critical
 	npm --prefix tests/openapi/npm audit --package-lock-only --audit-level=critical
 
+# The first says itself that nothing is built from sources, since Cloud Build installs it. The others are installed
+# by local/install.py, which says so to pip.
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
-	$(COMPILE) requirements.txt pyproject.toml
+	$(COMPILE) requirements.txt --only-binary :all: --emit-build-options pyproject.toml
 	$(COMPILE) requirements-dev.txt pyproject.toml --group dev
 	$(COMPILE) local/java-requirements.txt --group java
 	$(COMPILE) local/node-requirements.txt --group node

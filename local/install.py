@@ -155,11 +155,13 @@ def installed_by_npm(
 def pip_install(what: str, python: str, requirements: Path, options: Sequence[str] = ()) -> None:
     """Install what the lock names with the pip of this Python, and show how far it is.
 
+    Wheels alone: to build one from sources runs their code, with tools that no lock names.
+
     Raises:
         LocalStackError: pip cannot install it.
     """
-    command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes"]
-    command += ["--requirement", str(requirements)]
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["--require-hashes", "--only-binary=:all:", "--requirement", str(requirements)]
     measured = _pip_version(python) >= [24, 1]  # tells programs how far it is
     command += ["--progress-bar=raw"] if measured else []
     progress = Progress()

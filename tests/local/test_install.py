@@ -1,12 +1,14 @@
 """Installation: what is downloaded is whole, pinned, resumed, and installed by one process at a time."""
 
 import hashlib
+import io
 import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -259,6 +261,33 @@ def test_another_lock_makes_the_environment_anew(installed_clone: Path) -> None:
     together(clone, [RUN])
     assert list((clone / ".venv").glob("lib/*/site-packages/something_else.py"))
     assert not list((clone / ".venv").glob("lib/*/site-packages/needed_to_run.py"))
+
+
+def source_package(folder: Path, name: str) -> str:
+    """Make a source distribution that leaves a mark where it is built, and return its lock line."""
+    archive = folder / f"{name}-1.0.tar.gz"
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        "setup.py": f"open({str(folder / 'built')!r}, 'w').close()\n",
+    }
+    with tarfile.open(archive, "w:gz") as file:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"{name}-1.0/{path}")
+            entry.size = len(text)
+            file.addfile(entry, io.BytesIO(text.encode()))
+    return f"{name}==1.0 --hash=sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "lock"),
+    [(RUN, "requirements.txt"), (DEV, "requirements-dev.txt")],
+)
+def test_nothing_is_built_from_sources(clone: Path, command: list[str], lock: str) -> None:
+    (clone / lock).write_text(source_package(clone, "of_sources"))
+    # With the tools for it that are installed here, as others cannot be downloaded.
+    printed = refusal(clone, command, PIP_NO_BUILD_ISOLATION="0")
+    assert "pip said: ERROR: Could not find a version that satisfies" in printed
+    assert not (clone / "built").exists()
 
 
 def break_hash(clone: Path) -> None:

@@ -45,6 +45,10 @@ def test_a_lock_pins_what_is_declared_with_hashes(name: str) -> None:
     assert all(hashes for _, hashes in pins.values())
 
 
+def test_nothing_is_built_from_sources_where_the_function_is_deployed() -> None:
+    assert "\n--only-binary :all:\n" in (ROOT / "requirements.txt").read_text()
+
+
 @pytest.mark.parametrize(
     "folder",
     [
