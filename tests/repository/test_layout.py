@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.support.repository import folders_with
 from tests.support.serving import ROOT
 
 MODULES = sorted((ROOT / "call_api").rglob("*.py"))
@@ -49,16 +50,7 @@ def test_nothing_is_built_from_sources_where_the_function_is_deployed() -> None:
     assert "\n--only-binary :all:\n" in (ROOT / "requirements.txt").read_text()
 
 
-@pytest.mark.parametrize(
-    "folder",
-    [
-        "bench/peers/node",
-        "local/embedded",
-        "local/firebase",
-        "local/swagger-ui",
-        "tests/openapi/npm",
-    ],
-)
+@pytest.mark.parametrize("folder", folders_with("package.json"))
 def test_every_package_of_npm_is_locked_by_its_hash_and_to_no_machine(folder: str) -> None:
     packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
     assert [name for name in packages if name and "integrity" not in packages[name]] == []
