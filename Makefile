@@ -6,6 +6,7 @@ SITE_PORT ?= 8081
 VENV := .venv
 BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
+WORKFLOWS := $(wildcard .github/workflows/*.yml)
 SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/support/fake_gcloud .ci/run
 LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
@@ -75,11 +76,15 @@ test-bare: ## run `make run` and `make test` in a bare Debian; needs root and de
 mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; an hour or two
 	@$(BIN)/python -m tests.mutants $(NAMES)
 
-lint: $(VENV)/installed ## check style with ruff, ShellCheck and shfmt
+# The schemas are those that the packages carry: no check asks the network.
+lint: $(VENV)/installed ## check style with ruff, scripts with ShellCheck and shfmt, GitHub's files with zizmor
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(BIN):$$PATH" shellcheck $(SCRIPTS)
 	$(BIN)/shfmt --indent 2 --case-indent --diff $(SCRIPTS)
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
 
 examples: $(VENV)/installed ## write the sample calls, as replies, into openapi.yaml and README.md
 	@$(BIN)/python -m ops.examples
