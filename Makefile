@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 NOT_RUN := .local/tests-not-run
 WORKFLOWS := $(wildcard .github/workflows/*.yml)
 SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/support/fake_gcloud .ci/run
-LOCKS := requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
+LOCKS := requirements.txt requirements-ops.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
 	&& $(PYTHON) -m local.venv
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
@@ -89,7 +89,7 @@ lint: $(VENV)/installed ## check style with ruff, scripts with ShellCheck and sh
 examples: $(VENV)/installed ## write the sample calls, as replies, into openapi.yaml and README.md
 	@$(BIN)/python -m ops.examples
 
-smoke: $(VENV)/installed ## check the function at URL, with KEY from the environment and a CALL
+smoke: $(VENV)/installed-run ## check the function at URL, with KEY from the environment and a CALL
 	@$(BIN)/python -m ops.smoke
 
 types: $(VENV)/installed ## check types with mypy, strict
@@ -110,6 +110,7 @@ audit: $(VENV)/installed ## look the locked packages up among the known vulnerab
 # by local/install.py, which says so to pip.
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
 	$(COMPILE) requirements.txt --only-binary :all: --emit-build-options pyproject.toml
+	$(COMPILE) requirements-ops.txt pyproject.toml --group ops
 	$(COMPILE) requirements-dev.txt pyproject.toml --group dev
 	$(COMPILE) local/java-requirements.txt --group java
 	$(COMPILE) local/node-requirements.txt --group node
@@ -119,8 +120,9 @@ clean: ## remove everything that the targets made
 	rm -rf $(VENV) .local mutants .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Two stamps in one environment: what running needs, and all of what the other targets need.
-$(VENV)/installed-run: requirements.txt
+# Two stamps in one environment: what running and the operator's commands need, and all of what the other
+# targets need.
+$(VENV)/installed-run: requirements-ops.txt
 	@$(INSTALL) run
 
 $(VENV)/installed: requirements-dev.txt

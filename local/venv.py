@@ -1,7 +1,7 @@
 """`make install` and every other target: the virtual environment, installed where it is missing.
 
 The machine's Python runs this, so it imports the standard library alone. The packages that running
-needs are part of those that testing needs, at the same versions: one environment holds either, and
+and the operator's commands need are part of those that testing needs, at the same versions: one environment holds either, and
 what runs from it goes on while the rest is added.
 """
 
@@ -39,7 +39,7 @@ class Packages:
         return self.stamp.is_file() and self.stamp.read_text() == self.digest()
 
 
-RUN = Packages("function's packages", ROOT / "requirements.txt", VENV / "installed-run")
+RUN = Packages("packages for running", ROOT / "requirements-ops.txt", VENV / "installed-run")
 DEV = Packages("packages for development", ROOT / "requirements-dev.txt", VENV / "installed")
 PACKAGES = {"run": RUN, "dev": DEV}
 

@@ -61,7 +61,7 @@ require_python() {
     return
   fi
   if [[ "${DRY_RUN}" == false ]]; then
-    make --silent .venv/installed >&2
+    make --silent .venv/installed-run >&2
   fi
   DEPLOY_PYTHON=.venv/bin/python
 }

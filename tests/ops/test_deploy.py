@@ -1,6 +1,7 @@
 """deploy.sh: what it asks of gcloud, in which order, and what it tells an operator."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -321,6 +322,23 @@ def test_each_command_has_help_that_needs_no_settings(command: str, cloud: Cloud
 
     assert result.code == 0
     assert result.out.startswith(f"usage: ./deploy.sh {command} ")
+
+
+def test_a_deployment_installs_what_make_install_does_and_a_dry_run_nothing() -> None:
+    """Both by the function that finds Python, with a `make` that says what it is asked for."""
+    script = (
+        'make() { echo "$*"; }; . ops/deploy/project.sh; require_python; echo "${DEPLOY_PYTHON}"'
+    )
+    for dry_run, asked in (("false", "--silent .venv/installed-run\n"), ("true", "")):
+        run = subprocess.run(
+            ["bash", "-euc", script],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "DRY_RUN": dry_run},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (run.stdout, run.stderr) == (".venv/bin/python\n", asked)
 
 
 def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> None:

@@ -19,6 +19,7 @@ from tests.support.serving import ROOT
 
 LOCKS = (
     "requirements.txt",
+    "requirements-ops.txt",
     "requirements-dev.txt",
     "local/java-requirements.txt",
     "local/node-requirements.txt",

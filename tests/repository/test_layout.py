@@ -5,11 +5,14 @@ import itertools
 import json
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support.repository import folders_with
 from tests.support.serving import ROOT
@@ -28,12 +31,22 @@ def locked(name: str) -> dict[str, tuple[str, int]]:
     return found
 
 
+def declared(group: str) -> list[str]:
+    """Return what a group names, and the groups in it."""
+    return [
+        name
+        for item in PYPROJECT["dependency-groups"][group]
+        for name in ([item] if isinstance(item, str) else declared(item["include-group"]))
+    ]
+
+
+DEPENDENCIES = PYPROJECT["project"]["dependencies"]
 LOCKS = {
-    "requirements.txt": PYPROJECT["project"]["dependencies"],
-    "requirements-dev.txt": PYPROJECT["project"]["dependencies"]
-    + PYPROJECT["dependency-groups"]["dev"],
-    "local/java-requirements.txt": PYPROJECT["dependency-groups"]["java"],
-    "local/node-requirements.txt": PYPROJECT["dependency-groups"]["node"],
+    "requirements.txt": DEPENDENCIES,
+    "requirements-ops.txt": DEPENDENCIES + declared("ops"),
+    "requirements-dev.txt": DEPENDENCIES + declared("dev"),
+    "local/java-requirements.txt": declared("java"),
+    "local/node-requirements.txt": declared("node"),
 }
 
 
@@ -61,12 +74,79 @@ def test_every_package_of_npm_is_locked_by_its_hash_and_to_no_machine(folder: st
 
 
 def test_what_is_tested_is_what_is_deployed() -> None:
-    deployed, tested = locked("requirements.txt"), locked("requirements-dev.txt")
+    deployed, operated = locked("requirements.txt"), locked("requirements-ops.txt")
 
-    assert deployed.items() <= tested.items()
+    assert deployed.items() <= operated.items() <= locked("requirements-dev.txt").items()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def modules_of(folder: str) -> list[str]:
+    """Return the modules of a folder, by the names that they are imported by."""
+    files = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / folder).rglob("*.py"))
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in files)
+
+
+# Imports modules where packages are missing, and prints what each of those that fail lacks.
+IMPORT_WITHOUT = """
+import importlib, json, sys
+
+class Missing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(name)
+
+modules, missing = json.loads(sys.argv[1])
+sys.meta_path.insert(0, Missing)
+for module in modules:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        print(module, "lacks", error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("lock", "modules"),
+    [
+        ("requirements.txt", modules_of("call_api")),
+        ("requirements-ops.txt", [*modules_of("ops"), *modules_of("local")]),
+    ],
+    ids=["the function", "the operators' commands and the local stack"],
+)
+def test_what_is_imported_is_locked(lock: str, modules: list[str]) -> None:
+    """All imports stand at the top of their modules, by ruff's rules."""
+    installed = locked(lock).keys()
+    missing = [
+        name
+        for name, distributions in packages_distributions().items()
+        if installed.isdisjoint(map(canonicalize_name, distributions))
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_WITHOUT, json.dumps([modules, missing])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"pytest", "hypothesis"} <= {*missing}
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("target", ["install", "run", "emulators", "smoke"])
+def test_a_target_for_operators_installs_no_tools_of_developers(target: str) -> None:
+    said = subprocess.run(
+        ["make", "--dry-run", "--always-make", target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.findall(r"-m local\.venv (\w+)", said) == ["run"]
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-ops.txt", "requirements-dev.txt"]
+)
 def test_h11_is_the_only_parser_of_requests_that_is_locked(name: str) -> None:
     pins = locked(name)
 
