@@ -32,7 +32,7 @@ read_by_revisions() {
 
 # for_grant ACTION RESOURCE calls an action with the command that takes the grant back, if there is the grant.
 for_grant() {
-  local action="$1" group name="$2" role granted
+  local action="$1" group name="$2" role member="serviceAccount:${RUNTIME_ACCOUNT}" granted
   case "${name}" in
     gs://*) group='storage buckets' role=roles/storage.objectViewer ;;
     itself) group='iam service-accounts' name="${RUNTIME_ACCOUNT}" role=roles/iam.serviceAccountTokenCreator ;;
@@ -42,14 +42,13 @@ for_grant() {
   granted="$(
     state_of gcloud ${group} get-iam-policy "${name}" \
       --flatten='bindings[].members' \
-      --filter="bindings.role=${role} AND bindings.members=serviceAccount:${RUNTIME_ACCOUNT}" \
-      --format='value(bindings.role)' \
+      --format='value(bindings.role,bindings.members)' \
       --project="${PROJECT}"
   )"
-  if [[ -n "${granted}" ]]; then
+  if [[ "${DRY_RUN}" == true || $'\n'"${granted}"$'\n' == *$'\n'"${role}"$'\t'"${member}"$'\n'* ]]; then
     # shellcheck disable=SC2086
     "${action}" gcloud ${group} remove-iam-policy-binding "${name}" \
-      --member="serviceAccount:${RUNTIME_ACCOUNT}" \
+      --member="${member}" \
       --role="${role}" \
       --format=none \
       --project="${PROJECT}"

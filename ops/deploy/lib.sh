@@ -150,9 +150,6 @@ exists() {
 state_of() {
   if [[ "${DRY_RUN}" == true ]]; then
     print_command "$@"
-    if [[ "${ASSUME_EXISTING}" == true ]]; then
-      echo EXISTING
-    fi
   else
     found "$@" || true
   fi
