@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from call_api.names import DATABASE_ID, PROJECT_ID, bucket_name
 
-DEPLOYING = frozenset({"function", "gateway"})
-IN_A_REGION = DEPLOYING | {"site", "status", "rollback", "delete"}
+PREPARING = frozenset({"function", "gateway"})
+DEPLOYING = PREPARING | {"canary"}
+IN_A_REGION = DEPLOYING | {"site", "status", "rollback", "delete", "ci"}
 EVERY_COMMAND = IN_A_REGION | {"alerts"}
 
 # What the function needs to answer as SECURITY.md says, and Cloud Run's most CPUs for so much.
@@ -131,7 +132,7 @@ SETTINGS = (
         REGION,
         pattern("[a-z]+(-[a-z]+)+[0-9]+"),
         "{REGION}",
-        IN_A_REGION,
+        frozenset({"gateway", "status", "delete"}),
     ),
     Setting(
         "FIRESTORE_DATABASE",
@@ -146,24 +147,28 @@ SETTINGS = (
         "a location of Firestore, such as eur3 or europe-west1",
         pattern("[a-z]+[0-9]|[a-z]+(-[a-z]+)+[0-9]+"),
         "{REGION}",
+        PREPARING,
     ),
     Setting(
         "FIRESTORE_RULES",
         "keep or replace security rules that differ from firestore.rules; unset: stop and ask",
         "keep or replace",
         pattern("(keep|replace)?"),
+        commands=PREPARING,
     ),
     Setting(
         "FIRESTORE_RECOVERY",
         "on: point-in-time recovery and daily backups, also of a database that is there already",
         "on, or unset",
         pattern("(on)?"),
+        commands=PREPARING,
     ),
     Setting(
         "RETENTION_DAYS",
         "a bucket created here deletes recordings after so many; unset: never",
         "a number of days, 1 to 36500",
         between(1, 36_500),
+        commands=PREPARING,
     ),
     Setting(
         "SIGNER_SECRET",
@@ -177,6 +182,7 @@ SETTINGS = (
         "the service account that builds, where the project's default may not",
         "the e-mail address of a service account",
         pattern(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com"),
+        commands=DEPLOYING | {"ci"},
     ),
     Setting(
         "INVOKER_CHECK",
@@ -185,6 +191,7 @@ SETTINGS = (
         "on or off",
         pattern("on|off"),
         "on",
+        PREPARING,
     ),
     Setting(
         "MIN_INSTANCES",
@@ -228,6 +235,30 @@ SETTINGS = (
         "a list of projects/PROJECT/notificationChannels/NUMBER",
         pattern("(projects/[^,/]+/notificationChannels/[0-9]+(,(?!$)|$))*"),
         commands=frozenset({"alerts"}),
+    ),
+    Setting(
+        "REPOSITORY",
+        "the GitHub repository whose workflow may deploy (docs/company.md)",
+        "owner/name, as GitHub writes it",
+        pattern("[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}"),
+        None,
+        frozenset({"ci"}),
+    ),
+    Setting(
+        "REPOSITORY_ID",
+        "its number, which no other repository ever gets",
+        "a number, as `gh api repos/OWNER/NAME --jq .id` prints it",
+        pattern("[1-9][0-9]{0,18}"),
+        None,
+        frozenset({"ci"}),
+    ),
+    Setting(
+        "CI_ENVIRONMENT",
+        "the environment of that repository whose jobs may deploy to PROJECT",
+        "staging or production",
+        pattern("staging|production"),
+        None,
+        frozenset({"ci"}),
     ),
     Setting(
         "SMOKE_KEY",
@@ -290,6 +321,8 @@ def names(values: Mapping[str, str]) -> dict[str, str]:
     derived = {
         "PRIVATE_FUNCTION": f"{function}-private",
         "GATEWAY_ACCOUNT": f"{function}-gateway@{accounts}",
+        "DEPLOYER_ACCOUNT": f"{function}-deploy@{accounts}",
+        "IDENTITY_POOL": f"{function}-ci",
     }
     if region := values.get("REGION"):
         short = hashlib.sha256(region.encode()).hexdigest()[:6]
@@ -302,7 +335,11 @@ def help_text() -> str:
     lines = ["Environment variables, with their defaults:", ""]
     for setting in SETTINGS:
         default = setting.default and setting.default.format(REGION="REGION")
-        told = "required" if default is None else default or "unset"
+        told = default or "unset"
+        if default is None:
+            told = (
+                "required" if len(setting.commands) > 1 else f"required by {min(setting.commands)}"
+            )
         lines += textwrap.wrap(
             f"{setting.name:<22} {setting.meaning} [{told}]",
             width=100,

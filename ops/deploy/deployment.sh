@@ -1,4 +1,4 @@
-# Deploys the source as a function, for the commands function and gateway.
+# Deploys the source as a function, for the commands function, gateway and canary.
 
 # shellcheck shell=bash
 
@@ -12,10 +12,10 @@ require_all_to_deploy() {
   require_gcloud
 }
 
-# deploy_source NAME BEHIND_API_GATEWAY deploys the work tree. A new function is private until
-# allow_invoker makes it public.
+# deploy_source NAME BEHIND_API_GATEWAY [TRAFFIC_FLAG] deploys the work tree. A new function is private
+# until allow_invoker makes it public. Without a TRAFFIC_FLAG, the requests go where they went before.
 deploy_source() {
-  local name="$1" behind_api_gateway="$2"
+  local name="$1" behind_api_gateway="$2" traffic="${3:-}"
   local environment
   local access=()
   local signer=(--clear-secrets)
@@ -55,7 +55,7 @@ deploy_source() {
     --set-env-vars="^;^${environment%;}" \
     "${signer[@]}" \
     --update-labels="commit=${COMMIT}" \
-    --serve-all-traffic-latest-revision \
+    ${traffic:+"${traffic}"} \
     --format=none \
     --project="${PROJECT}"
   boost_startup "${name}"

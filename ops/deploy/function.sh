@@ -24,7 +24,7 @@ run_function() {
   require_arguments function 0 "$@"
   require_all_to_deploy
   prepare_project "${FUNCTION_APIS[@]}"
-  deploy_source "${FUNCTION}" false
+  deploy_source "${FUNCTION}" false --serve-all-traffic-latest-revision
   address="$(address_of "${FUNCTION}")"
   # The last change. A public function is safe: it refuses requests without a valid API key.
   let_everybody_call

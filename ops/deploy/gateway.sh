@@ -24,7 +24,7 @@ run_gateway() {
   require_all_to_deploy
   prepare_project "${FUNCTION_APIS[@]}" "${GATEWAY_APIS[@]}"
   ensure_account "${GATEWAY_ACCOUNT}" "Calls ${PRIVATE_FUNCTION} for API Gateway"
-  deploy_source "${PRIVATE_FUNCTION}" true
+  deploy_source "${PRIVATE_FUNCTION}" true --serve-all-traffic-latest-revision
   address="$(address_of "${PRIVATE_FUNCTION}")"
   allow_invoker "${PRIVATE_FUNCTION}" "serviceAccount:${GATEWAY_ACCOUNT}"
   ensure_api

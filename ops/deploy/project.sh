@@ -54,6 +54,16 @@ require_gcloud() {
   fi
 }
 
+# Stops unless `./deploy.sh function` has run.
+require_function() {
+  assume_existing
+  if ! exists gcloud run services describe "${FUNCTION}" \
+    --region="${REGION}" \
+    --project="${PROJECT}"; then
+    fail "${FUNCTION} is not deployed in ${REGION}: run ./deploy.sh function first."
+  fi
+}
+
 # Finds the Python for tools that import packages, and installs both if they are missing. A dry run
 # installs nothing.
 require_python() {

@@ -2,13 +2,16 @@
 # summary: give all traffic to an earlier revision
 #
 # Gives all traffic of the function to REVISION, which must be ready. Without REVISION, it takes the
-# newest ready revision that is older than the serving one and has another image. Running it
+# newest ready revision that is older than the serving one and has another image. Where several serve,
+# as in a canary that was interrupted, the newest of them is the one to leave. Running it
 # again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the
 # gateway. The next deployment takes all traffic again.
 #
 # PROJECT and REGION are required.
 
 # shellcheck shell=bash
+
+source ops/deploy/traffic.sh
 
 run_rollback() {
   local REVISION="${1:-}"
@@ -22,10 +25,7 @@ run_rollback() {
     REVISION="$(find_previous_revision)"
   fi
   log "giving all traffic of ${FUNCTION} to ${REVISION}"
-  run gcloud run services update-traffic "${FUNCTION}" \
-    --to-revisions="${REVISION}=100" \
-    --region="${REGION}" \
-    --project="${PROJECT}"
+  move_traffic --to-revisions="${REVISION}=100"
 }
 
 # In the C locale, [a-z] is ASCII; in others it can match accented letters.
@@ -65,16 +65,14 @@ require_ready_revision() {
 find_previous_revision() {
   local serving revisions previous
   serving="$(
-    query SERVING gcloud run services describe "${FUNCTION}" \
-      --region="${REGION}" \
-      --project="${PROJECT}" \
-      --format='value(status.traffic[0].revisionName)'
-  )"
+    list_traffic $'100\tSERVING' |
+      awk -F '\t' '$1 > 0 { names = names comma $2; comma = "," } END { print names }'
+  )" || return
   revisions="$(list_revisions $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD')"
   previous="$(
     awk -F '\t' -v serving="${serving}" \
       'older && $2 == "True" && $3 != image { print $1; exit }
-       $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
+       !older && index("," serving ",", "," $1 ",") { older = 1; image = $3 }' <<<"${revisions}"
   )"
   if [[ -z "${previous}" ]]; then
     fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves, and has another image."

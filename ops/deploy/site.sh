@@ -27,6 +27,7 @@ run_site() {
   require_a_commit
   require_gcloud
   require_python
+  # Hosting accepts a rewrite to a function that does not exist, and would answer each call with 404.
   require_function
   enable_apis "${HOSTING_APIS[@]}"
   prepare_hosting
@@ -37,16 +38,6 @@ run_site() {
     --message="${COMMIT}" \
     --project="${PROJECT}" \
     --non-interactive
-}
-
-# Hosting accepts a rewrite to a function that does not exist, and would answer each call with 404.
-require_function() {
-  assume_existing
-  if ! exists gcloud run services describe "${FUNCTION}" \
-    --region="${REGION}" \
-    --project="${PROJECT}"; then
-    fail "${FUNCTION} is not deployed in ${REGION}: run ./deploy.sh function first."
-  fi
 }
 
 # Writes the files that the Firebase CLI reads, and finds the CLI.

@@ -11,7 +11,16 @@ from pathlib import Path
 from tests.support.serving import ROOT
 
 DEPLOY_SCRIPTS = (ROOT / "deploy.sh", *sorted((ROOT / "ops" / "deploy").glob("*.sh")))
-COMMANDS = ("function", "gateway", "site", "alerts", "status", "rollback", "delete")
+COMMANDS = (
+    "function",
+    "gateway",
+    "site",
+    "alerts",
+    "canary",
+    "status",
+    "rollback",
+    "delete",
+)
 SETTINGS = {
     "PROJECT": "my-project",
     "REGION": "europe-west1",
@@ -36,7 +45,9 @@ EVERY_OPTION = SETTINGS | {
     "RETENTION_DAYS": "90",
     "SIGNER_SECRET": "signer:3",
 }
-CHANGES = re.compile(r" (create|update|update-traffic|enable|deploy|add-iam\S+) |rules |spec ")
+CHANGES = re.compile(
+    r" (create|create-oidc|update|update-oidc|update-traffic|undelete|enable|deploy|add-iam\S+) |rules |spec "
+)
 # What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
 TOOLS = (
     "awk",
@@ -145,7 +156,9 @@ def a_cloud(home: Path) -> Cloud:
     for name in ("__init__.py", "names.py", "settings.py"):
         shutil.copy(ROOT / "call_api" / name, clone / "call_api" / name)
     (clone / "firestore.rules").write_text("deny")
-    (clone / "Makefile").write_text('smoke:\n\t@echo "smoke $(URL) $(KEY) $(CALL)"\n')
+    (clone / "Makefile").write_text(
+        'smoke:\n\t@echo "smoke $(URL) $(KEY) $(CALL)" && test "$(URL)" != "$(BROKEN_URL)"\n'
+    )
     # Always the same commit, since its hash is in the label and so in the log.
     when = {"GIT_AUTHOR_DATE": "@1700000000 +0000", "GIT_COMMITTER_DATE": "@1700000000 +0000"}
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-C", str(clone)]
