@@ -17,7 +17,7 @@
 set -euo pipefail
 
 # In the order of the help.
-readonly COMMANDS=(function gateway site alerts canary status rollback delete)
+readonly COMMANDS=(function gateway site alerts ci canary status rollback delete)
 
 # The directory of this file, also when it is called through a symbolic link. macOS before 12.3 has
 # no `readlink -f`.

@@ -3,8 +3,8 @@
 #
 # Asks for the function's name, then removes the gateway, the uptime check and both functions in
 # REGION, with their service account and what it was granted. If no other region has one of them, it
-# also removes the API, the gateway's service account, alerts, metrics and dashboard. Database and
-# bucket stay as they are, but for that grant; so do the APIs that were enabled.
+# also removes the API, the gateway's service account, the identity of CI, alerts, metrics and
+# dashboard. Database and bucket stay as they are, but for that grant; so do the APIs that were enabled.
 #
 # PROJECT and REGION are required.
 
@@ -31,7 +31,7 @@ run_delete() {
   take_grants_back    # before their revisions are gone, which tell what they are
   delete_function "${PRIVATE_FUNCTION}"
   delete_function "${FUNCTION}"
-  delete_runtime_account
+  delete_account "${RUNTIME_ACCOUNT}" roles/datastore.viewer
   elsewhere="$(
     query '' gcloud functions list \
       --v2 \
@@ -43,7 +43,8 @@ run_delete() {
     return
   fi
   delete_api
-  delete_gateway_account
+  delete_ci
+  delete_account "${GATEWAY_ACCOUNT}"
   delete_monitoring
 }
 
@@ -94,31 +95,44 @@ delete_api() {
     --project="${PROJECT}"
 }
 
-delete_runtime_account() {
-  if exists gcloud iam service-accounts describe "${RUNTIME_ACCOUNT}" \
+# The pool goes before the account: from then on, no workflow gets a token. Google keeps it for 30 days, as
+# deleted, and does not list it.
+delete_ci() {
+  local pools
+  pools="$(
+    query "${IDENTITY_POOL}" gcloud iam workload-identity-pools list \
+      --location=global \
+      --project="${PROJECT}" \
+      --format='value(name.basename())'
+  )"
+  if grep -qxF -- "${IDENTITY_POOL}" <<<"${pools}"; then
+    log "deleting the workload identity pool ${IDENTITY_POOL}"
+    run gcloud iam workload-identity-pools delete "${IDENTITY_POOL}" \
+      --location=global \
+      --project="${PROJECT}"
+  fi
+  delete_account "${DEPLOYER_ACCOUNT}" roles/cloudfunctions.developer
+}
+
+# delete_account EMAIL [ROLE] also takes its ROLE on the project.
+delete_account() {
+  local email="$1" role="${2:-}"
+  if ! exists gcloud iam service-accounts describe "${email}" \
     --project="${PROJECT}"; then
+    return
+  fi
+  log "deleting ${email}"
+  if [[ -n "${role}" ]]; then
     # The role is already gone if an earlier run stopped after this command.
     run gcloud projects remove-iam-policy-binding "${PROJECT}" \
-      --member="serviceAccount:${RUNTIME_ACCOUNT}" \
-      --role=roles/datastore.viewer \
+      --member="serviceAccount:${email}" \
+      --role="${role}" \
       --condition=None \
       --format=none \
       --project="${PROJECT}" ||
-      log "(${RUNTIME_ACCOUNT} had no role on the project)"
-    delete_account "${RUNTIME_ACCOUNT}"
+      log "(${email} had no role on the project)"
   fi
-}
-
-delete_gateway_account() {
-  if exists gcloud iam service-accounts describe "${GATEWAY_ACCOUNT}" \
-    --project="${PROJECT}"; then
-    delete_account "${GATEWAY_ACCOUNT}"
-  fi
-}
-
-delete_account() {
-  log "deleting $1"
-  run gcloud iam service-accounts delete "$1" \
+  run gcloud iam service-accounts delete "${email}" \
     --project="${PROJECT}"
 }
 

@@ -20,6 +20,9 @@ ASSUME_EXISTING=false
 assume_existing() {
   ASSUME_EXISTING=true
 }
+assume_missing() {
+  ASSUME_EXISTING=false
+}
 
 exec 3>&1 # where a dry run prints, also from within $(…)
 

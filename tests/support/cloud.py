@@ -16,6 +16,7 @@ COMMANDS = (
     "gateway",
     "site",
     "alerts",
+    "ci",
     "canary",
     "status",
     "rollback",
@@ -25,6 +26,9 @@ SETTINGS = {
     "PROJECT": "my-project",
     "REGION": "europe-west1",
     "RECORDINGS_BUCKET": "my-recordings",
+    "REPOSITORY": "my-org/get-call",
+    "REPOSITORY_ID": "123456789",
+    "CI_ENVIRONMENT": "staging",
 }
 EVERY_OPTION = SETTINGS | {
     "BUILD_ACCOUNT": "builder@my-project.iam.gserviceaccount.com",
