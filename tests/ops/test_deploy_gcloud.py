@@ -63,6 +63,15 @@ def second_runs(tmp_path: Path) -> list[str]:
     cloud = a_cloud(tmp_path / "second")
     for command in ("function", "gateway", "alerts", "function", "gateway", "alerts", "rollback"):
         cloud.succeed(command)
+    cloud.succeed("ci")
+    cloud.succeed("ci", CI_ENVIRONMENT="production")
+    smoke = {"SMOKE_KEY": "the-key", "SMOKE_CALL": "77"}
+    cloud.succeed("canary", **smoke)
+    assert cloud.run("canary", **smoke, BROKEN_URL="https://get-call-abc.a.run.app").code == 1
+    cloud.add("state iam workload-identity-pools get-call-ci DELETED")
+    cloud.add("state iam workload-identity-pools providers github DELETED")
+    cloud.succeed("ci")
+    cloud.succeed("delete", answer="get-call\n")
     cloud.succeed("alerts", NOTIFICATION_CHANNELS="projects/my-project/notificationChannels/1")
     return [shlex.join(shlex.split(command)) for command in cloud.commands()]
 

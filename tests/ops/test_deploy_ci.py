@@ -1,0 +1,400 @@
+"""deploy.sh from CI: whom `ci` lets in, what it lets them do, and how `canary` moves the traffic."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.cloud import Cloud, changes, index_of
+
+SMOKE = {"SMOKE_KEY": "the-key", "SMOKE_CALL": "77"}
+ADDRESS = "https://get-call-abc.a.run.app"
+CANDIDATE_ADDRESS = "https://candidate---get-call-abc.a.run.app"
+ACCOUNTS = "@my-project.iam.gserviceaccount.com"
+DEPLOYER = f"get-call-deploy{ACCOUNTS}"
+BUILDER = f"builder{ACCOUNTS}"
+POOL = "projects/824047712345/locations/global/workloadIdentityPools/get-call-ci"
+CONDITION = (
+    'assertion.repository == "my-org/get-call" && assertion.repository_id == "123456789"'
+    ' && assertion.environment == "staging"'
+)
+
+
+@pytest.fixture(scope="module")
+def once_deployed(new_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Cloud:
+    cloud = new_cloud.copied_to(tmp_path_factory.mktemp("deployed") / "cloud")
+    cloud.succeed("function")
+    return cloud
+
+
+@pytest.fixture
+def deployed(once_deployed: Cloud, tmp_path: Path) -> Cloud:
+    """A project in which a person has run `./deploy.sh function` once."""
+    return once_deployed.copied_to(tmp_path / "cloud")
+
+
+def literally(line: str) -> str:
+    """Return the pattern that matches a line of the log and no other."""
+    return re.sub(r"([\\*?\[])", r"\\\1", line)
+
+
+def traffic(cloud: Cloud, kind: str = "serving") -> set[str]:
+    lines = (cloud.home / "resources").read_text().splitlines()
+    return {line.removeprefix(f"{kind} get-call ") for line in lines if line.startswith(kind)}
+
+
+# Whom it lets in
+
+
+def test_the_jobs_of_one_environment_of_one_repository_may_act_as_the_deployer(
+    deployed: Cloud,
+) -> None:
+    result = deployed.run("ci")
+
+    (provider,) = (c for c in deployed.commands() if "create-oidc" in c)
+    assert {
+        "--issuer-uri=https://token.actions.githubusercontent.com",
+        '--attribute-mapping=google.subject=assertion.repository_id + ":" + assertion.environment',
+        f"--attribute-condition={CONDITION}",
+    } <= set(shlex.split(provider))
+    assert [grant for grant in grants(deployed) if grant.resource == DEPLOYER] == [
+        Grant(
+            DEPLOYER,
+            f"principal://iam.googleapis.com/{POOL}/subject/123456789:staging",
+            "roles/iam.workloadIdentityUser",
+        )
+    ]
+    assert result.out.splitlines()[1:] == [
+        f"WORKLOAD_IDENTITY_PROVIDER={POOL}/providers/github",
+        f"DEPLOYER={DEPLOYER}",
+    ]
+    assert not any(" keys " in command for command in deployed.commands())
+
+
+def test_a_second_run_of_ci_creates_nothing(deployed: Cloud) -> None:
+    deployed.succeed("ci")
+    first = deployed.state()
+
+    second = deployed.succeed("ci")
+
+    assert deployed.state() == first
+    assert {words[-1] for words in map(verb_of, changes(second))} == {"add-iam-policy-binding"}
+
+
+def test_another_repository_takes_the_place_of_the_first(deployed: Cloud) -> None:
+    deployed.succeed("ci")
+
+    commands = deployed.succeed("ci", REPOSITORY="my-org/renamed")
+
+    update = commands[index_of(commands, "providers update-oidc github")]
+    assert 'assertion.repository == "my-org/renamed" && ' in shlex.split(update)[-2]
+
+
+def test_what_was_deleted_is_restored(deployed: Cloud) -> None:
+    deployed.succeed("ci")
+    first = deployed.resources()
+    deployed.add("state iam workload-identity-pools get-call-ci DELETED")
+    deployed.add("state iam workload-identity-pools providers github DELETED")
+
+    commands = deployed.succeed("ci")
+
+    assert deployed.resources() == first
+    assert len([c for c in commands if " undelete " in c]) == 2
+    assert not [c for c in commands if " create" in c]
+
+
+def test_a_rerun_of_ci_after_a_failure_at_any_step_ends_in_the_same_state(
+    deployed: Cloud,
+) -> None:
+    done = deployed.copied_to(deployed.home.with_name("done"))
+    steps = done.succeed("ci")
+    for number, step in enumerate(changes(steps)):
+        again = deployed.copied_to(deployed.home.with_name(f"again-{number}"))
+        assert again.run("ci", FAIL=literally(step), FAIL_WHEN="after").code == 1
+        again.succeed("ci")
+        assert again.resources() == done.resources()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("REPOSITORY", ""),
+        ("REPOSITORY", "my-org"),
+        ("REPOSITORY", 'my-org/x" || true || "'),
+        ("REPOSITORY", "my-org/a/b"),
+        ("REPOSITORY_ID", ""),
+        ("REPOSITORY_ID", "my-org"),
+        ("REPOSITORY_ID", "0"),
+        ("CI_ENVIRONMENT", ""),
+        ("CI_ENVIRONMENT", "main"),
+    ],
+)
+def test_nobody_is_let_in_by_a_setting_that_is_malformed(
+    name: str, text: str, cloud: Cloud
+) -> None:
+    result = cloud.run("ci", **{name: text})
+
+    assert result.code == 1
+    assert re.fullmatch(f"deploy.sh: {name} is (required|malformed): .*\n", result.err)
+    assert cloud.commands() == []
+
+
+def test_ci_and_canary_want_a_function_that_a_person_has_deployed(cloud: Cloud) -> None:
+    sentence = (
+        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n"
+    )
+    for command in ("ci", "canary"):
+        result = cloud.run(command, **SMOKE)
+
+        assert (result.code, result.err) == (1, sentence)
+    assert not changes(cloud.commands())
+
+
+def test_delete_takes_the_identity_of_ci_too(deployed: Cloud) -> None:
+    deployed.succeed("ci")
+
+    commands = deployed.succeed("delete", answer="get-call\n")
+
+    pool = index_of(commands, "workload-identity-pools delete get-call-ci ")
+    assert pool < index_of(commands, f"service-accounts delete {DEPLOYER} ")
+    assert not any(grant.resource == "my-project" for grant in grants(deployed))
+
+
+def test_delete_keeps_the_identity_of_ci_while_another_region_has_the_function(
+    deployed: Cloud,
+) -> None:
+    deployed.succeed("ci")
+    deployed.add("functions projects/my-project/locations/asia-south1/functions/get-call")
+
+    commands = deployed.succeed("delete", answer="get-call\n")
+
+    assert not [c for c in commands if "workload-identity" in c or DEPLOYER in c]
+
+
+# How the traffic moves
+
+
+def test_a_good_revision_gets_the_traffic_in_steps(deployed: Cloud) -> None:
+    before = len(deployed.commands())
+
+    result = deployed.run("canary", **SMOKE)
+
+    assert result.code == 0, result.err
+    assert moves(deployed.commands()[before:]) == [
+        "--to-revisions=get-call-1=100",
+        "deploy",
+        "--update-tags=candidate=get-call-2",
+        "--to-revisions=get-call-2=10,get-call-1=90",
+        "--remove-tags=candidate --to-revisions=get-call-2=100",
+    ]
+    assert result.out.splitlines() == [
+        f"smoke {CANDIDATE_ADDRESS} the-key 77",
+        f"smoke {ADDRESS} the-key 77",
+    ]
+    assert (traffic(deployed), traffic(deployed, "tag")) == ({"100 get-call-2"}, set())
+
+
+@pytest.mark.parametrize("address", [CANDIDATE_ADDRESS, ADDRESS])
+def test_a_smoke_test_that_fails_gives_the_traffic_back(address: str, deployed: Cloud) -> None:
+    before = len(deployed.commands())
+
+    result = deployed.run("canary", **SMOKE, BROKEN_URL=address)
+
+    assert result.code == 1
+    assert result.err.endswith(
+        "deploy.sh: get-call-2 was not taken over: get-call-1 serves, as before.\n"
+    )
+    ended = moves(deployed.commands()[before:])
+    assert ended[-1] == "--remove-tags=candidate --to-revisions=get-call-1=100"
+    assert ("--to-revisions=get-call-2=10,get-call-1=90" in ended) == (address == ADDRESS)
+    assert (traffic(deployed), traffic(deployed, "tag")) == ({"100 get-call-1"}, set())
+
+
+def test_no_traffic_moves_where_the_deployment_fails(deployed: Cloud) -> None:
+    result = deployed.run("canary", **SMOKE, FAIL="gcloud functions deploy*")
+
+    assert result.code == 1
+    assert traffic(deployed) == {"100 get-call-1"}
+
+
+def test_a_failure_at_any_step_leaves_the_old_revision_serving_and_a_rerun_succeeds(
+    deployed: Cloud,
+) -> None:
+    done = deployed.copied_to(deployed.home.with_name("done"))
+    steps = done.succeed("canary", **SMOKE)
+    left: dict[tuple[str, ...], Cloud] = {}
+    for number, step in enumerate(dict.fromkeys(steps)):
+        again = deployed.copied_to(deployed.home.with_name(f"again-{number}"))
+        assert again.run("canary", **SMOKE, FAIL=literally(step), FAIL_WHEN="after").code == 1
+        assert {line.split()[1] for line in traffic(again)} == {"get-call-1"}
+        left.setdefault(again.state(), again)
+    for again in left.values():
+        again.succeed("canary", **SMOKE)
+        assert len(traffic(again)) == 1
+        assert again.resources() == done.resources()
+
+
+@pytest.fixture
+def interrupted(deployed: Cloud) -> Cloud:
+    """A canary that was killed while the new revision had its tenth."""
+    deployed.succeed("canary", **SMOKE)
+    text = (deployed.home / "resources").read_text()
+    shares = "serving get-call 10 get-call-2\nserving get-call 90 get-call-1\ntag get-call candidate get-call-2"
+    text = text.replace("serving get-call 100 get-call-2", shares)
+    (deployed.home / "resources").write_text(text)
+    return deployed
+
+
+def test_a_rerun_after_an_interruption_starts_from_the_old_revision(interrupted: Cloud) -> None:
+    commands = interrupted.succeed("canary", **SMOKE)
+
+    assert moves(commands)[0] == "--to-revisions=get-call-1=100"
+    assert moves(commands)[3] == "--to-revisions=get-call-3=10,get-call-1=90"
+    assert (traffic(interrupted), traffic(interrupted, "tag")) == ({"100 get-call-3"}, set())
+
+
+def test_rollback_leaves_the_revision_of_an_interrupted_canary(interrupted: Cloud) -> None:
+    interrupted.succeed("rollback")
+
+    assert traffic(interrupted) == {"100 get-call-1"}
+
+
+def test_rollback_and_the_next_deployment_work_after_a_canary(deployed: Cloud) -> None:
+    deployed.succeed("canary", **SMOKE)
+
+    deployed.succeed("rollback")
+    assert traffic(deployed) == {"100 get-call-1"}
+    deployed.succeed("function")
+    assert traffic(deployed) == {"100 get-call-3 True"}
+
+
+def test_nothing_is_deployed_without_what_judges_it(deployed: Cloud) -> None:
+    before = len(deployed.commands())
+
+    result = deployed.run("canary", SMOKE_KEY="the-key")
+
+    assert result.code == 1
+    assert result.err.startswith("deploy.sh: SMOKE_KEY and SMOKE_CALL are required: ")
+    assert deployed.commands()[before:] == []
+
+
+def moves(commands: list[str]) -> list[str]:
+    """Return what changes the traffic: deployments, and the first flags of the moves."""
+    found = []
+    for command in commands:
+        words = shlex.split(command)
+        if "update-traffic" in words:
+            found.append(" ".join(word for word in words if re.match("--(to-rev|.*-tags)", word)))
+        elif words[:3] == ["gcloud", "functions", "deploy"]:
+            found.append("deploy")
+    return found
+
+
+# What it lets them do
+
+
+class Grant(NamedTuple):
+    """A role of a member, on the project or on a service account."""
+
+    resource: str
+    member: str
+    role: str
+
+
+def grants(cloud: Cloud) -> list[Grant]:
+    lines = [line for line in cloud.resources() if line.startswith("grant ")]
+    return [Grant(*line.split(" ")[2:]) for line in lines]
+
+
+def verb_of(command: str) -> tuple[str, ...]:
+    """Return group and verb of a command of gcloud."""
+    words = shlex.split(command)[1:]
+    verbs = {"deploy", "describe", "list", "update", "update-traffic", "add-iam-policy-binding"}
+    return tuple(words[: next(i for i, word in enumerate(words) if word in verbs) + 1])
+
+
+# The permissions that a command needs, each by the method that gcloud calls. They are of the reference of
+# each API and of gcloud's source; what gcloud only warns about is left out.
+NEEDED = {
+    # cloudresourcemanager.projects.get
+    ("projects", "describe"): {"resourcemanager.projects.get"},
+    # run.namespaces.services.get
+    ("run", "services", "describe"): {"run.services.get"},
+    # run.namespaces.services.get and replaceService
+    ("run", "services", "update"): {"run.services.get", "run.services.update"},
+    ("run", "services", "update-traffic"): {"run.services.get", "run.services.update"},
+    # cloudfunctions.projects.locations.functions.get
+    ("functions", "describe"): {"cloudfunctions.functions.get"},
+    # functions.get, generateUploadUrl and patch, operations.get, and cloudbuild's
+    # projects.locations.getDefaultServiceAccount; beside them, actAs on the accounts that it names
+    ("functions", "deploy"): {
+        "cloudbuild.builds.get",
+        "cloudfunctions.functions.get",
+        "cloudfunctions.functions.sourceCodeSet",
+        "cloudfunctions.functions.update",
+        "cloudfunctions.operations.get",
+        "resourcemanager.projects.get",
+    },
+}
+ACT_AS = "iam.serviceAccounts.actAs"
+# Of each role, the permissions that are in question here, by
+# https://cloud.google.com/iam/docs/roles-permissions
+ROLES = {
+    "roles/cloudfunctions.developer": {
+        "cloudbuild.builds.get",
+        "cloudfunctions.functions.get",
+        "cloudfunctions.functions.sourceCodeSet",
+        "cloudfunctions.functions.update",
+        "cloudfunctions.operations.get",
+        "resourcemanager.projects.get",
+        "run.services.get",
+        "run.services.update",
+    },
+    "roles/iam.serviceAccountUser": {ACT_AS, "resourcemanager.projects.get"},
+}
+Need = tuple[str, str]  # a permission, and the resource that it is needed on
+
+
+def needs_of(commands: list[str]) -> set[Need]:
+    needs = set[Need]()
+    for command in commands:
+        if not command.startswith("gcloud "):
+            continue
+        needs |= {(permission, "my-project") for permission in NEEDED[verb_of(command)]}
+        accounts = re.findall(r"--(?:build-)?service-account=(?:\S+/)?(\S+)", command)
+        needs |= {(ACT_AS, account) for account in accounts}
+    return needs
+
+
+def granted(by: list[Grant]) -> set[Need]:
+    return {(permission, grant.resource) for grant in by for permission in ROLES[grant.role]}
+
+
+def test_the_deployer_has_the_roles_that_canary_needs_and_no_other(deployed: Cloud) -> None:
+    """Also where the smoke test fails, and where an account of its own builds."""
+    deployed.succeed("ci", BUILD_ACCOUNT=BUILDER)
+    roles = [g for g in grants(deployed) if g.member == f"serviceAccount:{DEPLOYER}"]
+    before = len(deployed.commands())
+    assert deployed.run("canary", **SMOKE, BUILD_ACCOUNT=BUILDER).code == 0
+    assert deployed.run("canary", **SMOKE, BUILD_ACCOUNT=BUILDER, BROKEN_URL=ADDRESS).code == 1
+    needs = needs_of(deployed.commands()[before:])
+
+    assert needs - granted(roles) == set()
+    for role in roles:
+        assert needs - granted([other for other in roles if other != role]), f"unneeded: {role}"
+    on_the_project = [role.role for role in roles if role.resource == "my-project"]
+    assert on_the_project == ["roles/cloudfunctions.developer"]
+
+
+def test_canary_changes_nothing_but_the_function(deployed: Cloud) -> None:
+    first = deployed.resources()
+
+    commands = deployed.succeed("canary", **SMOKE)
+
+    assert deployed.resources() == first
+    assert {verb_of(command)[:2] for command in changes(commands)} == {
+        ("functions", "deploy"),
+        ("run", "services"),
+    }
