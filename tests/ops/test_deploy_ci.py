@@ -3,11 +3,14 @@
 import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
+from ops.deploy_settings import SETTINGS as KNOWN_SETTINGS
 from tests.support.cloud import Cloud, changes, index_of
+from tests.support.serving import ROOT
 
 SMOKE = {"SMOKE_KEY": "the-key", "SMOKE_CALL": "77"}
 ADDRESS = "https://get-call-abc.a.run.app"
@@ -398,3 +401,36 @@ def test_canary_changes_nothing_but_the_function(deployed: Cloud) -> None:
         ("functions", "deploy"),
         ("run", "services"),
     }
+
+
+# The workflow
+
+
+JOBS: dict[str, Any] = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())["jobs"]
+
+
+def test_production_is_deployed_after_staging_and_in_the_same_way() -> None:
+    staging, production = JOBS["staging"], JOBS["production"]
+
+    assert production.pop("needs") == "staging"
+    assert (staging.pop("environment"), production.pop("environment")) == ("staging", "production")
+    assert staging == production
+
+
+def test_the_workflow_sets_all_that_canary_reads_from_the_environment() -> None:
+    """A setting that is missing there would be deployed with its default."""
+    step = JOBS["staging"]["steps"][-1]
+    read = {setting for setting in KNOWN_SETTINGS if "canary" in setting.commands}
+
+    assert step["run"] == "./deploy.sh canary"
+    assert step["env"] == {
+        setting.name: f"${{{{ {'secrets' if setting.is_secret else 'vars'}.{setting.name} }}}}"
+        for setting in read
+    }
+
+
+def test_the_credentials_of_the_workflow_do_not_dirty_the_work_tree(deployed: Cloud) -> None:
+    """The action that logs in writes them there, and only a clean work tree is deployed."""
+    (deployed.clone / "gha-creds-0123456789abcdef.json").write_text("{}")
+
+    deployed.succeed("canary", **SMOKE)
