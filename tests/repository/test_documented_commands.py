@@ -19,7 +19,14 @@ from tests.support.serving import ROOT, Service
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = r"make|\./deploy\.sh|(?:\.venv/bin/)?python -m|gcloud|npm|\.ci/run"
-DEPLOYMENT = {"PROJECT": "my-project", "REGION": "europe-west1", "RECORDINGS_BUCKET": "my-bucket"}
+DEPLOYMENT = {
+    "PROJECT": "my-project",
+    "REGION": "europe-west1",
+    "RECORDINGS_BUCKET": "my-bucket",
+    "REPOSITORY": "my-org/get-call",
+    "REPOSITORY_ID": "123456789",
+    "CI_ENVIRONMENT": "staging",
+}
 
 
 class Command(NamedTuple):
