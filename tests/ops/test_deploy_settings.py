@@ -83,6 +83,9 @@ WELL_FORMED = {
         "projects/p/notificationChannels/1",
         "projects/p/notificationChannels/1,projects/p/notificationChannels/2",
     ],
+    "REPOSITORY": ["owner/name", "An-Owner/a.repo_1"],
+    "REPOSITORY_ID": ["1", "823719402"],
+    "CI_ENVIRONMENT": ["staging", "production"],
     "SMOKE_KEY": ["ige17YnP-dVs"],
     "SMOKE_CALL": ["77"],
 }
@@ -108,13 +111,17 @@ MALFORMED = {
     "LOG_LEVEL": ["a;X=1", "a\n", "a\x7f"],
     "ALLOWED_ORIGINS": ["https://a.example;LOG_LEVEL=DEBUG", "a\x00"],
     "NOTIFICATION_CHANNELS": ["7", "projects/p/notificationChannels/1,", "pager@example.com"],
+    "REPOSITORY": ["name", "owner/", "owner/name/x", "https://github.com/owner/name", "o'/n"],
+    "REPOSITORY_ID": ["0", "owner", "-1", "1" * 20],
+    "CI_ENVIRONMENT": ["test", "Staging"],
     "SMOKE_KEY": ["two words", "k\xe9y"],
     "SMOKE_CALL": ["abc", "-7", "7,8"],
 }
 
 
 def read(name: str, text: str) -> tuple[dict[str, str], list[str]]:
-    command = "alerts" if name == "NOTIFICATION_CHANNELS" else "gateway"
+    (setting,) = (one for one in deploy_settings.SETTINGS if one.name == name)
+    command = "gateway" if "gateway" in setting.commands else min(setting.commands)
     return deploy_settings.read(command, SETTINGS | {name: text})
 
 
