@@ -6,55 +6,16 @@ may depend on them. `FIREBASERULES_ENDPOINT` replaces Google's server.
 """
 
 import argparse
-import json
 import os
 import sys
-import urllib.error
-import urllib.request
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+
+from ops.google_rest import Refused, RestApi
 
 RULES = Path(__file__).parent.parent / "firestore.rules"
-SECONDS = 30
 
 
-class Refused(Exception):
-    """The rules were not uploaded; the message says why, in one sentence."""
-
-
-class RulesApi:
-    """The releases and rulesets of one project."""
-
-    def __init__(self, project: str, token: str, endpoint: str) -> None:
-        self._base = f"{endpoint}/v1/"
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            "Content-Type": "application/json",
-            "X-Goog-User-Project": project,  # its quota is used; in gcloud's own, the API is off
-        }
-
-    def request(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
-        """Return the answer, or None if there is no such resource."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310  (not a client's URL)
-            self._base + path, data, self._headers, method=method
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except urllib.error.HTTPError as error:
-            with error:
-                if method == "GET" and error.code == HTTPStatus.NOT_FOUND:
-                    return None
-                why = error.read(2000).decode(errors="replace").replace("\n", " ")
-            raise Refused(f"the rules API answered {error.code}: {why}") from None
-        except OSError as error:
-            raise Refused(f"the rules API cannot be reached: {error}") from None
-
-
-def upload(api: RulesApi, project: str, database: str, rules: str, *, replace: bool) -> bool:
+def upload(api: RestApi, project: str, database: str, rules: str, *, replace: bool) -> bool:
     """Release the rules for the database. Return whether they had to be uploaded.
 
     Raises:
@@ -95,7 +56,7 @@ def main() -> None:
     parser.add_argument("--replace", action="store_true", help="also where other rules are")
     options = parser.parse_args()
     endpoint = os.environ.get("FIREBASERULES_ENDPOINT", "https://firebaserules.googleapis.com")
-    api = RulesApi(options.project, sys.stdin.read().strip(), endpoint)
+    api = RestApi("rules", f"{endpoint}/v1/", options.project, sys.stdin.read().strip())
     try:
         rules = RULES.read_text(encoding="utf-8")
         upload(api, options.project, options.database, rules, replace=options.replace)

@@ -1,69 +1,33 @@
 """The upload of firestore.rules, against a fake of the rules API."""
 
-import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
-from tests.support.cloud import (
-    Result,
-)
+from tests.support.cloud import Result
+from tests.support.rest import TOKEN, rest_server
 from tests.support.serving import ROOT
 
 
-@contextmanager
-def rules_server(releases: dict[str, Any]) -> Iterator[str]:
+def rules_server(releases: dict[str, Any]) -> AbstractContextManager[str]:
     """Serve the part of the rules API that is asked, from a dictionary of its resources."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self, status: int, body: object) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+    def answers(method: str, path: str, body: dict[str, Any]) -> tuple[int, object]:
+        if method == "GET":
+            found = releases.get(path.removeprefix("/v1/"))
+            return (200, found) if found else (404, "none")
+        made = body["release"] if method == "PATCH" else body
+        if path.endswith("/rulesets"):
+            made["name"] = f"projects/p/rulesets/{len(releases)}"
+        releases[made["name"]] = made
+        return 200, made
 
-        def body(self) -> dict[str, Any]:
-            found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            return found
-
-        def do_GET(self) -> None:
-            found = releases.get(self.path.removeprefix("/v1/"))
-            self.answer(200 if found else 404, found or {"error": "none"})
-
-        def do_POST(self) -> None:
-            if self.headers["Authorization"] != "Bearer the-token":
-                self.answer(403, {"error": "no"})
-                return
-            made = self.body()
-            if self.path.endswith("/rulesets"):
-                made["name"] = f"projects/p/rulesets/{len(releases)}"
-            releases[made["name"]] = made
-            self.answer(200, made)
-
-        def do_PATCH(self) -> None:
-            made = self.body()["release"]
-            releases[made["name"]] = made
-            self.answer(200, made)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base's name)
-            del format, args
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return rest_server(answers)
 
 
-def upload(endpoint: str, *arguments: str, token: str = "the-token") -> Result:
+def upload(endpoint: str, *arguments: str, token: str = TOKEN) -> Result:
     run = subprocess.run(
         [sys.executable, "-m", "ops.firestore_rules", "--project=p", *arguments],
         cwd=ROOT,
