@@ -13,6 +13,10 @@ class Refused(Exception):
     """What was asked was not done; the message says why, in one sentence."""
 
 
+class ApiDisabled(Refused):
+    """The API is not enabled in the project."""
+
+
 class RestApi:
     """The part of an API that belongs to one project."""
 
@@ -40,6 +44,7 @@ class RestApi:
                 if method == "GET" and error.code == HTTPStatus.NOT_FOUND:
                     return None
                 why = " ".join(error.read(4000).decode(errors="replace").split())
-            raise Refused(f"the {self._name} API answered {error.code}: {why}") from None
+            refusal = ApiDisabled if '"SERVICE_DISABLED"' in why else Refused
+            raise refusal(f"the {self._name} API answered {error.code}: {why}") from None
         except OSError as error:
             raise Refused(f"the {self._name} API cannot be reached: {error}") from None
