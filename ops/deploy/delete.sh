@@ -2,9 +2,10 @@
 # summary: remove all of that, except the database and the bucket
 #
 # Asks for the function's name, then removes the gateway, the uptime check and both functions in
-# REGION, with their service account and what it was granted. If no other region has one of them, it
-# also removes the API, the gateway's service account, the identity of CI, alerts, metrics and
-# dashboard. Database and bucket stay as they are, but for that grant; so do the APIs that were enabled.
+# REGION, with their service account and what it was granted, and disables the site if it leads to
+# FUNCTION there. If no other region has one of the functions, it also removes the API, the gateway's
+# service account, the identity of CI, alerts, metrics and dashboard. Database and bucket stay as they
+# are, but for that grant; so do the APIs that were enabled, and a site that leads anywhere else.
 #
 # PROJECT and REGION are required.
 
@@ -26,6 +27,7 @@ run_delete() {
       fail "nothing was deleted: the answer was not ${FUNCTION}."
     fi
   fi
+  disable_site # before the function, without which its page would be left with errors
   delete_gateway
   delete_uptime_check # before the function, whose end would be reported
   take_grants_back    # before their revisions are gone, which tell what they are
@@ -59,6 +61,23 @@ delete_function() {
       --region="${REGION}" \
       --project="${PROJECT}"
   fi
+}
+
+# gcloud has no command for Hosting, so ops/hosting_release.py calls its REST API with gcloud's token.
+disable_site() {
+  local token
+  token="$(
+    query TOKEN gcloud auth print-access-token \
+      --project="${PROJECT}"
+  )"
+  if [[ "${DRY_RUN}" == true ]]; then
+    echo "(Then firebasehosting.googleapis.com is asked, with that token, to disable the site of ${FUNCTION}.)" >&2
+    return
+  fi
+  printf '%s' "${token}" | bare_python -m ops.hosting_release \
+    --project="${PROJECT}" \
+    --function="${FUNCTION}" \
+    --region="${REGION}"
 }
 
 delete_gateway() {

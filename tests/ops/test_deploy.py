@@ -521,7 +521,7 @@ def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
     cloud.add("secret signer:3 ENABLED")
     for bucket in ("my-recordings", "new-recordings"):
         cloud.succeed("function", RECORDINGS_BUCKET=bucket, SIGNER_SECRET="signer:3")
-    for command in ("gateway", "alerts"):
+    for command in ("gateway", "site", "alerts"):
         cloud.succeed(command)
 
     commands = cloud.succeed("delete", answer="get-call\n")
@@ -538,6 +538,29 @@ def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
     assert {"firestore databases (default)", "storage buckets gs://my-recordings"} <= (
         cloud.resources()
     )
+
+
+def test_delete_disables_the_site_before_the_functions_end(cloud: Cloud) -> None:
+    for command in ("function", "gateway", "site"):
+        cloud.succeed(command)
+
+    commands = cloud.succeed("delete", answer="get-call\n")
+
+    disabled = index_of(commands, "ops.hosting_release")
+    assert commands[disabled].endswith(
+        "--project=my-project --function=get-call --region=europe-west1"
+    )
+    assert disabled < min(i for i, command in enumerate(commands) if "functions delete" in command)
+
+
+def test_delete_stops_if_the_site_cannot_be_disabled(cloud: Cloud) -> None:
+    for command in ("function", "site"):
+        cloud.succeed(command)
+
+    result = cloud.run("delete", answer="get-call\n", FAIL="python -m ops.hosting_release*")
+
+    assert result.code == 1
+    assert {"functions get-call", "site"} <= cloud.resources()
 
 
 @pytest.mark.parametrize("answer", ["", "y\n", "get-cal\n"])

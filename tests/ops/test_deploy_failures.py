@@ -78,12 +78,12 @@ def test_what_cannot_be_seen_is_not_created(said: str, cloud: Cloud) -> None:
 
 def test_delete_goes_on_after_a_failure_at_any_step(cloud: Cloud) -> None:
     delete, name = "delete", "get-call\n"
-    cloud.succeed("function")
-    cloud.succeed("gateway")
+    for command in ("function", "gateway", "site"):
+        cloud.succeed(command)
     done = cloud.copied_to(cloud.home.with_name("done"))
     steps = list(dict.fromkeys(done.succeed(delete, answer=name)))
     kinds = {line.split(" ")[0] for line in done.resources()}
-    assert not kinds & {"functions", "iam", "api-gateway"}
+    assert not kinds & {"functions", "iam", "api-gateway", "site"}
 
     failed = failed_at([(step, "after") for step in steps], cloud, delete, answer=name)
     check_reruns([cloud for cloud, _ in failed], done.resources(), delete, answer=name)
