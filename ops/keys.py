@@ -1,7 +1,8 @@
-"""The operator's command line: issues, lists and revokes API keys.
+"""The operator's command line: issues, lists, rotates and revokes API keys.
 
 KEY=$(python -m ops.keys issue --org org_acme --name CI --expires 90d)
 python -m ops.keys list --org org_acme
+KEY=$(python -m ops.keys rotate 5f0c93d81b7e --days 7)
 python -m ops.keys revoke 5f0c93d81b7e
 """
 
@@ -18,9 +19,17 @@ from typing import Any, NamedTuple
 from google.api_core.exceptions import GoogleAPICallError, PermissionDenied
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.firestore import SERVER_TIMESTAMP, Client, CollectionReference
+from google.cloud.firestore import (
+    DELETE_FIELD,
+    SERVER_TIMESTAMP,
+    Client,
+    CollectionReference,
+    DocumentSnapshot,
+)
 from google.cloud.firestore_v1.base_query import FieldFilter
+from pydantic import ValidationError
 
+from call_api.calls.access import ApiKey
 from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, new_key
 from ops.terminal import printable
 
@@ -43,7 +52,7 @@ def main(argv: Sequence[str], now: datetime) -> None:
     given = _parser().parse_args(argv)
     try:
         with closing(Client(given.project, database=given.database)) as client:
-            answer: _Answer = given.run(client.collection(COLLECTION), given, now)
+            answer: _Answer = given.run(client, given, now)
             text = json.dumps(answer.parsed, indent=2, default=str) + "\n"
             _deliver(text if given.json else answer.plain, answer.on_failed_output)
     except KeyboardInterrupt:
@@ -77,11 +86,11 @@ def _write(text: str) -> None:
         sys.stdout.flush()
 
 
-def _issue(keys: CollectionReference, given: argparse.Namespace, now: datetime) -> _Answer:
+def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
     key = new_key()
     expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
-    record = keys.document(key_hash(key))
+    record = client.document(COLLECTION, key_hash(key))
     record.set(fields, **_ONCE)
     shown = _shown(record.id, fields)
 
@@ -96,7 +105,8 @@ def _issue(keys: CollectionReference, given: argparse.Namespace, now: datetime) 
     return _Answer(said, f"{key}\n", {"key": key} | shown, delete)
 
 
-def _list(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> _Answer:
+def _list(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
+    keys = client.collection(COLLECTION)
     found = keys.where(filter=FieldFilter("org_id", "==", given.org)).get(**_ONCE)
     records = [_shown(one.id, one.to_dict() or {}) for one in found]
     records.sort(key=lambda record: str(record["created_at"]))
@@ -106,13 +116,82 @@ def _list(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> 
     return _Answer(said, heads + "".join(rows), records, lambda: "the list is incomplete")
 
 
-def _revoke(keys: CollectionReference, given: argparse.Namespace, _: datetime) -> _Answer:
-    query = keys.where(filter=FieldFilter("__name__", ">=", keys.document(given.hash)))
-    query = query.where(filter=FieldFilter("__name__", "<", keys.document(f"{given.hash}g")))
-    found = query.limit(2).get(**_ONCE)
-    if len(found) != 1:
-        sys.exit(f"{'More than one' if found else 'No'} key's hash starts with {given.hash}.")
-    one, fields = found[0], found[0].to_dict() or {}
+def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
+    """Issue a key in place of another one, which goes on for some days: both or neither."""
+    one = _found(client.collection(COLLECTION), given.hash)
+    before, moment = one.to_dict() or {}, one.read_time  # Firestore's clock, as for a revocation
+    old = _unended(one, moment)
+    ends_at = min(filter(None, (moment + timedelta(days=int(given.days)), old.expires_at)))
+    key = new_key()
+    new = client.document(COLLECTION, key_hash(key))
+    expires_at = _expiry_of_successor(old, given.expires, moment, key_id(one.id))
+    fields = {
+        "org_id": old.org_id,
+        "name": old.name,
+        "created_at": moment,
+        "expires_at": expires_at,
+    }
+    batch = client.batch()
+    batch.create(new, fields)
+    # Only the record that was read: a key that is revoked meanwhile gets no successor.
+    unchanged = Client.write_option(last_update_time=one.update_time)
+    batch.update(one.reference, {"expires_at": ends_at}, unchanged)
+    batch.commit(**_ONCE)
+    shown, replaced = _shown(new.id, fields), _shown(one.id, before | {"expires_at": ends_at})
+    ending = f"{replaced['hash']} ends {_date(min(filter(None, (ends_at, old.revoked_at))))}"
+
+    def undo() -> str:
+        batch = client.batch()
+        batch.delete(new)
+        batch.update(one.reference, {"expires_at": before.get("expires_at", DELETE_FIELD)})
+        try:
+            batch.commit(**_ONCE)
+        except (GoogleAPICallError, GoogleAuthError, KeyboardInterrupt):
+            return (
+                f"that cannot be undone, so end the new key by `revoke {shown['hash']}`; {ending}"
+            )
+        return f"the new key is deleted again, and {replaced['hash']} ends as before"
+
+    said = f"Issued {shown['hash']} for {old.org_id}. The key is shown this once. {ending}."
+    return _Answer(said, f"{key}\n", {"key": key} | shown | {"replaces": replaced}, undo)
+
+
+def _unended(one: DocumentSnapshot[Any], moment: datetime) -> ApiKey:
+    """Return the key of a record, as the function reads it; leave if it is refused by then."""
+    try:
+        key = ApiKey.model_validate(one.to_dict())
+    except ValidationError as error:
+        at_fault = ", ".join(str(fault["loc"][0]) for fault in error.errors())
+        sys.exit(
+            f"The record of {key_id(one.id)} cannot be read, so the key is refused: {at_fault}."
+        )
+    for ended_at, how in ((key.revoked_at, "was revoked"), (key.expires_at, "has expired")):
+        if ended_at is not None and ended_at <= moment:
+            sys.exit(f"{key_id(one.id)} {how}, as of {_date(ended_at)}: issue a new key.")
+    return key
+
+
+def _expiry_of_successor(
+    old: ApiKey, expires: str | None, moment: datetime, name: str
+) -> datetime | None:
+    """Return when the new key expires: after as long a life as the old one was given."""
+    if expires:
+        return moment + timedelta(days=int(expires[:-1]))
+    if old.expires_at is None:
+        return None
+    try:
+        if old.created_at is not None and old.created_at < old.expires_at:
+            return moment + (old.expires_at - old.created_at)
+    except OverflowError:  # it was made to end in the year 9999, say
+        pass
+    sys.exit(
+        f"{name} expires, but not after a known life: give the new key's, as by --expires 90d."
+    )
+
+
+def _revoke(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
+    one = _found(client.collection(COLLECTION), given.hash)
+    fields = one.to_dict() or {}
     said, revoked_at = "was revoked already", fields.get("revoked_at")
     if not isinstance(revoked_at, datetime) or revoked_at > one.read_time:
         # By Firestore's clock: were this machine's ahead, the key would live on. And only the
@@ -125,12 +204,26 @@ def _revoke(keys: CollectionReference, given: argparse.Namespace, _: datetime) -
     return _Answer(f"{said}.", "", shown, lambda: said)
 
 
+def _found(keys: CollectionReference, digits: str) -> DocumentSnapshot[Any]:
+    """Return the one record whose hash starts so; leave if there is none, or more."""
+    query = keys.where(filter=FieldFilter("__name__", ">=", keys.document(digits)))
+    query = query.where(filter=FieldFilter("__name__", "<", keys.document(f"{digits}g")))
+    found = query.limit(2).get(**_ONCE)
+    if len(found) != 1:
+        sys.exit(f"{'More than one' if found else 'No'} key's hash starts with {digits}.")
+    return found[0]
+
+
 def _shown(digest: str, fields: Mapping[str, object]) -> dict[str, object]:
     shown: dict[str, object] = {"hash": key_id(digest)}
     for name in ("created_at", "expires_at", "revoked_at", "name"):
         at = fields.get(name)
-        shown[name] = f"{at.astimezone(UTC):%Y-%m-%dT%TZ}" if isinstance(at, datetime) else at
+        shown[name] = _date(at) if isinstance(at, datetime) else at
     return shown
+
+
+def _date(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%TZ}"
 
 
 def _like(pattern: str, what: str) -> Callable[[str], str]:
@@ -148,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     project, database = map(os.environ.get, ("GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE"))
     line = _like(r"\S|\S.*\S", "one line of text")
     days = _like("[1-9][0-9]{0,3}d", "days, such as 90d")
+    few = _like("[1-9]|[1-8][0-9]|90", "1 to 90 days, as a number")
     digits = _like("[0-9a-f]{8,64}", "the first 8 digits of its hash, or more")
     parser = argparse.ArgumentParser("python -m ops.keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -155,13 +249,19 @@ def _parser() -> argparse.ArgumentParser:
     issue = commands.add_parser("issue", help="make a key and print it, this once")
     issue.add_argument("--name", type=line, help="what the key is for")
     issue.add_argument("--expires", type=days, metavar="DAYS", help="such as 90d; default: never")
+    rotate = commands.add_parser("rotate", help="make a key in place of one that then ends soon")
+    add = rotate.add_argument
+    add("--days", type=few, default="7", help="how long the old key goes on, 1 to 90; default: 7")
+    add("--expires", type=days, metavar="DAYS", help="such as 90d; default: the old key's life")
     revoke = commands.add_parser("revoke", help="end a key, at once and for good")
-    revoke.add_argument("hash", type=digits, metavar="HASH-PREFIX", help="as `list` shows it")
     listing = commands.add_parser("list", help="list an org's keys, dead or alive")
-    for command, run in ((issue, _issue), (listing, _list), (revoke, _revoke)):
+    runs = ((issue, _issue), (listing, _list), (rotate, _rotate), (revoke, _revoke))
+    for command, run in runs:
         command.set_defaults(run=run)
         add = command.add_argument
-        if command is not revoke:
+        if command in {rotate, revoke}:
+            add("hash", type=digits, metavar="HASH-PREFIX", help="as `list` shows it")
+        else:
             add("--org", type=line, required=True, help="the org that the keys speak for")
         add("--project", default=project, required=not project, help="or GOOGLE_CLOUD_PROJECT")
         add("--database", default=database, help="or FIRESTORE_DATABASE, or (default)")

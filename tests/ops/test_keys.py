@@ -81,6 +81,11 @@ def digits(key: str, number: int = 12) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:number]
 
 
+def listed(tool: Tool, org: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = tool("list", "--org", org, "--json").json()
+    return records
+
+
 @contextmanager
 def emulator_behind(
     host: str, before_commit: Callable[[grpc.ServicerContext], object]
@@ -318,6 +323,201 @@ def test_a_revocation_that_fails_is_not_tried_again(
 
 
 @pytest.mark.google_emulator
+def test_a_rotated_key_opens_calls_beside_its_successor_until_it_ends(
+    service: Service, tool: Tool, issued: str
+) -> None:
+    key = tool("rotate", digits(issued)).stdout.strip()
+
+    assert is_well_formed(key)
+    assert key != issued
+    assert [service.request(key=each).status for each in (issued, key)] == [200, 200]
+
+
+@pytest.mark.google_emulator
+def test_a_rotation_keeps_org_and_name_and_ends_the_old_key_in_some_days(
+    tool: Tool, database: firestore.Client
+) -> None:
+    old = tool("issue", "--org", "org_turn", "--name", "CI").stdout.strip()
+    before = datetime.now(UTC)
+    done = tool("rotate", digits(old), "--days", "90")
+    key = done.stdout.removesuffix("\n")
+    was, new = (database.document("api_keys", digits(k, 64)).get().to_dict() for k in (old, key))
+
+    assert was
+    assert new
+    ends_at = was["expires_at"]
+    assert timedelta(0) <= ends_at - before - 90 * DAY < timedelta(minutes=1)
+    assert done == (
+        0,
+        f"{key}\n",
+        (
+            f"Issued {digits(key)} for org_turn. The key is shown this once."
+            f" {digits(old)} ends {ends_at:%Y-%m-%dT%TZ}.\n"
+        ),
+    )
+    assert new == {
+        "org_id": "org_turn",
+        "name": "CI",
+        "created_at": ends_at - 90 * DAY,
+        "expires_at": None,
+    }
+    assert {name: was[name] for name in ("org_id", "name")} == {"org_id": "org_turn", "name": "CI"}
+
+
+@pytest.mark.google_emulator
+def test_the_old_key_has_a_week_unless_it_ends_earlier(tool: Tool, put_key: PutKey) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    soon = {"org_id": "org_ends", "created_at": now - 88 * DAY, "expires_at": now + 2 * DAY}
+    late = soon | {"expires_at": now + 8 * DAY}
+    revoked = late | {"revoked_at": now + DAY}
+
+    def ends(fields: dict[str, Any]) -> timedelta:
+        said = tool("rotate", digits(put_key(fields))).stderr
+        return datetime.fromisoformat(re.findall(r" ends (\S+)\.\n", said)[0]) - now
+
+    assert ends(soon) == 2 * DAY
+    assert timedelta(0) <= ends(late) - 7 * DAY < timedelta(minutes=1)
+    assert ends(revoked) == DAY
+
+
+@pytest.mark.google_emulator
+def test_the_new_key_lives_as_long_as_the_old_one_was_made_for(tool: Tool, put_key: PutKey) -> None:
+    now = datetime.now(UTC)
+    fields = {"org_id": "org_life", "created_at": now - 80 * DAY, "expires_at": now + 10 * DAY}
+
+    def life(*more: str) -> timedelta:
+        made = tool("rotate", digits(put_key(fields)), "--json", *more).json()
+        assert made["replaces"]["hash"] != made["hash"]
+        start, end = (datetime.fromisoformat(made[at]) for at in ("created_at", "expires_at"))
+        return end - start
+
+    assert abs(life() - 90 * DAY) <= timedelta(seconds=1)
+    assert life("--expires", "30d") == 30 * DAY
+
+
+@pytest.mark.google_emulator
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"created_at": None},
+        {
+            "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "expires_at": datetime.max.replace(tzinfo=UTC),
+        },
+        {"created_at": datetime(9999, 12, 30, tzinfo=UTC)},
+    ],
+)
+def test_a_new_key_whose_life_nobody_knows_needs_an_end(
+    tool: Tool, put_key: PutKey, odd: dict[str, object]
+) -> None:
+    now = datetime.now(UTC)
+    old = put_key({"org_id": "org_what", "created_at": now, "expires_at": now + DAY} | odd)
+
+    assert tool("rotate", digits(old)) == (
+        1,
+        "",
+        (
+            f"{digits(old)} expires, but not after a known life:"
+            " give the new key's, as by --expires 90d.\n"
+        ),
+    )
+    assert tool("rotate", digits(old), "--expires", "90d").status == 0
+
+
+@pytest.mark.google_emulator
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"revoked_at": True}, " was revoked, as of 2026-03-25T12:00:00Z: issue a new key.\n"),
+        ({"expires_at": True}, " has expired, as of 2026-03-25T12:00:00Z: issue a new key.\n"),
+        ({"org_id": ""}, " cannot be read, so the key is refused: org_id.\n"),
+        ({"expires_at": "2099-01-01"}, " cannot be read, so the key is refused: expires_at.\n"),
+    ],
+)
+def test_a_key_that_is_refused_gets_no_successor(
+    tool: Tool, put_key: PutKey, noon: datetime, fields: dict[str, object], said: str
+) -> None:
+    given = {name: noon if value is True else value for name, value in fields.items()}
+    old = put_key({"org_id": "org_ended"} | given)
+    before = listed(tool, "org_ended")
+
+    done = tool("rotate", digits(old))
+    assert (done.status, done.stdout) == (1, "")
+    assert re.fullmatch(rf"(The record of )?{digits(old)}{re.escape(said)}", done.stderr)
+    assert listed(tool, "org_ended") == before
+
+
+@pytest.mark.google_emulator
+def test_a_rotation_is_done_whole_or_not_at_all(
+    tool: Tool,
+    database: firestore.Client,
+    emulator_host: str,
+    noon: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is one write: where the old key is revoked meanwhile, there is no new one either."""
+    old = tool("issue", "--org", "org_half").stdout.strip()
+    record = database.document("api_keys", digits(old, 64))
+
+    with emulator_behind(emulator_host, lambda _: record.update({"revoked_at": noon})) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        done = tool("rotate", digits(old))
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
+
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith("Firestore cannot be used: ")
+    (only,) = tool("list", "--org", "org_half", "--json").json()
+    assert (only["hash"], only["expires_at"]) == (digits(old), None)
+
+
+@pytest.mark.google_emulator
+@pytest.mark.parametrize("expires", [{}, {"expires_at": None}])
+def test_a_rotation_that_cannot_be_shown_is_undone(
+    tool: Tool,
+    put_key: PutKey,
+    database: firestore.Client,
+    emulator_host: str,
+    expires: dict[str, None],
+) -> None:
+    old = put_key({"org_id": "org_undone"} | expires)
+    record = database.document("api_keys", digits(old, 64))
+    done = run_without_output(">/dev/full", emulator_host, "rotate", digits(old))
+
+    assert done == (
+        1,
+        "",
+        (
+            "Standard output cannot be written ([Errno 28] No space left on device):"
+            f" the new key is deleted again, and {digits(old)} ends as before.\n"
+        ),
+    )
+    assert record.get().to_dict() == {"org_id": "org_undone"} | expires
+    assert digits(old) in {each["hash"] for each in listed(tool, "org_undone")}
+    record.delete()
+    assert listed(tool, "org_undone") == []
+
+
+@pytest.mark.google_emulator
+def test_a_rotation_that_can_be_neither_shown_nor_undone_names_the_new_key(
+    tool: Tool, emulator_host: str
+) -> None:
+    old = tool("issue", "--org", "org_both").stdout.strip()
+    commits = itertools.count()
+
+    def fail(context: grpc.ServicerContext) -> None:
+        if next(commits):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not here")
+
+    with emulator_behind(emulator_host, fail) as host:
+        done = run_without_output(">/dev/full", host, "rotate", digits(old))
+    new = next(key for key in listed(tool, "org_both") if key["hash"] != digits(old))
+
+    assert (done.status, done.stdout) == (1, "")
+    said = re.escape(f"end the new key by `revoke {new['hash']}`; {digits(old)} ends ")
+    assert re.search(rf": that cannot be undone, so {said}20\S+Z\.\n$", done.stderr)
+
+
+@pytest.mark.google_emulator
 def test_a_hash_that_is_not_the_only_one_or_not_there_is_refused(
     tool: Tool, database: firestore.Client
 ) -> None:
@@ -392,6 +592,11 @@ def test_no_swap_across_the_start_of_the_checksum_passes() -> None:
             (["revoke", text], "argument HASH-PREFIX: give the first 8 digits")
             for text in ("", "5eed", "5eed5ee", "xyzxyzxyz", "5eed/5eed", "a" * 65, "callkey_1")
         ),
+        (["rotate", "5eed"], "argument HASH-PREFIX: give the first 8 digits"),
+        *(
+            (["rotate", "5eed5eed", "--days", text], "argument --days: give 1 to 90 days")
+            for text in ("", "0", "91", "100", "7d", "-1", "1.5", "٩")
+        ),
     ],
 )
 def test_a_command_that_is_written_wrong_is_said_so(tool: Tool, argv: list[str], said: str) -> None:
@@ -437,7 +642,13 @@ def test_the_project_and_the_database_are_those_that_are_named(
     ],
 )
 @pytest.mark.parametrize(
-    "argv", [["issue", "--org", "o"], ["list", "--org", "o"], ["revoke", "5eed5eed"]]
+    "argv",
+    [
+        ["issue", "--org", "o"],
+        ["list", "--org", "o"],
+        ["revoke", "5eed5eed"],
+        ["rotate", "5eed5eed"],
+    ],
 )
 def test_a_refusal_of_firestore_is_one_sentence(
     tool: Tool,
@@ -468,10 +679,15 @@ WHERE = (
 )
 COMMANDS = (
     "issue make a key and print it, this once"
+    " rotate make a key in place of one that then ends soon"
     " revoke end a key, at once and for good"
     " list list an org's keys, dead or alive"
 )
 ISSUED = "--name NAME what the key is for --expires DAYS such as 90d; default: never"
+ROTATED = (
+    " --days DAYS how long the old key goes on, 1 to 90; default: 7"
+    " --expires DAYS such as 90d; default: the old key's life"
+)
 ORG = " --org ORG the org that the keys speak for"
 
 
@@ -489,6 +705,7 @@ ORG = " --org ORG the org that the keys speak for"
             f" {ISSUED}{ORG}{WHERE}",
         ),
         (["list"], "--org ORG", f"{ORG}{WHERE}"),
+        (["rotate"], "HASH-PREFIX", f"{ROTATED}{WHERE}"),
         (["revoke"], "HASH-PREFIX", f" HASH-PREFIX as `list` shows it{WHERE}"),
     ],
 )
