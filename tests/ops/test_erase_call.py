@@ -1,0 +1,633 @@
+"""The erasure of a call, against the emulator and a fake bucket, and what the function answers then."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.cloud import firestore
+
+from ops import erase_call
+from tests.support.bucket import DENIED, HELD, RETAINED, Bucket, BucketServer
+from tests.support.fake_firestore import fake_firestore_that_refuses
+from tests.support.project import BUCKET, PROJECT, PutCall
+from tests.support.serving import ROOT, Service
+
+pytestmark = pytest.mark.google_emulator  # the embedded one lists no subcollections
+
+OTHERS = "recordings/others.wav"
+KEPT = """\
+- document: up to 7 days by point-in-time recovery, an hour where that is off
+- document: in each backup and export that has it, until that expires or is deleted
+- log: the call's ID, for as long as the log is kept
+"""
+WEEK = "the bucket keeps each erased version for 7 days, to be restored"
+
+
+class Outcome(NamedTuple):
+    """What the command did: its exit status, and what it wrote."""
+
+    status: object
+    stdout: str
+    stderr: str
+
+
+class Answers(NamedTuple):
+    """A standard input whose line comes after something else has happened."""
+
+    line: str
+    meanwhile: Callable[[], object]
+
+    def readline(self) -> str:
+        self.meanwhile()
+        return self.line
+
+
+Tool = Callable[..., Outcome]
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    with closing(BucketServer(BUCKET)) as server:
+        server.bucket.put(OTHERS)
+        yield server.bucket
+
+
+@pytest.fixture
+def tool(
+    emulator_host: str,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Tool:
+    """Run `python -m ops.erase_call` in this process; the call's ID is the answer to its question."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
+    monkeypatch.setenv("RECORDINGS_BUCKET", BUCKET)
+    monkeypatch.delenv("FIRESTORE_DATABASE", raising=False)
+
+    def run(
+        call: object,
+        *argv: str,
+        answer: object = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Outcome:
+        answers = Answers(f"{call if answer is None else answer}\n", meanwhile)
+        monkeypatch.setattr(sys, "stdin", answers)
+        capsys.readouterr()
+        status: object = 0
+        try:
+            erase_call.main(["--call", str(call), *argv])
+        except SystemExit as left:
+            status = left.code
+        return Outcome(status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def recorded(put_call: PutCall, bucket: Bucket) -> tuple[int, str]:
+    """Store a call with a recording of its own, in one version; return both names."""
+    call_id = put_call()
+    name = f"recordings/call-{call_id}.wav"
+    put_call({"recording_object": name}, at=call_id)
+    bucket.put(name)
+    return call_id, name
+
+
+def is_stored(database: firestore.Client, call_id: object) -> bool:
+    return bool(database.document("calls", str(call_id)).get().exists)
+
+
+def test_an_erased_call_is_not_found_and_its_recording_is_gone(
+    tool: Tool, service: Service, acme_key: str, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    call_id, name = recorded
+    bucket.put(name, name, f"{name}.bak")
+    target = f"/v2/calls/{call_id}"
+    before = service.request(target=target, key=acme_key)
+    assert before.status == 200
+
+    done = tool(call_id)
+
+    assert done.status == 0
+    after = service.request(target=target, key=acme_key)
+    assert (after.status, after.json()["code"]) == (404, "call_not_found")
+    polled = service.request(
+        target=target, key=acme_key, headers=[("If-None-Match", str(before.headers["ETag"]))]
+    )
+    assert polled.status == 404
+    assert bucket.names() == sorted([OTHERS, f"{name}.bak"])
+
+
+def test_it_shows_what_it_has_found_asks_and_says_what_it_did(
+    tool: Tool, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    call_id, name = recorded
+    bucket.put(name)
+    done = tool(call_id)
+
+    assert done == (
+        0,
+        (
+            f"document     calls/{call_id} in {PROJECT}, database (default)\n"
+            "             org org_acme, status ended\n"
+            f"recording    {name} in {BUCKET}\n"
+            "             versions: 2\n"
+            f"soft delete  {WEEK}\n"
+            f"Versions of {name} erased: 2.\n"
+            f"calls/{call_id} is erased.\n"
+            f"The function answers 404 for calls/{call_id}. What Google Cloud still keeps:\n"
+            f"- recording: {WEEK}\n{KEPT}"
+        ),
+        "This cannot be undone. Type the call's ID to erase all of that: ",
+    )
+
+
+@pytest.mark.parametrize("answer", ["", "yes", "7"])
+def test_any_other_answer_erases_nothing(
+    tool: Tool,
+    database: firestore.Client,
+    bucket: Bucket,
+    recorded: tuple[int, str],
+    answer: str,
+) -> None:
+    call_id, _ = recorded
+    done = tool(call_id, answer=answer)
+
+    assert done.status == f"Nothing was erased: the answer was not {call_id}."
+    assert is_stored(database, call_id)
+    assert bucket.changes == []
+
+
+def test_a_script_is_not_asked(tool: Tool, recorded: tuple[int, str]) -> None:
+    call_id, _ = recorded
+    done = tool(call_id, "--yes", answer="")
+
+    assert (done.status, done.stderr) == (0, "")
+
+
+def test_a_second_run_says_that_nothing_is_left(tool: Tool, recorded: tuple[int, str]) -> None:
+    call_id, name = recorded
+    assert tool(call_id).status == 0
+
+    nothing = f"There is nothing left of calls/{call_id}.\n"
+    assert tool(call_id) == (
+        0,
+        f"{nothing}If versions of its recording may be left, name it by --object.\n",
+        "",
+    )
+    assert tool(call_id, "--object", name) == (
+        0,
+        f"{nothing}There is no version of {name} in {BUCKET}.\nSoft delete: {WEEK}.\n",
+        "",
+    )
+
+
+def test_versions_that_are_left_without_a_document_are_erased_by_name(
+    tool: Tool, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    call_id, name = recorded
+    assert tool(call_id).status == 0
+    bucket.put(name, name)
+    done = tool(call_id, "--object", name)
+
+    assert done.status == 0
+    assert done.stdout.startswith(f"document     calls/{call_id} is not in {PROJECT}, ")
+    assert f"Versions of {name} erased: 2.\n" in done.stdout
+    assert bucket.names() == [OTHERS]
+
+
+def test_a_recording_that_other_calls_name_needs_a_word(
+    tool: Tool,
+    put_call: PutCall,
+    database: firestore.Client,
+    bucket: Bucket,
+    recorded: tuple[int, str],
+) -> None:
+    call_id, name = recorded
+    other = put_call({"recording_object": name})
+    refused = tool(call_id, "--yes")
+
+    assert refused.status == (
+        f"Nothing was erased: the recording is that of calls {other}, too. Say"
+        " --recording delete to erase it for all, or --recording keep to erase the rest alone."
+    )
+    assert f"             also of calls {other}\n" in refused.stdout
+    assert is_stored(database, call_id)
+    assert bucket.names() == sorted([OTHERS, name])
+
+    kept = tool(call_id, "--recording", "keep")
+    assert kept.status == 0
+    assert kept.stdout.endswith(f"The recording was not touched: {name}\n")
+    assert not is_stored(database, call_id)
+    assert bucket.names() == sorted([OTHERS, name])
+
+    assert tool(other, "--recording", "delete").status == 0
+    assert bucket.names() == [OTHERS]
+
+
+def test_of_many_calls_that_name_it_the_first_are_shown(
+    tool: Tool, put_call: PutCall, recorded: tuple[int, str]
+) -> None:
+    call_id, name = recorded
+    others = sorted(put_call({"recording_object": name}) for _ in range(7))
+    said = str(tool(call_id).status)
+
+    shown = ", ".join(map(str, others[:5]))
+    assert f"is that of calls {shown}, and more, too." in said
+
+
+def test_a_call_without_a_recording_is_erased(
+    tool: Tool, put_call: PutCall, database: firestore.Client, bucket: Bucket
+) -> None:
+    call_id = put_call(without=("recording_object",))
+    bucket.refusals["get"] = ("forbidden", DENIED)  # the bucket is not asked
+    done = tool(call_id)
+
+    assert done.status == 0
+    assert "recording    none\n" in done.stdout
+    assert "- recording" not in done.stdout
+    assert not is_stored(database, call_id)
+
+
+UNREADABLE = [
+    (7, "a int"),
+    (True, "a bool"),
+    (["recordings/a.wav"], "a list"),
+    ({"name": "a"}, "a dict"),
+    (b"a", "a bytes"),
+    (datetime(2026, 3, 25, tzinfo=UTC), "a DatetimeWithNanoseconds"),
+    ("", "''"),
+    (" ", "' '"),
+    (f"gs://{BUCKET}/recordings/a.wav", f"'gs://{BUCKET}/recordings/a.wav'"),
+    ("https://example.com/\x1b[2J", r"'https://example.com/\\x1b[2J'"),
+    ("a" * 1025, f"'{'a' * 200}'"),
+]
+
+
+@pytest.mark.parametrize(("value", "what"), UNREADABLE)
+def test_a_call_whose_recording_cannot_be_told_is_erased_with_a_word(
+    tool: Tool,
+    put_call: PutCall,
+    database: firestore.Client,
+    bucket: Bucket,
+    value: object,
+    what: str,
+) -> None:
+    call_id = put_call({"recording_object": value})
+    refused = tool(call_id)
+
+    assert refused.status == (
+        f"recording_object is no object's name but {what}, so the recording is not known."
+        " Name it by --object, or say --recording keep to erase the rest alone."
+    )
+    assert is_stored(database, call_id)
+
+    kept = tool(call_id, "--recording", "keep")
+    assert kept.status == 0
+    assert "The recording was not touched: " in kept.stdout
+    assert not is_stored(database, call_id)
+    assert bucket.names() == [OTHERS]
+
+
+def test_the_recording_of_such_a_call_is_erased_by_its_name(
+    tool: Tool, put_call: PutCall, database: firestore.Client, bucket: Bucket
+) -> None:
+    call_id = put_call({"recording_object": f"gs://{BUCKET}/recordings/url.wav"})
+    bucket.put("recordings/url.wav")
+
+    assert tool(call_id, "--object", "recordings/url.wav").status == 0
+    assert not is_stored(database, call_id)
+    assert bucket.names() == [OTHERS]
+
+
+def test_a_document_of_any_shape_is_erased(tool: Tool, database: firestore.Client) -> None:
+    database.document("calls", "a \u202eb").set({"org_id": 7, "transcript": "x" * 10, "status": {}})
+    done = tool("a \u202eb", "--yes")
+
+    assert done.status == 0
+    assert done.stdout.startswith(rf"document     calls/a \u202eb in {PROJECT}")
+    assert "             org 7, status none\n" in done.stdout
+    assert not is_stored(database, "a \u202eb")
+
+
+@pytest.mark.parametrize("name", ["a b/ü#?%2F.wav", "recordings/[1]*.wav", "e\u0301.wav"])
+def test_a_recording_of_any_name_is_erased(
+    tool: Tool, put_call: PutCall, bucket: Bucket, name: str
+) -> None:
+    bucket.put(name)
+
+    assert tool(put_call({"recording_object": name})).status == 0
+    assert bucket.names() == [OTHERS]
+
+
+def test_another_recording_than_the_document_s_is_refused(
+    tool: Tool, database: firestore.Client, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    call_id, name = recorded
+    done = tool(call_id, "--object", OTHERS)
+
+    assert done.status == f"The call names another recording than --object: {name}."
+    assert is_stored(database, call_id)
+    assert OTHERS in bucket.names()
+
+
+def test_what_is_stored_below_the_document_goes_with_it(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    """Firestore deletes no subcollection with its document."""
+    call_id, _ = recorded
+    call = database.document("calls", str(call_id))
+    deep = call.collection("notes").document("none").collection("edits").document("1")
+    for one in (call.collection("events").document("1"), deep):
+        one.set({"text": "private"})
+    done = tool(call_id)
+
+    assert done.status == 0
+    assert "below it     documents: 3, in events, notes\n" in done.stdout
+    assert list(call.collections()) == []
+    assert not deep.get().exists
+
+
+def test_what_an_earlier_deletion_has_left_below_is_erased(
+    tool: Tool, database: firestore.Client
+) -> None:
+    event = database.document("calls/71000/events/1")
+    event.set({"text": "private"})
+    done = tool(71000)
+
+    assert done.status == 0
+    assert "below it     documents: 1, in events\n" in done.stdout
+    assert not event.get().exists
+
+
+@pytest.mark.parametrize("status", ["pending", "active"])
+def test_a_call_that_goes_on_may_be_stored_again(
+    tool: Tool, put_call: PutCall, status: str
+) -> None:
+    done = tool(put_call({"status": status, "recording_object": None}))
+
+    assert done.status == 0
+    assert "             The call goes on: its writer may store it again.\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("retentionPolicyNotMet", RETAINED),
+        ("objectUnderActiveHold", HELD),
+        ("forbidden", HELD),  # what the service answers
+    ],
+)
+def test_a_recording_that_the_bucket_must_keep_keeps_its_document(
+    tool: Tool,
+    database: firestore.Client,
+    bucket: Bucket,
+    recorded: tuple[int, str],
+    reason: str,
+    message: str,
+) -> None:
+    call_id, name = recorded
+    bucket.put(name)
+    bucket.refusals[bucket.versions[-1].generation] = (reason, message)
+    done = tool(call_id)
+
+    assert done.status == (
+        f"Versions erased: 1 of 2. The bucket keeps the next one: {message} The document is still"
+        " there: run this again later, or with --recording keep."
+    )
+    assert is_stored(database, call_id)
+
+    bucket.refusals.clear()
+    assert tool(call_id).status == 0
+    assert bucket.names() == [OTHERS]
+    assert not is_stored(database, call_id)
+
+
+@pytest.mark.parametrize("method", ["get", "list", "delete"])
+def test_a_missing_role_on_the_bucket_is_named_and_nothing_is_erased(
+    tool: Tool, database: firestore.Client, bucket: Bucket, recorded: tuple[int, str], method: str
+) -> None:
+    call_id, name = recorded
+    bucket.refusals[method] = ("forbidden", DENIED)
+    done = tool(call_id)
+
+    assert done.status == (
+        f"Cloud Storage refuses: is roles/storage.legacyBucketWriter granted on {BUCKET}?"
+    )
+    assert is_stored(database, call_id)
+    assert name in bucket.names()
+
+
+def test_a_bucket_that_does_not_exist_is_one_sentence(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    call_id, _ = recorded
+    said = str(tool(call_id, "--bucket", "gs://nowhere/").status)
+
+    assert re.fullmatch(r"Cloud Storage cannot be used: 404 .*/b/nowhere\?.*", said)
+    assert is_stored(database, call_id)
+
+
+def test_a_bucket_that_cannot_be_reached_is_one_sentence(
+    tool: Tool, recorded: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    said = str(tool(recorded[0]).status)
+
+    assert re.fullmatch("Cloud Storage cannot be used: .*refused.*", said)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            grpc.StatusCode.PERMISSION_DENIED,
+            f"Firestore refuses: is roles/datastore.user granted in {PROJECT}?",
+        ),
+        (grpc.StatusCode.UNAVAILABLE, "Firestore cannot be used: 503 not here"),
+    ],
+)
+def test_a_refusal_of_firestore_is_one_sentence(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, said: str
+) -> None:
+    with fake_firestore_that_refuses(code) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        assert tool(77) == (said, "", "")
+
+
+def test_a_document_that_is_written_meanwhile_stays(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    call_id, _ = recorded
+    document = database.document("calls", str(call_id))
+    done = tool(call_id, meanwhile=lambda: document.update({"interruptions": 3}))
+
+    assert done.status == (
+        f"calls/{call_id} has been written meanwhile, and is still there: run this again."
+    )
+    assert is_stored(database, call_id)
+    assert tool(call_id).status == 0
+
+
+def test_a_version_that_is_gone_meanwhile_is_no_failure(
+    tool: Tool, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    assert tool(recorded[0], meanwhile=bucket.versions.clear).status == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "off: what is erased is gone at once"),
+        (7_776_000, "the bucket keeps each erased version for 90 days, to be restored"),
+    ],
+)
+def test_the_bucket_s_soft_delete_is_told(
+    tool: Tool, bucket: Bucket, recorded: tuple[int, str], seconds: int, said: str
+) -> None:
+    bucket.soft_delete_seconds = seconds
+    done = tool(recorded[0])
+
+    assert f"soft delete  {said}\n" in done.stdout
+    assert f"- recording: {said}\n" in done.stdout
+
+
+@pytest.mark.parametrize("unset", ["FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"])
+def test_an_emulator_on_one_side_alone_is_refused(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch, unset: str
+) -> None:
+    monkeypatch.delenv(unset)
+    (other,) = {"FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"} - {unset}
+
+    assert tool(77).status == (
+        f"Only {other} is set: set both FIRESTORE_EMULATOR_HOST and STORAGE_EMULATOR_HOST,"
+        " or neither."
+    )
+
+
+def test_missing_credentials_are_one_sentence(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST")
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
+
+    assert re.fullmatch("Firestore cannot be used: .*/nowhere.*", str(tool(77).status))
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--call", ""], "argument --call: give the ID of a document of calls"),
+        (["--call", "7/7"], "argument --call: give the ID of a document of calls"),
+        (["--call", "77", "--bucket", "a/b"], "argument --bucket: give a bucket's name"),
+        (["--call", "77", "--bucket", "gs://"], "argument --bucket: give a bucket's name"),
+        (["--call", "77", "--object", "gs://a/b"], "argument --object: give an object's name"),
+        (["--call", "77", "--object", ""], "argument --object: give an object's name"),
+        (["--call", "77", "--recording", "yes"], "argument --recording: invalid choice"),
+        ([], "the following arguments are required: --call"),
+    ],
+)
+@pytest.mark.usefixtures("tool")
+def test_a_command_that_is_written_wrong_is_said_so(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        erase_call.main(argv)
+
+    assert left.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"),
+    [("GOOGLE_CLOUD_PROJECT", "--project"), ("RECORDINGS_BUCKET", "--bucket")],
+)
+def test_a_missing_project_or_bucket_is_said_so(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch, variable: str, option: str
+) -> None:
+    monkeypatch.setenv(variable, "")
+    done = tool(77)
+
+    assert done.status == 2
+    assert f"required: {option}" in done.stderr
+
+
+def test_the_database_is_the_one_that_is_named(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    call_id, _ = recorded
+    done = tool(call_id, "--database", "calls-eu")
+
+    assert done.stdout.startswith(f"There is nothing left of calls/{call_id}.\n")
+    assert is_stored(database, call_id)
+
+
+def test_an_output_that_cannot_be_written_erases_nothing(
+    database: firestore.Client, bucket: Bucket, recorded: tuple[int, str], emulator_host: str
+) -> None:
+    call_id, name = recorded
+    with open("/dev/full", "wb") as full:  # noqa: PTH123  (a device)
+        done = program(call_id, bucket, emulator_host, stdout=full)
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Standard output cannot be written ([Errno 28] No space left on device):"
+        " run it again to see what is left.\n"
+    )
+    assert is_stored(database, call_id)
+    assert name in bucket.names()
+
+
+def test_it_runs_as_a_program(
+    bucket: Bucket, recorded: tuple[int, str], emulator_host: str
+) -> None:
+    call_id, _ = recorded
+    done = program(call_id, bucket, emulator_host, stdout=subprocess.PIPE)
+
+    assert done.returncode == 0, done.stderr
+    assert bucket.names() == [OTHERS]
+
+
+def test_an_interrupt_is_one_sentence(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    call_id, _ = recorded
+    done = tool(call_id, meanwhile=interrupt)
+
+    assert done.status == "Interrupted: run it again to erase what is left."
+    assert is_stored(database, call_id)
+
+
+def environment(bucket: Bucket, firestore_host: str) -> dict[str, str]:
+    return os.environ | {
+        "FIRESTORE_EMULATOR_HOST": firestore_host,
+        "STORAGE_EMULATOR_HOST": bucket.host,
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+        "RECORDINGS_BUCKET": BUCKET,
+    }
+
+
+def program(
+    call_id: int, bucket: Bucket, firestore_host: str, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "ops.erase_call", "--call", str(call_id), "--yes"],
+        cwd=ROOT,
+        env=environment(bucket, firestore_host),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
