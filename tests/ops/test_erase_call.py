@@ -21,6 +21,7 @@ from tests.support.serving import ROOT, Service
 
 pytestmark = pytest.mark.google_emulator  # the embedded one lists no subcollections
 
+PAGE = (ROOT / "docs" / "data.md").read_text("utf-8")
 OTHERS = "recordings/others.wav"
 KEPT = """\
 - document: up to 7 days by point-in-time recovery, an hour where that is off
@@ -149,6 +150,19 @@ def test_it_shows_what_it_has_found_asks_and_says_what_it_did(
         ),
         "This cannot be undone. Type the call's ID to erase all of that: ",
     )
+
+
+def test_the_page_shows_what_is_printed(tool: Tool, put_call: PutCall, bucket: Bucket) -> None:
+    call_id = put_call()
+    name = f"recordings/2026/03/25/call-{call_id}.wav"
+    put_call({"recording_object": name}, at=call_id)
+    bucket.put(name, name)
+    done = tool(call_id)
+
+    printed = done.stdout.replace(str(call_id), "77").replace(PROJECT, "my-project")
+    shown = PAGE.replace(f"{done.stderr}77\n", "")
+    assert shown != PAGE
+    assert f"erase_call --call 77\n{printed.replace(BUCKET, 'my-recordings')}```" in shown
 
 
 @pytest.mark.parametrize("answer", ["", "yes", "7"])

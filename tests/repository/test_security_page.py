@@ -14,7 +14,7 @@ PAGE = (ROOT / "SECURITY.md").read_text("utf-8")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 # The sections that make claims; each ends with a table of the words that it proves, and the tests.
-SECTIONS = [*re.findall(r"^### (.*)", PAGE, re.MULTILINE), "Clocks", "Supply chain"]
+SECTIONS = [*re.findall(r"^### (.*)", PAGE, re.MULTILINE), "Clocks", "Erasure", "Supply chain"]
 PROOF = re.compile(r"(?s)(.*)\n\| proof of \| \|\n\|---\|---\|\n(.*)")
 ROW = re.compile(r"\| (.+) \|((?: `[\w/]+\.py::test_\w+`)+) \|")
 
