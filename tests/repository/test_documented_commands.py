@@ -159,6 +159,7 @@ def linted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     commands.write_text(json.dumps(lines))
     answer = subprocess.run(
         ["gcloud", "meta", "lint-gcloud-commands", f"--commands-file={commands}"],
+        cwd=home,  # it creates the files that a command would write
         capture_output=True,
         text=True,
         check=True,
