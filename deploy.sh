@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
-# Deploys the function to a Google Cloud project, directly, behind API Gateway and from CI, and monitors
-# it, rolls it back and removes it there: see `./deploy.sh --help`.
+# Deploys the function to a Google Cloud project: directly, behind API Gateway, behind a load balancer and
+# from CI. Monitors it, rolls it back and removes it there: see `./deploy.sh --help`.
 #
 # This is a dispatcher. Each command is a file of that name in ops/deploy/, whose header is its help
 # and whose function run_COMMAND does the work. What commands share is in:
@@ -12,12 +12,13 @@
 #   deployment.sh  deploying the source, for the commands function, gateway and canary
 #   grants.sh      what the function's account is granted, for the commands function, gateway and delete
 #   traffic.sh     which revisions get the requests, for the commands canary and rollback
+#   balancer.sh    the load balancer of the command edge, for those that meet it
 #   monitoring.sh  names of policies and dashboards, for the commands alerts and delete
 
 set -euo pipefail
 
 # In the order of the help.
-readonly COMMANDS=(function gateway site alerts ci canary status rollback delete)
+readonly COMMANDS=(function gateway edge site alerts ci canary status rollback delete)
 
 # The directory of this file, also when it is called through a symbolic link. macOS before 12.3 has
 # no `readlink -f`.

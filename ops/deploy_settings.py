@@ -22,7 +22,8 @@ from call_api.names import DATABASE_ID, PROJECT_ID, bucket_name
 
 PREPARING = frozenset({"function", "gateway"})
 DEPLOYING = PREPARING | {"canary"}
-IN_A_REGION = DEPLOYING | {"site", "status", "rollback", "delete", "ci"}
+SMOKE_TESTED = DEPLOYING | {"edge"}
+IN_A_REGION = SMOKE_TESTED | {"site", "status", "rollback", "delete", "ci"}
 EVERY_COMMAND = IN_A_REGION | {"alerts"}
 
 # What the function needs to answer as SECURITY.md says, and Cloud Run's most CPUs for so much.
@@ -228,6 +229,41 @@ SETTINGS = (
         "origins that browsers may call from, separated by commas (docs/deploy.md)",
         "free of control characters and of semicolons, which separate settings",
         passed_on,
+        commands=SMOKE_TESTED,
+    ),
+    Setting(
+        "DOMAIN",
+        "the domain at which the load balancer answers",
+        "a domain in lower case, such as api.example.com",
+        pattern(r"(?!.{65})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"),
+        None,
+        frozenset({"edge"}),
+    ),
+    Setting(
+        "KEY_REQUESTS_PER_MINUTE",
+        "what the load balancer lets through of each key; 0: keys have no limit of their own, and "
+        "the next one counts all requests",
+        "0 to 999999",
+        between(0, 999_999),
+        "6000",
+        frozenset({"edge"}),
+    ),
+    Setting(
+        "ADDRESS_REQUESTS_PER_MINUTE",
+        "what it lets through of each client's address, without a key",
+        "1 to 999999",
+        between(1, 999_999),
+        "600",
+        frozenset({"edge"}),
+    ),
+    Setting(
+        "INGRESS",
+        "balancer: once the certificate is issued, only the load balancer reaches the function; "
+        "all: its own address stays open, as the site needs",
+        "balancer or all",
+        pattern("balancer|all"),
+        "balancer",
+        frozenset({"edge"}),
     ),
     Setting(
         "NOTIFICATION_CHANNELS",
@@ -265,9 +301,16 @@ SETTINGS = (
         "an API key: with SMOKE_CALL, a deployment ends with the smoke test",
         "an API key: printable ASCII without spaces",
         pattern("[!-~]*"),
+        commands=SMOKE_TESTED,
         is_secret=True,
     ),
-    Setting("SMOKE_CALL", "a call of that key's org", "a call's ID", pattern("[0-9]*")),
+    Setting(
+        "SMOKE_CALL",
+        "a call of that key's org",
+        "a call's ID",
+        pattern("[0-9]*"),
+        commands=SMOKE_TESTED,
+    ),
 )
 
 
@@ -320,6 +363,7 @@ def names(values: Mapping[str, str]) -> dict[str, str]:
     function = values["FUNCTION"]
     derived = {
         "PRIVATE_FUNCTION": f"{function}-private",
+        "EDGE": f"{function}-edge",
         "GATEWAY_ACCOUNT": f"{function}-gateway@{accounts}",
         "DEPLOYER_ACCOUNT": f"{function}-deploy@{accounts}",
         "IDENTITY_POOL": f"{function}-ci",
@@ -327,6 +371,9 @@ def names(values: Mapping[str, str]) -> dict[str, str]:
     if region := values.get("REGION"):
         short = hashlib.sha256(region.encode()).hexdigest()[:6]
         derived["RUNTIME_ACCOUNT"] = f"{function}-{short}@{accounts}"
+    if served := values.get("DOMAIN"):
+        short = hashlib.sha256(served.encode()).hexdigest()[:6]
+        derived["CERTIFICATE"] = f"{derived['EDGE']}-{short}"
     return derived
 
 

@@ -2,15 +2,17 @@
 # summary: remove all of that, except the database and the bucket
 #
 # Asks for the function's name, then removes the gateway, the uptime check and both functions in
-# REGION, with their service account and what it was granted, and disables the site if it leads to
-# FUNCTION there. If no other region has one of the functions, it also removes the API, the gateway's
-# service account, the identity of CI, alerts, metrics and dashboard. Database and bucket stay as they
-# are, but for that grant; so do the APIs that were enabled, and a site that leads anywhere else.
+# REGION, with their service account and what it was granted, takes REGION from the load balancer, and
+# disables the site if it leads to FUNCTION there. If no other region has one of the functions, it also
+# removes the balancer with its address, the API, the gateway's service account, the identity of CI,
+# alerts, metrics and dashboard. Database and bucket stay as they are, but for that grant; so do the APIs
+# that were enabled, and a site that leads anywhere else.
 #
 # PROJECT and REGION are required.
 
 # shellcheck shell=bash
 
+source ops/deploy/balancer.sh
 source ops/deploy/grants.sh
 source ops/deploy/monitoring.sh
 
@@ -31,6 +33,7 @@ run_delete() {
   delete_gateway
   delete_uptime_check # before the function, whose end would be reported
   take_grants_back    # before their revisions are gone, which tell what they are
+  delete_backend
   delete_function "${PRIVATE_FUNCTION}"
   delete_function "${FUNCTION}"
   delete_account "${RUNTIME_ACCOUNT}" roles/datastore.viewer
@@ -44,6 +47,7 @@ run_delete() {
     log "another region still has ${FUNCTION}: the resources that regions share stay."
     return
   fi
+  delete_balancer
   delete_api
   delete_ci
   delete_account "${GATEWAY_ACCOUNT}"
@@ -87,6 +91,63 @@ delete_gateway() {
     log "deleting the gateway ${FUNCTION}"
     run gcloud api-gateway gateways delete "${FUNCTION}" \
       --location="${GATEWAY_REGION}" \
+      --project="${PROJECT}"
+  fi
+}
+
+# Before the function, to which the balancer would still send requests.
+delete_backend() {
+  local backends
+  if ! exists gcloud compute network-endpoint-groups describe "${EDGE}" \
+    --region="${REGION}" \
+    --project="${PROJECT}"; then
+    return
+  fi
+  backends="$(list_backends "/regions/${REGION}/")"
+  if [[ "${backends}" == *"/regions/${REGION}/"* ]]; then
+    log "removing ${REGION} from the balancer"
+    run gcloud compute backend-services remove-backend "${EDGE}" \
+      --global \
+      --network-endpoint-group="${EDGE}" \
+      --network-endpoint-group-region="${REGION}" \
+      --project="${PROJECT}"
+  fi
+  log "deleting the endpoint of ${FUNCTION} in ${REGION}"
+  run gcloud compute network-endpoint-groups delete "${EDGE}" \
+    --region="${REGION}" \
+    --project="${PROJECT}"
+}
+
+# From the outside in: nothing can be deleted that something else refers to.
+delete_balancer() {
+  local certificates certificate
+  # The address is created first and deleted last.
+  if ! exists gcloud compute addresses describe "${EDGE}" \
+    --global \
+    --project="${PROJECT}"; then
+    return
+  fi
+  delete_part forwarding-rules "${EDGE}"
+  delete_part target-https-proxies "${EDGE}"
+  certificates="$(list_certificates "${EDGE}-HASH" 'value(name)')"
+  for certificate in ${certificates}; do
+    delete_part ssl-certificates "${certificate}"
+  done
+  delete_part ssl-policies "${EDGE}"
+  delete_part url-maps "${EDGE}"
+  delete_part backend-services "${EDGE}"
+  delete_part security-policies "${EDGE}"
+  delete_part addresses "${EDGE}"
+}
+
+# delete_part TYPE NAME deletes a part of the balancer, if there is one.
+delete_part() {
+  if exists gcloud compute "$1" describe "$2" \
+    --global \
+    --project="${PROJECT}"; then
+    log "deleting $2 of the $1"
+    run gcloud compute "$1" delete "$2" \
+      --global \
       --project="${PROJECT}"
   fi
 }

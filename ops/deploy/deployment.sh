@@ -13,10 +13,11 @@ require_all_to_deploy() {
 }
 
 # deploy_source NAME BEHIND_API_GATEWAY [TRAFFIC_FLAG] deploys the work tree. A new function is private
-# until allow_invoker makes it public. Without a TRAFFIC_FLAG, the requests go where they went before.
+# until allow_invoker makes it public. Without a TRAFFIC_FLAG, the requests go where they went before. A
+# function whose own address `edge` has closed stays closed.
 deploy_source() {
   local name="$1" behind_api_gateway="$2" traffic="${3:-}"
-  local environment
+  local environment open_to
   local access=()
   local signer=(--clear-secrets)
   local build=()
@@ -35,6 +36,12 @@ deploy_source() {
     --project="${PROJECT}"; then
     access=(--no-allow-unauthenticated)
   fi
+  open_to="$(ingress_of "${name}")"
+  case "${open_to}" in
+    "${BALANCER_ALONE}") open_to=internal-and-gclb ;;
+    internal) open_to=internal-only ;;
+    *) open_to=all ;;
+  esac
   log "deploying ${name} from ${COMMIT}; this takes minutes"
   run gcloud functions deploy "${name}" \
     --gen2 \
@@ -43,6 +50,7 @@ deploy_source() {
     --source=. \
     --entry-point=get_call \
     --trigger-http \
+    --ingress-settings="${open_to}" \
     ${access[@]+"${access[@]}"} \
     --service-account="${RUNTIME_ACCOUNT}" \
     ${build[@]+"${build[@]}"} \

@@ -10,6 +10,7 @@
 
 # shellcheck shell=bash
 
+source ops/deploy/balancer.sh
 source ops/deploy/deployment.sh
 
 readonly GATEWAY_APIS=(

@@ -3,7 +3,7 @@
 #
 # In this order:
 #
-#   tests that FUNCTION is deployed in REGION
+#   tests that FUNCTION is deployed in REGION, and that Hosting reaches it there
 #   enables the APIs
 #   copies the site into .local/site
 #   deploys it, with the headers of firebase.json, and with a rewrite of /v2/calls/** to FUNCTION
@@ -15,6 +15,8 @@
 # PROJECT and REGION are required.
 
 # shellcheck shell=bash
+
+source ops/deploy/balancer.sh
 
 readonly HOSTING_APIS=(
   firebase.googleapis.com

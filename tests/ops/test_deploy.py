@@ -430,6 +430,7 @@ def test_status_says_what_is_and_what_is_not_deployed(cloud: Cloud) -> None:
         "get-call: not deployed in europe-west1",
         "get-call-private: not deployed in europe-west1",
         "gateway: not deployed in europe-west1",
+        "edge: not deployed",
     ]
     assert function.startswith("get-call:\nstate: ACTIVE\n")
 

@@ -79,6 +79,10 @@ WELL_FORMED = {
     "MEMORY": ["512Mi", "1Gi", "4096Mi"],
     "LOG_LEVEL": ["anything"],
     "ALLOWED_ORIGINS": ["https://a.example,https://b.example"],
+    "DOMAIN": ["api.example.com", "a.bc", "xn--80ak6aa92e.xn--p1ai", "a" * 60 + ".com"],
+    "KEY_REQUESTS_PER_MINUTE": ["0", "1", "999999"],
+    "ADDRESS_REQUESTS_PER_MINUTE": ["1", "999999"],
+    "INGRESS": ["balancer", "all"],
     "NOTIFICATION_CHANNELS": [
         "projects/p/notificationChannels/1",
         "projects/p/notificationChannels/1,projects/p/notificationChannels/2",
@@ -110,6 +114,17 @@ MALFORMED = {
     "MEMORY": ["256Mi", "511Mi", "512", "512M", "0Gi", "33Gi", "5Gi"],  # CPU is 1
     "LOG_LEVEL": ["a;X=1", "a\n", "a\x7f"],
     "ALLOWED_ORIGINS": ["https://a.example;LOG_LEVEL=DEBUG", "a\x00"],
+    "DOMAIN": [
+        "example",
+        "API.example.com",
+        "https://api.example.com",
+        "a_b.example",
+        "a..b",
+        "a.b.",
+    ],
+    "KEY_REQUESTS_PER_MINUTE": ["many", "-1", "1000000"],
+    "ADDRESS_REQUESTS_PER_MINUTE": ["0", "1e3"],
+    "INGRESS": ["internal", "All"],
     "NOTIFICATION_CHANNELS": ["7", "projects/p/notificationChannels/1,", "pager@example.com"],
     "REPOSITORY": ["name", "owner/", "owner/name/x", "https://github.com/owner/name", "o'/n"],
     "REPOSITORY_ID": ["0", "owner", "-1", "1" * 20],

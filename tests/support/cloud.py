@@ -14,6 +14,7 @@ DEPLOY_SCRIPTS = (ROOT / "deploy.sh", *sorted((ROOT / "ops" / "deploy").glob("*.
 COMMANDS = (
     "function",
     "gateway",
+    "edge",
     "site",
     "alerts",
     "ci",
@@ -29,9 +30,11 @@ SETTINGS = {
     "REPOSITORY": "my-org/get-call",
     "REPOSITORY_ID": "123456789",
     "CI_ENVIRONMENT": "staging",
+    "DOMAIN": "api.example.com",
 }
 EVERY_OPTION = SETTINGS | {
     "BUILD_ACCOUNT": "builder@my-project.iam.gserviceaccount.com",
+    "ADDRESS_REQUESTS_PER_MINUTE": "1200",
     "CONCURRENCY": "40",
     "CPU": "2",
     "FIRESTORE_DATABASE": "calls",
@@ -39,6 +42,8 @@ EVERY_OPTION = SETTINGS | {
     "FIRESTORE_RULES": "replace",
     "FUNCTION": "calls",
     "ALLOWED_ORIGINS": "https://app.example.com,http://localhost:3000",
+    "INGRESS": "all",
+    "KEY_REQUESTS_PER_MINUTE": "0",
     "LOG_LEVEL": "DEBUG",
     "MAX_INSTANCES": "100",
     "MEMORY": "1Gi",
@@ -50,7 +55,8 @@ EVERY_OPTION = SETTINGS | {
     "SIGNER_SECRET": "signer:3",
 }
 CHANGES = re.compile(
-    r" (create|create-oidc|update|update-oidc|update-traffic|undelete|enable|deploy|add-iam\S+) |rules |spec "
+    r" (create|create-oidc|update|update-oidc|update-traffic|undelete|enable|deploy|add-backend|add-iam\S+) "
+    r"|_rules |_spec "
 )
 # What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
 TOOLS = (

@@ -1,0 +1,333 @@
+"""`deploy.sh edge`: the load balancer before the function, its limits, its certificate, and the way past it."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.ops.test_deploy_failures import check_reruns, failed_at
+from tests.support.cloud import EVERY_OPTION, Cloud, changes, index_of
+
+CERTIFICATE = "get-call-edge-d0c43d"  # of api.example.com
+ALONE = "internal-and-cloud-load-balancing"
+PARTS = {
+    f"compute {kind} get-call-edge"
+    for kind in (
+        "addresses",
+        "backend-services",
+        "forwarding-rules",
+        "network-endpoint-groups",
+        "security-policies",
+        "ssl-policies",
+        "target-https-proxies",
+        "url-maps",
+    )
+}
+
+
+@pytest.fixture
+def deployed(cloud: Cloud) -> Cloud:
+    """A project that has the public function."""
+    cloud.succeed("function")
+    return cloud
+
+
+def issue(cloud: Cloud, certificate: str = CERTIFICATE) -> None:
+    """Let Google issue a certificate."""
+    cloud.add(f"state compute ssl-certificates {certificate} ACTIVE")
+
+
+def rules(cloud: Cloud) -> dict[str, str]:
+    """Return the limit of each rule, by its priority."""
+    return dict(
+        re.findall(r"^rule get-call-edge (\d+)\t(\d+)$", "\n".join(cloud.resources()), re.MULTILINE)
+    )
+
+
+def ingress(cloud: Cloud) -> str:
+    return "".join(
+        re.findall(r"^ingress get-call (.*)$", "\n".join(cloud.resources()), re.MULTILINE)
+    )
+
+
+def test_a_first_run_makes_a_balancer_and_says_which_dns_record_is_missing(deployed: Cloud) -> None:
+    result = deployed.run("edge")
+
+    assert result.code == 0, result.err
+    made = {line.removesuffix(" europe-west1") for line in deployed.resources()}
+    assert {f"compute ssl-certificates {CERTIFICATE}", *PARTS} <= made
+    assert "The certificate of api.example.com is PROVISIONING." in result.out
+    assert "  api.example.com. A 203.0.113.7\n" in result.out
+    assert ingress(deployed) == ""
+
+
+def test_it_speaks_https_alone_with_tls_1_2_at_least(deployed: Cloud) -> None:
+    commands = deployed.succeed("edge")
+
+    (rule,) = (command for command in commands if "forwarding-rules create" in command)
+    assert "--ports=443" in rule.split()
+    assert not any("http-proxies" in command for command in commands)
+    policy = commands[index_of(commands, "ssl-policies create")]
+    assert {"--profile=MODERN", "--min-tls-version=1.2"} <= set(policy.split())
+    proxy = commands[index_of(commands, "target-https-proxies create")]
+    assert "--ssl-policy=get-call-edge" in proxy.split()
+
+
+def test_the_limits_are_attached_before_the_first_request_can_come(deployed: Cloud) -> None:
+    commands = deployed.succeed("edge")
+
+    key = shlex.split(commands[index_of(commands, "rules create 1000 ")])
+    address = shlex.split(commands[index_of(commands, "rules create 2000 ")])
+    of_both = {"--action=throttle", "--exceed-action=deny-429"}
+    of_a_key = {
+        "--expression=has(request.headers['authorization'])",
+        "--enforce-on-key=http-header",
+        "--enforce-on-key-name=authorization",
+        "--rate-limit-threshold-count=6000",
+        "--rate-limit-threshold-interval-sec=60",
+    }
+    of_an_address = {
+        "--src-ip-ranges=*",
+        "--enforce-on-key=ip",
+        "--rate-limit-threshold-count=600",
+        "--rate-limit-threshold-interval-sec=60",
+    }
+    assert of_both | of_a_key <= set(key)
+    assert of_both | of_an_address <= set(address)
+    attached = index_of(commands, "--security-policy=get-call-edge --project")
+    assert index_of(commands, "rules create 2000 ") < attached
+    assert attached < index_of(commands, "add-backend")
+
+
+@pytest.mark.parametrize("is_issued", [False, True])
+def test_a_second_run_changes_nothing(deployed: Cloud, is_issued: bool) -> None:
+    deployed.succeed("edge")
+    if is_issued:
+        issue(deployed)
+        deployed.succeed("edge")
+    first = deployed.resources()
+
+    second = deployed.succeed("edge")
+
+    assert changes(second) == []
+    assert deployed.resources() == first
+
+
+def test_the_function_s_own_address_is_closed_last_and_once_the_domain_answers(
+    deployed: Cloud,
+) -> None:
+    deployed.succeed("edge")
+    issue(deployed)
+    before = len(deployed.commands())
+
+    result = deployed.run("edge", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert result.code == 0, result.err
+    assert result.out == "smoke https://api.example.com the-key 77\n"
+    (closing,) = changes(deployed.commands()[before:])
+    assert f"run services update get-call --ingress={ALONE} " in closing
+    assert ingress(deployed) == ALONE
+
+
+def test_a_domain_that_does_not_answer_leaves_the_own_address_open(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    issue(deployed)
+    (deployed.clone / "Makefile").write_text("smoke:\n\t@false\n")
+
+    result = deployed.run("edge", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert result.code != 0
+    assert ingress(deployed) == ""
+
+
+def test_a_deployment_keeps_the_address_closed_and_is_tested_through_the_domain(
+    deployed: Cloud,
+) -> None:
+    open_ = deployed.commands()
+    assert "--ingress-settings=all " in open_[index_of(open_, "functions deploy")]
+    deployed.succeed("edge")
+    issue(deployed)
+    deployed.succeed("edge")
+    before = len(deployed.commands())
+
+    result = deployed.run("function", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert result.code == 0, result.err
+    assert result.out == "smoke https://api.example.com the-key 77\n"
+    commands = deployed.commands()[before:]
+    deploy = commands[index_of(commands, "functions deploy get-call ")]
+    assert "--ingress-settings=internal-and-gclb " in deploy
+    assert ingress(deployed) == ALONE
+
+
+def test_the_gateway_s_function_stays_open_to_the_gateway(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    issue(deployed)
+    deployed.succeed("edge")
+
+    commands = deployed.succeed("gateway")
+
+    deploy = commands[index_of(commands, "functions deploy get-call-private ")]
+    assert "--ingress-settings=all " in deploy
+
+
+def test_the_site_needs_the_address_that_is_closed(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    issue(deployed)
+    deployed.succeed("edge")
+
+    refused = deployed.run("site")
+    deployed.succeed("edge", INGRESS="all")
+    deployed.succeed("site")
+
+    assert refused.code == 1
+    assert "INGRESS=all ./deploy.sh edge opens it" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    assert ingress(deployed) == "all"
+
+
+def test_a_changed_figure_changes_its_rule_alone(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+
+    commands = deployed.succeed("edge", KEY_REQUESTS_PER_MINUTE="1200")
+
+    (change,) = changes(commands)
+    assert "security-policies rules update 1000 " in change
+    assert rules(deployed) == {"1000": "1200", "2000": "600"}
+
+
+def test_keys_can_be_counted_with_everybody_else(deployed: Cloud) -> None:
+    """Against somebody who invents a key for each request: the first rule that matches is the only one."""
+    deployed.succeed("edge")
+
+    deployed.succeed("edge", KEY_REQUESTS_PER_MINUTE="0", ADDRESS_REQUESTS_PER_MINUTE="6000")
+    assert rules(deployed) == {"2000": "6000"}
+
+    deployed.succeed("edge")
+    assert rules(deployed) == {"1000": "6000", "2000": "600"}
+
+
+def test_another_region_joins_the_balancer(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    deployed.add("functions get-call")
+
+    commands = deployed.succeed("edge", REGION="asia-south1")
+
+    assert [shlex.split(command)[2:5] for command in changes(commands)] == [
+        ["network-endpoint-groups", "create", "get-call-edge"],
+        ["backend-services", "add-backend", "get-call-edge"],
+    ]
+    regions = re.findall(
+        r"^backend get-call-edge .*/regions/([^/]+)/", "\n".join(deployed.resources()), re.MULTILINE
+    )
+    assert sorted(regions) == ["asia-south1", "europe-west1"]
+
+
+def test_a_new_domain_is_served_beside_the_old_one_until_it_has_a_certificate(
+    deployed: Cloud,
+) -> None:
+    deployed.succeed("edge")
+    issue(deployed)
+    deployed.succeed("edge")
+
+    deployed.succeed("edge", DOMAIN="calls.example.com")
+    (both,) = (line for line in deployed.resources() if line.startswith("certificates "))
+    new = both.split(",")[1]
+    issue(deployed, new)
+    deployed.succeed("edge", DOMAIN="calls.example.com")
+
+    assert both == f"certificates get-call-edge {CERTIFICATE},{new}"
+    assert f"certificates get-call-edge {new}" in deployed.resources()
+    assert f"compute ssl-certificates {CERTIFICATE}" not in deployed.resources()
+
+
+def test_no_balancer_without_its_function(cloud: Cloud) -> None:
+    result = cloud.run("edge")
+
+    assert (result.code, result.err) == (
+        1,
+        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n",
+    )
+    assert cloud.resources() == set()
+
+
+def test_a_rerun_after_a_failure_ends_in_the_same_state(deployed: Cloud) -> None:
+    """Whichever step failed, and whether before or after its effect."""
+    issue(deployed)
+    done = deployed.copied_to(deployed.home.with_name("done"))
+    steps = list(dict.fromkeys(done.succeed("edge")))
+    points = [(step, "before") for step in steps]
+    points += [(step, "after") for step in changes(steps)]
+
+    failed = failed_at(points, deployed, "edge")
+
+    assert [point for point, (_, code) in zip(points, failed, strict=True) if code == 0] == []
+    check_reruns([cloud for cloud, _ in failed], done.resources(), "edge")
+
+
+def test_a_dry_run_shows_a_run_with_a_certificate(cloud: Cloud) -> None:
+    lines = cloud.run("edge", "--dry-run").out.splitlines()
+
+    assert f"--ingress={ALONE} " in lines[-1]
+    assert "--ingress=all " in cloud.run("edge", "--dry-run", **EVERY_OPTION).out
+
+
+# What the other commands do with it
+
+
+def test_status_shows_the_balancer(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    before = len(deployed.commands())
+
+    assert "\nedge:\nstate: ACTIVE\n" in deployed.run("status").out
+    asked = "\n".join(deployed.commands()[before:])
+    for part in ("address", "managed.status", "managed.domains", "backends", "rateLimitThreshold"):
+        assert part in asked
+
+
+def test_delete_removes_the_balancer_from_the_outside_in(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+
+    commands = deployed.succeed("delete", answer="get-call\n")
+
+    assert not [line for line in deployed.resources() if " get-call-edge" in line]
+    removed = [shlex.split(c)[2:4] for c in commands if re.search("compute .* (delete|remove)", c)]
+    assert [" ".join(words) for words in removed] == [
+        "backend-services remove-backend",
+        "network-endpoint-groups delete",
+        "forwarding-rules delete",
+        "target-https-proxies delete",
+        "ssl-certificates delete",
+        "ssl-policies delete",
+        "url-maps delete",
+        "backend-services delete",
+        "security-policies delete",
+        "addresses delete",
+    ]
+    assert index_of(commands, "remove-backend") < index_of(commands, "functions delete get-call ")
+
+
+def test_delete_leaves_the_balancer_to_another_region(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    deployed.succeed("edge", REGION="asia-south1")
+    deployed.add("functions projects/my-project/locations/asia-south1/functions/get-call")
+
+    deployed.succeed("delete", answer="get-call\n")
+
+    left = deployed.resources()
+    assert "compute network-endpoint-groups get-call-edge asia-south1" in left
+    assert "compute network-endpoint-groups get-call-edge europe-west1" not in left
+    assert "compute forwarding-rules get-call-edge" in left
+    assert len([line for line in left if line.startswith("backend get-call-edge ")]) == 1
+
+
+def test_delete_goes_on_after_a_failure_at_any_step(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    done = deployed.copied_to(deployed.home.with_name("done"))
+    steps = list(dict.fromkeys(done.succeed("delete", answer="get-call\n")))
+
+    points = [(step, "after") for step in steps if " compute " in step]
+    failed = failed_at(points, deployed, "delete", answer="get-call\n")
+
+    clouds = [cloud for cloud, _ in failed]
+    check_reruns(clouds, done.resources(), "delete", answer="get-call\n")
