@@ -15,6 +15,9 @@ const NEXT = {
   internal: "Report it with the request ID: the API’s log names the cause.",
 };
 
+// Of answers that are not the API's own.
+const SAID = { 429: "Too many requests at once" };
+
 /** Why there is no answer: `next` says what to do, `retrySeconds` is set where that is to wait. */
 export class Problem extends Error {
   constructor(detail, { code = "", requestId = "", next = "", retrySeconds = null } = {}) {
@@ -90,7 +93,7 @@ function refusal(response, problem, requestId) {
   const passes = [429, 502, 503, 504].includes(response.status);
   const retryAfter = Number(response.headers.get("Retry-After"));
   const retrySeconds = passes ? (retryAfter > 0 ? retryAfter : RETRY_SECONDS) : null;
-  return new Problem(problem.detail ?? `The API answered ${response.status}`, {
+  return new Problem(problem.detail ?? SAID[response.status] ?? `The API answered ${response.status}`, {
     code: problem.code,
     requestId: problem.request_id ?? requestId,
     next: passes

@@ -28,6 +28,7 @@ ACTIVE: dict[str, Any] = {
     "analysis": None,
     "transcript": SAID[:2],
 }
+TOO_MANY = "<!doctype html><title>429</title>429 Too Many Requests"  # as Cloud Armor says it
 HALF = json.dumps(published_call(sample_calls()[78], None) | {"updated_at": 5})
 
 
@@ -109,6 +110,21 @@ def test_an_outage_is_said_waited_for_and_over(open_tab: OpenTab, stack: Stack) 
         stack.firestore.heal()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Call 88")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_limit_before_the_api_is_said_and_waited_for(open_tab: OpenTab) -> None:
+    """Its answer is not the API's: neither a problem, nor a request ID, nor a time to wait."""
+    tab = open_tab(refusals=(429,))
+    tab.page.goto(tab.stack.url)
+    tab.refuse(429, TOO_MANY)
+    page = tab.open(88)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Too many requests at once")
+    expect(alert).to_contain_text("The page tries again in 5 s.")
+    expect(alert).not_to_contain_text("Request ID")
+    tab.heal()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Call 88")
+    expect(alert).to_have_count(0)
 
 
 def test_a_lost_network_is_said_and_waited_for(open_tab: OpenTab) -> None:

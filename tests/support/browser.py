@@ -86,6 +86,14 @@ class Tab:
         headers = {"X-Request-Id": REQUEST_ID}
         self.page.route(CALLS, lambda route: route.fulfill(body=body, headers=headers))
 
+    def refuse(self, status: int, page: str) -> None:
+        """Refuse the next requests for calls with a page, as what stands before the API does."""
+        self.heal()
+        self.page.route(
+            CALLS,
+            lambda route: route.fulfill(status=status, body=page, content_type="text/html"),
+        )
+
     def heal(self) -> None:
         """Let the API answer again."""
         self.page.unroute(CALLS)
