@@ -17,7 +17,9 @@ MONTH = 730 * 3600  # seconds
 READ = "2026-11-23"  # when copies of these pages were read; a copy can be older
 CLOUD, DOCS = "https://cloud.google.com/", "https://docs.cloud.google.com/"
 CHECK = f"**not verified**, list price as remembered: check {CLOUD}"
+LISTED = f"as transcribed on 2026-09-20 from {CLOUD}"
 ASSUMED = "an assumption, not measured"
+LIMITS = 2  # rules in the policy of `deploy.sh edge`
 RATES = [10, 1_000, 10_000]  # requests a second
 MEASURED = {"IAM": "keyless/16/cpu_ms", "key": "small/16/cpu_ms", "304": "unchanged/16/cpu_ms"}
 
@@ -34,6 +36,15 @@ FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run'
     "egress_gib": (0.12, "$ a GiB; above 1 TiB a month less", CHECK + "vpc/network-pricing"),
     "million_calls": (3.00, "$ a million, first billion", CLOUD + "api-gateway/docs/pricing"),
     "million_calls_more": (1.50, "$ a million, above it", CLOUD + "api-gateway/docs/pricing"),
+    "rule_hour": (
+        0.025,
+        "$ an hour, up to five forwarding rules",
+        LISTED + "load-balancing/pricing",
+    ),
+    "balanced_gib": (0.008, "$ a GiB, in and out", LISTED + "load-balancing/pricing"),
+    "policy_month": (5, "$ a month, Cloud Armor's policy", CHECK + "armor/pricing"),
+    "limit_month": (1, "$ a month, a rule of it; two", CHECK + "armor/pricing"),
+    "million_judged": (0.75, "$ a million requests, Cloud Armor", CHECK + "armor/pricing"),
     "signatures": (60_000, "`signBlob` a minute, a project", CLOUD + "iam/quotas"),
     "region_cpus": (1_000, "vCPUs: an example", DOCS + "run/docs/configuring/max-instances-limits"),
     "target": (0.6, "of CPU, of concurrency", DOCS + "run/docs/configuring/scaling-controls"),
@@ -45,6 +56,7 @@ FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run'
     "reads": (2, "documents a request, also for a 304", "docs/deploy.md"),
     "log_bytes": (300, "bytes, the function's line", "docs/deploy.md"),
     "run_log_bytes": (1_000, "bytes, the line that Cloud Run adds", ASSUMED),
+    "request_bytes": (500, "bytes, a request", ASSUMED),
     "answer_bytes": (2_300, "bytes, a 200; a 304 has no body", ASSUMED),
     "unchanged": (0, "of the requests, answered 304", ASSUMED),
     "read_ms": (20, "ms, Firestore", ASSUMED),
@@ -107,6 +119,11 @@ def costs(rate: float, instances: int, f: Mapping[str, float]) -> dict[str, floa
         "the first two, instance-based": seconds * steady,
         "API Gateway on top": (millions - more) * f["million_calls"]
         + more * f["million_calls_more"],
+        "the edge on top": MONTH / 3600 * f["rule_hour"]
+        + f["policy_month"]
+        + LIMITS * f["limit_month"]
+        + millions * f["million_judged"]
+        + (gib["request_bytes"] + gib["answer_bytes"] * (1 - f["unchanged"])) * f["balanced_gib"],
     }
 
 

@@ -87,6 +87,8 @@ def test_a_row_is_what_a_hand_works_out(results: Path) -> None:
         "sum": "$5,135",
         "the first two, instance-based": "$200",  # 4 x 2.628 M s x ($0.000018 + 0.5 x $0.000002)
         "API Gateway on top": "$5,442",  # 1,000 x $3 + 1,628 x $1.50
+        # 730 x $0.025 + $5 + 2 x $1 + 2,628 x $0.75 + 2,628 M x (500 + 2,300) B x $0.008 a GiB
+        "the edge on top": "$2,051",
     }
 
 
@@ -146,7 +148,8 @@ def test_a_304_takes_less_cpu_signs_nothing_and_is_read_all_the_same(results: Pa
     # 1,000 x (2.4 + 0.9) / 2 ms = 1.65 cores, at 60 % 2.75 instances.
     assert scale[1][2:5] == ["3", "2", "none; the first is `signBlob` at 2,000"]
     changed = {name for name in half if half[name] != all_new[name]}
-    assert changed == {"Cloud Run", "egress", "sum", "the first two, instance-based"}
+    others = {"the first two, instance-based", "the edge on top"}
+    assert changed == {"Cloud Run", "egress", "sum"} | others
     assert (half["egress"], half["Cloud Run"]) == ("$338", "$133")
 
 
@@ -198,7 +201,8 @@ def test_every_figure_is_printed_with_its_source(results: Path) -> None:
     assert values["`unchanged`"] == "0.25"
     source = r"https://(docs\.)?cloud\.google\.com/\S+"
     unread = rf"\*\*not verified\*\*, list price as remembered: check {source}"
-    other = "an assumption, not measured|deploy.sh|docs/deploy.md"
+    listed = rf"as transcribed on 2026-09-20 from {source}"
+    other = f"{listed}|an assumption, not measured|deploy.sh|docs/deploy.md"
     assert [
         row for row in figures[1:] if not re.fullmatch(f"{source}|{unread}|{other}", row[3])
     ] == []
