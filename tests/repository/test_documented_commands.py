@@ -26,6 +26,7 @@ DEPLOYMENT = {
     "REPOSITORY": "my-org/get-call",
     "REPOSITORY_ID": "123456789",
     "CI_ENVIRONMENT": "staging",
+    "DOMAIN": "api.example.com",
 }
 
 
