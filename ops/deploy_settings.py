@@ -233,11 +233,11 @@ SETTINGS = (
     ),
     Setting(
         "DOMAIN",
-        "the domain at which the load balancer answers",
+        "the domain at which the load balancer answers; `edge` needs it, and a deployment to a "
+        "function that the balancer alone reaches",
         "a domain in lower case, such as api.example.com",
         pattern(r"(?!.{65})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"),
-        None,
-        frozenset({"edge"}),
+        commands=SMOKE_TESTED,
     ),
     Setting(
         "KEY_REQUESTS_PER_MINUTE",
@@ -341,6 +341,8 @@ def _contradictions(command: str, values: Mapping[str, str]) -> Iterator[str]:
     if values["FUNCTION"].endswith("-private") and command != "rollback":
         name = values["FUNCTION"]
         yield f"FUNCTION is malformed: {name!r} is the name of the function behind the gateway."
+    if command == "edge" and not values["DOMAIN"]:
+        yield "DOMAIN is required: the domain at which the load balancer answers."
     if command not in DEPLOYING:
         return
     least, most = int(values["MIN_INSTANCES"]), int(values["MAX_INSTANCES"])

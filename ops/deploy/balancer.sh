@@ -1,4 +1,4 @@
-# The load balancer of the command edge, which `function`, `site`, `status` and `delete` meet too.
+# The load balancer of the command edge, which every command that deploys, `site`, `status` and `delete` meet too.
 #
 # All regions share one. Every part of it is called EDGE, except the certificates: those have EDGE and a
 # hash of their domain. Each region adds a network endpoint group (NEG), which stands for its function.
@@ -23,6 +23,18 @@ ingress_of() {
   if [[ -n "${described}" ]]; then
     described="${described#*$'\t'}"
     printf '%s\n' "${described:-all}"
+  fi
+}
+
+# Prints where the function takes requests from the internet: its own address, or DOMAIN where `edge` has
+# closed that.
+public_address() {
+  local open_to
+  open_to="$(ingress_of "${FUNCTION}")" || return
+  if [[ "${open_to}" != "${BALANCER_ALONE}" ]]; then
+    address_of "${FUNCTION}"
+  else
+    printf 'https://%s\n' "${DOMAIN}"
   fi
 }
 

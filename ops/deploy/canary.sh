@@ -28,6 +28,7 @@ run_canary() {
   fi
   require_all_to_deploy
   require_function
+  assume_existing
   stable="$(hold_traffic)"
   deploy_source "${FUNCTION}" false
   candidate="$(
@@ -63,14 +64,19 @@ hold_traffic() {
 
 # promote CANDIDATE STABLE moves the traffic in steps, and stops at the first that fails.
 promote() {
-  local candidate="$1" stable="$2" address
-  log "testing ${candidate}, which has no traffic"
-  move_traffic --update-tags="candidate=${candidate}" || return
-  address="$(address_of_candidate)" || return
-  smoke_test "${address}" || return
+  local candidate="$1" stable="$2" address open_to
+  open_to="$(ingress_of "${FUNCTION}")" || return
+  if [[ "${open_to}" == "${BALANCER_ALONE}" ]]; then
+    log "not testing ${candidate} before it has traffic: its tag's address is closed, as the function's own"
+  else
+    log "testing ${candidate}, which has no traffic"
+    move_traffic --update-tags="candidate=${candidate}" || return
+    address="$(address_of_candidate)" || return
+    smoke_test "${address}" || return
+  fi
   log "giving ${candidate} 10 % of the traffic"
   move_traffic --to-revisions="${candidate}=10,${stable}=90" || return
-  address="$(address_of "${FUNCTION}")" || return
+  address="$(public_address)" || return
   smoke_test "${address}" || return
   log "giving ${candidate} all traffic"
   move_traffic --remove-tags=candidate --to-revisions="${candidate}=100"

@@ -2,6 +2,7 @@
 
 # shellcheck shell=bash
 
+source ops/deploy/balancer.sh
 source ops/deploy/grants.sh
 
 # Checks settings and tools before anything is changed.
@@ -37,6 +38,9 @@ deploy_source() {
     access=(--no-allow-unauthenticated)
   fi
   open_to="$(ingress_of "${name}")"
+  if [[ "${open_to}" == "${BALANCER_ALONE}" && -z "${DOMAIN}" ]]; then
+    fail "DOMAIN is required: ${name} takes requests from the load balancer alone."
+  fi
   case "${open_to}" in
     "${BALANCER_ALONE}") open_to=internal-and-gclb ;;
     internal) open_to=internal-only ;;
@@ -113,10 +117,9 @@ smoke_test() {
   if [[ "${DRY_RUN}" == true ]]; then
     echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
   elif [[ -n "${SMOKE_KEY}" && -n "${SMOKE_CALL}" ]]; then
-    # With retries, as a new permission to call it is not visible everywhere at once.
+    # Whatever it says may pass: a new address, or a new permission to call it, is not known everywhere at once.
     URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" \
-      RETRY_PAUSE_SECONDS="${RETRY_PAUSE_SECONDS:-20}" \
-      retry make --silent smoke
+      attempt . aloud make --silent smoke
   else
     printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"
   fi

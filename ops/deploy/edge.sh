@@ -15,7 +15,6 @@
 
 # shellcheck shell=bash
 
-source ops/deploy/balancer.sh
 source ops/deploy/deployment.sh
 
 # Cloud Armor applies the first rule that matches, and no other.
@@ -26,7 +25,7 @@ run_edge() {
   local state
   require_arguments edge 0 "$@"
   require_gcloud
-  require_deployed
+  require_function
   enable_apis compute.googleapis.com
   ensure addresses --ip-version=IPV4
   ensure_limits
@@ -58,14 +57,6 @@ run_edge() {
   # The last change, so that the function's own address works until the domain does.
   if [[ "${INGRESS}" == balancer ]]; then
     set_ingress "${BALANCER_ALONE}"
-  fi
-}
-
-require_deployed() {
-  local open_to
-  open_to="$(ingress_of "${FUNCTION}")"
-  if [[ "${DRY_RUN}" == false && -z "${open_to}" ]]; then
-    fail "${FUNCTION} is not deployed in ${REGION}: run ./deploy.sh function first."
   fi
 }
 

@@ -17,32 +17,19 @@
 
 # shellcheck shell=bash
 
-source ops/deploy/balancer.sh
 source ops/deploy/deployment.sh
 
 run_function() {
-  local address domain open_to
+  local address
   require_arguments function 0 "$@"
   require_all_to_deploy
   prepare_project "${FUNCTION_APIS[@]}"
   deploy_source "${FUNCTION}" false --serve-all-traffic-latest-revision
-  address="$(address_of "${FUNCTION}")"
-  open_to="$(ingress_of "${FUNCTION}")"
-  if [[ "${open_to}" == "${BALANCER_ALONE}" ]]; then
-    domain="$(served_domain)"
-    address="${domain:+https://}${domain:-${address}}"
-  fi
+  address="$(public_address)"
   # The last change. A public function is safe: it refuses requests without a valid API key.
   let_everybody_call
   name_old_grants
   smoke_test "${address}"
-}
-
-# The domain that the balancer has a certificate for; of several, while one follows another, the first.
-served_domain() {
-  local domains
-  domains="$(list_certificates '' 'value(managed.status,managed.domains.list())')" || return
-  awk '$1 == "ACTIVE" || $1 == "RENEWAL_FAILED" { print $2; exit }' <<<"${domains}"
 }
 
 # The check of Cloud Run's invoker is on or off, as the setting says, also where an earlier deployment had it

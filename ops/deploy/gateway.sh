@@ -10,7 +10,6 @@
 
 # shellcheck shell=bash
 
-source ops/deploy/balancer.sh
 source ops/deploy/deployment.sh
 
 readonly GATEWAY_APIS=(

@@ -56,10 +56,14 @@ require_gcloud() {
 
 # Stops unless `./deploy.sh function` has run.
 require_function() {
-  assume_existing
-  if ! exists gcloud run services describe "${FUNCTION}" \
-    --region="${REGION}" \
-    --project="${PROJECT}"; then
+  local name
+  name="$(
+    state_of gcloud run services describe "${FUNCTION}" \
+      --region="${REGION}" \
+      --project="${PROJECT}" \
+      --format='value(metadata.name)'
+  )"
+  if [[ "${DRY_RUN}" == false && -z "${name}" ]]; then
     fail "${FUNCTION} is not deployed in ${REGION}: run ./deploy.sh function first."
   fi
 }

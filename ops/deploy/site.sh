@@ -29,8 +29,10 @@ run_site() {
   require_a_commit
   require_gcloud
   require_python
-  # Hosting accepts a rewrite to a function that does not exist, and would answer each call with 404.
+  # Hosting accepts a rewrite to a function that does not exist, or that it does not reach, and would answer
+  # each call with an error.
   require_function
+  refuse_closed_function
   enable_apis "${HOSTING_APIS[@]}"
   prepare_hosting
   log "deploying the site from ${COMMIT}"
@@ -40,6 +42,14 @@ run_site() {
     --message="${COMMIT}" \
     --project="${PROJECT}" \
     --non-interactive
+}
+
+refuse_closed_function() {
+  local open_to
+  open_to="$(ingress_of "${FUNCTION}")"
+  if [[ "${open_to}" == "${BALANCER_ALONE}" ]]; then
+    fail "${FUNCTION} takes requests from the balancer alone, and Firebase Hosting would not reach it: INGRESS=all ./deploy.sh edge opens it."
+  fi
 }
 
 # Writes the files that the Firebase CLI reads, and finds the CLI.

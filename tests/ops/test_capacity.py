@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.capacity import FIGURES, RESULTS, figure
+from ops.deploy_settings import SETTINGS, mib
 from tests.support.serving import ROOT
 
 MEASURED = {  # the median of the rounds counts: 2.4 ms, 1.5 ms, 0.9 ms
@@ -209,16 +210,11 @@ def test_every_figure_is_printed_with_its_source(results: Path) -> None:
 
 
 def test_what_is_deployed_is_what_is_counted_with() -> None:
-    usage = subprocess.run(
-        [ROOT / "deploy.sh", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    settings = dict(
-        re.findall(r"^  (MAX_INSTANCES|CONCURRENCY|CPU, MEMORY) .*\((.+)\)$", usage, re.MULTILINE)
-    )
-
-    assert settings == {"MAX_INSTANCES": "20", "CONCURRENCY": "80", "CPU, MEMORY": "1, 512Mi"}
+    defaults = {setting.name: setting.default for setting in SETTINGS}
+    deployed = [str(defaults[name]) for name in ("MAX_INSTANCES", "CONCURRENCY", "CPU", "MEMORY")]
     counted = [FIGURES[name][0] for name in ("max_instances", "concurrency", "cpus", "gib")]
-    assert counted == [20, 80, 1, 512 / 1024]
+
+    assert counted == [*map(int, deployed[:3]), mib(deployed[3]) / 1024]
 
 
 def test_it_reads_what_was_measured_here() -> None:

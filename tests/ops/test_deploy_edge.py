@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from tests.ops.test_deploy_failures import check_reruns, failed_at
 from tests.support.cloud import EVERY_OPTION, Cloud, changes, index_of
+from tests.support.deploy_failures import check_reruns, failed_at
 
 CERTIFICATE = "get-call-edge-d0c43d"  # of api.example.com
 ALONE = "internal-and-cloud-load-balancing"
@@ -158,6 +158,40 @@ def test_a_deployment_keeps_the_address_closed_and_is_tested_through_the_domain(
     deploy = commands[index_of(commands, "functions deploy get-call ")]
     assert "--ingress-settings=internal-and-gclb " in deploy
     assert ingress(deployed) == ALONE
+
+
+def test_a_canary_behind_the_balancer_is_tested_through_the_domain_alone(deployed: Cloud) -> None:
+    """The tag's address is as closed as the function's own."""
+    deployed.succeed("edge")
+    issue(deployed)
+    deployed.succeed("edge")
+    before = len(deployed.commands())
+
+    result = deployed.run("canary", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert result.code == 0, result.err
+    assert result.out == "smoke https://api.example.com the-key 77\n"
+    commands = deployed.commands()[before:]
+    assert not any("--update-tags" in command for command in commands)
+    assert index_of(commands, "get-call-1=90") < index_of(commands, "-2=100")
+
+
+@pytest.mark.parametrize("command", ["function", "canary"])
+def test_a_closed_function_is_deployed_by_who_says_its_domain(
+    command: str, deployed: Cloud
+) -> None:
+    deployed.succeed("edge")
+    issue(deployed)
+    deployed.succeed("edge")
+    before = len(deployed.commands())
+
+    result = deployed.run(command, DOMAIN="", SMOKE_KEY="the-key", SMOKE_CALL="77")
+
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == (
+        "deploy.sh: DOMAIN is required: get-call takes requests from the load balancer alone."
+    )
+    assert not any("functions deploy" in c for c in deployed.commands()[before:])
 
 
 def test_the_gateway_s_function_stays_open_to_the_gateway(deployed: Cloud) -> None:
