@@ -71,13 +71,13 @@ def second_runs(tmp_path: Path) -> list[str]:
     cloud.add("state iam workload-identity-pools get-call-ci DELETED")
     cloud.add("state iam workload-identity-pools providers github DELETED")
     cloud.succeed("ci")
-    cloud.succeed("delete", answer="get-call\n")
     cloud.succeed("alerts", NOTIFICATION_CHANNELS="projects/my-project/notificationChannels/1")
     cloud.succeed("edge")
     cloud.succeed("edge", KEY_REQUESTS_PER_MINUTE="0", ADDRESS_REQUESTS_PER_MINUTE="6000")
     cloud.succeed("edge", DOMAIN="calls.example.com")
     cloud.add("state compute ssl-certificates get-call-edge-d0c43d ACTIVE")
     cloud.succeed("edge")
+    cloud.succeed("delete", answer="get-call\n")
     return [shlex.join(shlex.split(command)) for command in cloud.commands()]
 
 
