@@ -32,6 +32,7 @@ from pydantic import TypeAdapter, ValidationError
 from requests.exceptions import RequestException
 
 from call_api.calls.schema import ObjectName
+from ops.terminal import printable
 
 COLLECTION = "calls"
 FIELDS = ["org_id", "status", "recording_object"]
@@ -81,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _run(database: Client, storage: StorageClient, given: argparse.Namespace) -> None:
     call = _found(database, storage, given)
-    path = f"{COLLECTION}/{_shown(given.call)}"
+    path = f"{COLLECTION}/{printable(given.call)}"
     recording = call.recording
     has_versions = recording is not None and bool(recording.versions)
     if not (call.document.exists or call.below or has_versions):
@@ -94,7 +95,7 @@ def _run(database: Client, storage: StorageClient, given: argparse.Namespace) ->
             " --recording delete to erase it for all, or --recording keep to erase the rest alone."
         )
     if not given.yes and not _confirmed(given.call):
-        sys.exit(f"Nothing was erased: the answer was not {_shown(given.call)}.")
+        sys.exit(f"Nothing was erased: the answer was not {printable(given.call)}.")
     if recording is not None:
         with _asking("Cloud Storage", _bucket_role(given)):
             _erase_versions(recording)
@@ -144,21 +145,21 @@ def _recording_name(document: DocumentSnapshot[Any], given: argparse.Namespace) 
         if given.object is None and given.recording != "keep":
             what = repr(value[:200]) if isinstance(value, str) else f"a {type(value).__name__}"
             sys.exit(
-                f"recording_object is no object's name but {_shown(what)}, so the recording is not"
+                f"recording_object is no object's name but {printable(what)}, so the recording is not"
                 " known. Name it by --object, or say --recording keep to erase the rest alone."
             )
         return given.object  # type: ignore[no-any-return]  # argparse's
     if given.object not in {None, name}:
-        sys.exit(f"The call names another recording than --object: {_shown(name)}.")
+        sys.exit(f"The call names another recording than --object: {printable(name)}.")
     return name
 
 
 def _lines(call: Call, given: argparse.Namespace) -> Iterator[str]:
-    path = f"{COLLECTION}/{_shown(given.call)}"
+    path = f"{COLLECTION}/{printable(given.call)}"
     where = f"{given.project}, database {given.database or '(default)'}"
     if call.document.exists:
         fields = call.document.to_dict() or {}
-        org, status = (_shown(str(fields.get(name) or "none")) for name in FIELDS[:2])
+        org, status = (printable(str(fields.get(name) or "none")) for name in FIELDS[:2])
         yield f"document     {path} in {where}"
         yield f"             org {org}, status {status}"
         if status in {"pending", "active"}:
@@ -167,12 +168,12 @@ def _lines(call: Call, given: argparse.Namespace) -> Iterator[str]:
         yield f"document     {path} is not in {where}"
     if call.below:
         names = sorted({one.path.split("/")[2] for one in call.below})
-        yield f"below it     documents: {len(call.below)}, in {_shown(', '.join(names))}"
+        yield f"below it     documents: {len(call.below)}, in {printable(', '.join(names))}"
     if call.recording is None:
         kept = "stays, as --recording keep says" if given.recording == "keep" else "none"
         yield f"recording    {kept}"
         return
-    yield f"recording    {_shown(call.recording.name)} in {given.bucket}"
+    yield f"recording    {printable(call.recording.name)} in {given.bucket}"
     yield f"             versions: {len(call.recording.versions)}"
     if call.sharing:
         yield f"             also of {_others(call.sharing)}"
@@ -181,7 +182,7 @@ def _lines(call: Call, given: argparse.Namespace) -> Iterator[str]:
 
 def _nothing_of(recording: Recording | None, given: argparse.Namespace) -> Iterator[str]:
     if recording is not None:
-        yield f"There is no version of {_shown(recording.name)} in {given.bucket}."
+        yield f"There is no version of {printable(recording.name)} in {given.bucket}."
         yield f"Soft delete: {_soft_delete(recording)}."
     else:
         yield "If versions of its recording may be left, name it by --object."
@@ -208,7 +209,7 @@ def _erase_versions(recording: Recording) -> None:
                 f"Versions erased: {number} of {total}. The bucket keeps the next one: {why} The"
                 " document is still there: run this again later, or with --recording keep."
             )
-    _say(f"Versions of {_shown(recording.name)} erased: {total}.")
+    _say(f"Versions of {printable(recording.name)} erased: {total}.")
 
 
 def _why_held(error: Forbidden) -> str | None:
@@ -222,7 +223,7 @@ def _why_held(error: Forbidden) -> str | None:
         if reason in {"retentionPolicyNotMet", "objectUnderActiveHold"} or re.search(
             r" under active [\w-]+ hold ", message
         ):
-            return _shown(message)
+            return printable(message)
     return None
 
 
@@ -245,7 +246,7 @@ def _what_is_kept(call: Call, path: str, given: argparse.Namespace) -> Iterator[
     yield "- log: the call's ID, for as long as the log is kept"
     name = (call.document.to_dict() or {}).get("recording_object")
     if given.recording == "keep" and (given.object or name) is not None:
-        yield f"The recording was not touched: {_shown(str(given.object or name)[:1024])}"
+        yield f"The recording was not touched: {printable(str(given.object or name)[:1024])}"
 
 
 def _soft_delete(recording: Recording) -> str:
@@ -257,7 +258,7 @@ def _soft_delete(recording: Recording) -> str:
 
 def _others(ids: Sequence[str]) -> str:
     more = ", and more" if len(ids) > SHOWN else ""
-    return f"calls {', '.join(map(_shown, ids[:SHOWN]))}{more}"
+    return f"calls {', '.join(map(printable, ids[:SHOWN]))}{more}"
 
 
 def _bucket_role(given: argparse.Namespace) -> str:
@@ -288,11 +289,6 @@ def _say(*lines: str) -> None:
         raise OSError("it is closed")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
-
-
-def _shown(text: str) -> str:
-    """Return a text as one line of ASCII: what is stored may be anything."""
-    return text.encode("unicode_escape").decode()
 
 
 def _id(text: str) -> str:
