@@ -19,7 +19,7 @@ def bucket_name(text: str) -> str:
         ValueError: it is none (https://cloud.google.com/storage/docs/buckets#naming).
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", text):
-        raise ValueError("a character that a bucket's name has not, or too short or long")
+        raise ValueError("not 3 to 222 lower-case letters, digits, dots, hyphens and underscores")
     is_address = re.fullmatch(r"[0-9]+(\.[0-9]+){3}", text)
     if is_address or not re.fullmatch(r"[^.]{1,63}(\.[^.]{1,63})*", text):
         raise ValueError("an IP address, or a part between dots is empty or too long")

@@ -163,7 +163,7 @@ def printed(
     # Decimals, since a float would print as 2.4e-05.
     rows = [(f"`{name}`", f"{Decimal(str(f[name])):,f}", *FIGURES[name][1:]) for name in FIGURES]
     figures = table(("figure", "value", "unit", "source"), rows)
-    return f"{report(results, f, rates)}\nPages read on {READ}:\n\n{figures}"
+    return f"{report(results, f, rates)}\nRead on {READ}, unless a row says otherwise:\n\n{figures}"
 
 
 def main() -> None:

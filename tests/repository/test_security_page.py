@@ -3,10 +3,8 @@
 import ast
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.serving import ROOT
 
@@ -58,18 +56,9 @@ def test_every_link_of_the_page_leads_somewhere() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_every_workflow_is_pinned_and_may_only_read(workflow: Path) -> None:
-    """Jobs that deploy may also ask for a token that says who they are; it opens nothing of GitHub's."""
-    text = workflow.read_text("utf-8")
-    uses = re.findall(r"\buses: (.*)", text)
-    granted: dict[str, Any] = yaml.safe_load(text)
+def test_every_action_of_a_workflow_is_pinned(workflow: Path) -> None:
+    uses = re.findall(r"\buses: (.*)", workflow.read_text("utf-8"))
 
     assert uses
     for action in uses:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+", action)
-    assert granted["permissions"] == {}
-    for job in granted["jobs"].values():
-        permissions = dict(job.get("permissions", {}))
-        if "environment" in job:
-            assert permissions.pop("id-token") == "write"
-        assert permissions.items() <= {("contents", "read")}
