@@ -192,7 +192,7 @@ SETTINGS = (
         "on or off",
         pattern("on|off"),
         "on",
-        PREPARING,
+        frozenset({"function"}),
     ),
     Setting(
         "MIN_INSTANCES",

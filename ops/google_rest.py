@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 SECONDS = 30
@@ -46,5 +47,5 @@ class RestApi:
                 why = " ".join(error.read(4000).decode(errors="replace").split())
             refusal = ApiDisabled if '"SERVICE_DISABLED"' in why else Refused
             raise refusal(f"the {self._name} API answered {error.code}: {why}") from None
-        except OSError as error:
+        except (OSError, ValueError, HTTPException) as error:  # not JSON, as from a proxy's page
             raise Refused(f"the {self._name} API cannot be reached: {error}") from None

@@ -25,7 +25,7 @@ USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if 
 SECONDS = 15.0  # the function itself takes 10 at the most
 REQUESTS = 10
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?")
+_ORIGIN = re.compile(r"[a-z]+://([a-z0-9.-]+|\[::1\])(:[0-9]+)?")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _NO_PROXY = {f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")}
 
@@ -75,7 +75,7 @@ def main(environment: Mapping[str, str]) -> int:
     url, key, call = _settings(environment)
     origin = environment.get("ORIGIN")
     if origin and not _ORIGIN.fullmatch(origin):
-        _stop("ORIGIN is https://host[:port] or http://localhost[:port], as browsers send it")
+        _stop("ORIGIN is scheme://host[:port], as browsers send it")
     checks = dict(CHECKS)
     if origin:
         checks[f"pages of {origin} may call it"] = _preflight

@@ -47,10 +47,9 @@ list_certificates() {
     --format="$2"
 }
 
-# list_backends PLACEHOLDER prints the addresses of the NEGs that the balancer sends requests to; each
-# contains its region.
+# Prints the addresses of the NEGs that the balancer sends requests to; each contains its region.
 list_backends() {
-  query "$1" gcloud compute backend-services describe "${EDGE}" \
+  state_of gcloud compute backend-services describe "${EDGE}" \
     --global \
     --flatten=backends \
     --project="${PROJECT}" \

@@ -39,7 +39,6 @@ run_ci() {
   require_gcloud
   require_function
   enable_apis "${CI_APIS[@]}"
-  assume_missing
   ensure_account "${DEPLOYER_ACCOUNT}" "Deploys ${FUNCTION} from CI"
   grant_deployer_roles
   ensure_pool
@@ -82,7 +81,13 @@ ensure_pool() {
       --format='value(state)'
   )"
   case "${state}" in
-    ACTIVE) ;;
+    ACTIVE)
+      # An operator may have shut CI out by it, and lets it in again by this command.
+      run gcloud iam workload-identity-pools update "${IDENTITY_POOL}" \
+        --location=global \
+        --no-disabled \
+        --project="${PROJECT}"
+      ;;
     DELETED)
       log "restoring the workload identity pool ${IDENTITY_POOL}"
       run gcloud iam workload-identity-pools undelete "${IDENTITY_POOL}" \
@@ -102,21 +107,18 @@ ensure_pool() {
 }
 
 ensure_provider() {
-  local found state verb=create-oidc
+  local state verb=create-oidc
   local condition="assertion.repository == \"${REPOSITORY}\""
   condition+=" && assertion.repository_id == \"${REPOSITORY_ID}\""
   condition+=" && assertion.environment == \"${CI_ENVIRONMENT}\""
-  found="$(
+  condition+=' && assertion.ref.startsWith("refs/tags/v")'
+  state="$(
     state_of gcloud iam workload-identity-pools providers describe "${PROVIDER}" \
       --workload-identity-pool="${IDENTITY_POOL}" \
       --location=global \
       --project="${PROJECT}" \
-      --format='value(state,attributeCondition)'
+      --format='value(state)'
   )"
-  state="${found%%$'\t'*}"
-  if [[ "${found}" == ACTIVE$'\t'"${condition}" ]]; then
-    return
-  fi
   if [[ "${state}" == DELETED ]]; then
     log "restoring the provider ${PROVIDER}"
     run gcloud iam workload-identity-pools providers undelete "${PROVIDER}" \

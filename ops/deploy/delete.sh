@@ -1,5 +1,5 @@
 # usage: ./deploy.sh delete [--dry-run]
-# summary: remove all of that, except the database and the bucket
+# summary: remove what these commands created, except the database and the bucket
 #
 # Asks for the function's name, then removes the gateway, the uptime check and both functions in
 # REGION, with their service account and what it was granted, takes REGION from the load balancer, and
@@ -43,6 +43,9 @@ run_delete() {
       --project="${PROJECT}" \
       --format='value(name)'
   )"
+  if [[ "${DRY_RUN}" == false ]] && said unreachable; then
+    fail "a region does not answer, and may still have ${FUNCTION}: run this again, for the resources that regions share."
+  fi
   if grep -qE "(^|/)${FUNCTION}(-private)?\$" <<<"${elsewhere}"; then
     log "another region still has ${FUNCTION}: the resources that regions share stay."
     return
@@ -78,7 +81,11 @@ disable_site() {
     echo "(Then firebasehosting.googleapis.com is asked, with that token, to disable the site of ${FUNCTION}.)" >&2
     return
   fi
-  printf '%s' "${token}" | bare_python -m ops.hosting_release \
+  attempt "${OUTAGE}" aloud disable_release "${token}"
+}
+
+disable_release() {
+  printf '%s' "$1" | bare_python -m ops.hosting_release \
     --project="${PROJECT}" \
     --function="${FUNCTION}" \
     --region="${REGION}"
@@ -103,8 +110,8 @@ delete_backend() {
     --project="${PROJECT}"; then
     return
   fi
-  backends="$(list_backends "/regions/${REGION}/")"
-  if [[ "${backends}" == *"/regions/${REGION}/"* ]]; then
+  backends="$(list_backends)"
+  if [[ "${DRY_RUN}" == true || "${backends}" == *"/regions/${REGION}/"* ]]; then
     log "removing ${REGION} from the balancer"
     run gcloud compute backend-services remove-backend "${EDGE}" \
       --global \
@@ -204,13 +211,13 @@ delete_account() {
   log "deleting ${email}"
   if [[ -n "${role}" ]]; then
     # The role is already gone if an earlier run stopped after this command.
-    run gcloud projects remove-iam-policy-binding "${PROJECT}" \
+    retry gcloud projects remove-iam-policy-binding "${PROJECT}" \
       --member="serviceAccount:${email}" \
       --role="${role}" \
       --condition=None \
       --format=none \
       --project="${PROJECT}" ||
-      log "(${email} had no role on the project)"
+      said 'not found'
   fi
   run gcloud iam service-accounts delete "${email}" \
     --project="${PROJECT}"

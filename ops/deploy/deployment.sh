@@ -38,9 +38,6 @@ deploy_source() {
     access=(--no-allow-unauthenticated)
   fi
   open_to="$(ingress_of "${name}")"
-  if [[ "${open_to}" == "${BALANCER_ALONE}" && -z "${DOMAIN}" ]]; then
-    fail "DOMAIN is required: ${name} takes requests from the load balancer alone."
-  fi
   case "${open_to}" in
     "${BALANCER_ALONE}") open_to=internal-and-gclb ;;
     internal) open_to=internal-only ;;
@@ -113,14 +110,26 @@ allow_invoker() {
 }
 
 # The key is passed in the environment: arguments are visible in the list of processes.
+smoke() {
+  URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" make --silent smoke
+}
+
 smoke_test() {
   if [[ "${DRY_RUN}" == true ]]; then
     echo "(Then the smoke test runs: KEY=… make smoke URL=$1 CALL=…)" >&2
   elif [[ -n "${SMOKE_KEY}" && -n "${SMOKE_CALL}" ]]; then
     # Whatever it says may pass: a new address, or a new permission to call it, is not known everywhere at once.
-    URL="$1" KEY="${SMOKE_KEY}" CALL="${SMOKE_CALL}" ORIGIN="${ALLOWED_ORIGINS%%,*}" \
-      attempt . aloud make --silent smoke
+    attempt . aloud smoke "$1"
   else
     printf 'Deployed: %s\nTry it:   KEY=… make smoke URL=%s CALL=…\n' "$1" "$1"
+  fi
+}
+
+# A function that the balancer alone reaches is tested at DOMAIN.
+require_domain_if_closed() {
+  local open_to
+  open_to="$(ingress_of "${FUNCTION}")"
+  if [[ "${open_to}" == "${BALANCER_ALONE}" && -z "${DOMAIN}" ]]; then
+    fail "DOMAIN is required: ${FUNCTION} takes requests from the load balancer alone."
   fi
 }

@@ -56,6 +56,7 @@ run_edge() {
   smoke_test "https://${DOMAIN}"
   # The last change, so that the function's own address works until the domain does.
   if [[ "${INGRESS}" == balancer ]]; then
+    log "closing the function's own address; a site on Firebase Hosting does not reach it then, unless INGRESS=all"
     set_ingress "${BALANCER_ALONE}"
   fi
 }
@@ -160,7 +161,7 @@ ensure_backend() {
       --cloud-run-service="${FUNCTION}" \
       --project="${PROJECT}"
   fi
-  backends="$(list_backends '')"
+  backends="$(list_backends)"
   if [[ "${backends}" != *"/regions/${REGION}/"* ]]; then
     log "adding ${REGION} to the balancer"
     run gcloud compute backend-services add-backend "${EDGE}" \
@@ -234,6 +235,9 @@ explain_certificate() {
       --project="${PROJECT}" \
       --format='value(address)'
   )"
+  if [[ "$1" == PROVISIONING_FAILED_PERMANENTLY ]]; then
+    fail "the certificate of ${DOMAIN} is $1, so Google does not try again. Set the DNS record, serve another DOMAIN, or delete ${CERTIFICATE} and run this again."
+  fi
   print "The certificate of ${DOMAIN} is ${1:-in an unknown state}. It needs this DNS record, and no AAAA record:"
   print "  ${DOMAIN}. A ${address}"
   print "Google issues it within an hour of that. Then run this again; until then, ${FUNCTION} is reached as before."

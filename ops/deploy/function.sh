@@ -23,6 +23,7 @@ run_function() {
   local address
   require_arguments function 0 "$@"
   require_all_to_deploy
+  require_domain_if_closed
   prepare_project "${FUNCTION_APIS[@]}"
   deploy_source "${FUNCTION}" false --serve-all-traffic-latest-revision
   address="$(public_address)"

@@ -27,7 +27,7 @@ read_by_revisions() {
     --project="${PROJECT}" \
     --sort-by='~metadata.creationTimestamp' \
     --format='value[separator="|"](spec.containers[0].env,spec.volumes[].secret.secretName)' |
-    sed -e "s/.*'RECORDINGS_BUCKET', 'value': '\([^']*\)'.*|/gs:\/\/\1 /" -e 's/ $/ itself/'
+    sed -n -e "s/.*'RECORDINGS_BUCKET', 'value': '\([^']*\)'.*|/gs:\/\/\1 /" -e 's/ $/ itself/' -e '/^gs:/p'
 }
 
 # for_grant ACTION RESOURCE calls an action with the command that takes the grant back, if there is the grant.

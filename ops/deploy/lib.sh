@@ -2,7 +2,7 @@
 #
 # Every call of gcloud goes through one of five functions, so that a dry run can print it instead:
 #
-#   run       changes something
+#   run       changes something, once
 #   retry     changes something that may be done twice, such as a grant
 #   query     prints an answer of gcloud
 #   exists    tests whether a resource exists
@@ -19,9 +19,6 @@ DRY_RUN=false
 ASSUME_EXISTING=false
 assume_existing() {
   ASSUME_EXISTING=true
-}
-assume_missing() {
-  ASSUME_EXISTING=false
 }
 
 exec 3>&1 # where a dry run prints, also from within $(…)
@@ -72,8 +69,8 @@ readonly FORBIDDEN='PERMISSION_DENIED|status=\[403\]|HTTPError 403'
 readonly API_DISABLED='SERVICE_DISABLED|has not been used in project'
 # An outage, a quota, or a change that somebody else makes at the same time.
 readonly OUTAGE='UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|INTERNAL|status=\[(409|429|5..)\]|HTTPError (409|429|5..)|[Cc]onnection (aborted|broken|reset)|timed out'
-# A service account that was created a moment ago is not known everywhere yet.
-readonly UNKNOWN_ACCOUNT='[Ss]ervice account .* does not exist'
+# A service account or an identity pool that was created a moment ago is not known everywhere yet.
+readonly UNKNOWN_ACCOUNT='[Ss]ervice account .* does not exist|Identity Pool does not exist'
 
 # said PHRASES tests what the last command said.
 said() {
@@ -126,14 +123,19 @@ retry() {
 
 # query PLACEHOLDER COMMAND... prints the output of a command, or in a dry run the placeholder.
 query() {
-  local placeholder="$1"
+  local placeholder="$1" output
   shift
   if [[ "${DRY_RUN}" == true ]]; then
     print_command "$@"
     if [[ -n "${placeholder}" ]]; then
       printf '%s\n' "${placeholder}"
     fi
-  elif ! attempt "${API_DISABLED}|${OUTAGE}" quietly "$@"; then
+    return
+  fi
+  if output="$(attempt "${API_DISABLED}|${OUTAGE}" quietly "$@")"; then
+    cat "${SCRATCH}/said" >&2
+    printf '%s' "${output:+${output}$'\n'}"
+  else
     cat "${SCRATCH}/said" >&2
     return 1
   fi
@@ -159,8 +161,8 @@ state_of() {
 }
 
 # Runs a command that describes a resource, and tells whether there is one. Any error but "not found" stops
-# the run: a resource that cannot be seen must not be created a second time. A disabled API has no
-# resources, but a command that creates has just enabled it.
+# the run: a resource that cannot be seen must not be created a second time. An API that is disabled in PROJECT
+# has no resources there, but a command that creates has just enabled it.
 found() {
   local passing="${OUTAGE}"
   if [[ "${ASSUME_EXISTING}" == false ]]; then
@@ -169,13 +171,22 @@ found() {
   if attempt "${passing}" quietly "$@"; then
     return 0
   fi
-  if said "${API_DISABLED}" && [[ "${ASSUME_EXISTING}" == true ]]; then
+  if said "${API_DISABLED}" && [[ "${ASSUME_EXISTING}" == true ]] && is_disabled_here; then
     return 1
   fi
   if said "${NOT_FOUND}" && ! said "${FORBIDDEN}"; then
     return 1
   fi
-  fail "cannot tell whether something exists, by \`$1 $2 $3 $4\`: $(<"${SCRATCH}/said")"
+  fail "cannot tell whether something exists, by \`$*\`: $(<"${SCRATCH}/said")"
+}
+
+# Tells whether the API that was said to be disabled is so in PROJECT. It may be so in another one, whose quota
+# gcloud uses.
+is_disabled_here() {
+  local api enabled
+  api="$(grep -oE '[a-z]+[.]googleapis[.]com' "${SCRATCH}/said" | awk 'NR == 1')"
+  enabled="$(gcloud services list --enabled --project="${PROJECT}" --format='value(config.name)')" || return
+  [[ -n "${api}" && $'\n'"${enabled}"$'\n' != *$'\n'"${api}"$'\n'* ]]
 }
 
 # require_arguments COMMAND MOST ARGUMENT... stops if there are more than MOST arguments.

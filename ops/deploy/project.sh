@@ -281,10 +281,16 @@ upload_rules() {
     return
   fi
   log "uploading firestore.rules"
+  attempt "${API_DISABLED}|${OUTAGE}" aloud send_rules "${token}" ${replace[@]+"${replace[@]}"}
+}
+
+send_rules() {
+  local token="$1"
+  shift
   printf '%s' "${token}" | "${DEPLOY_PYTHON}" -m ops.firestore_rules \
     --project="${PROJECT}" \
     --database="${FIRESTORE_DATABASE}" \
-    ${replace[@]+"${replace[@]}"}
+    "$@"
 }
 
 prepare_project() {

@@ -2,9 +2,8 @@
 # summary: give all traffic to an earlier revision
 #
 # Gives all traffic of the function to REVISION, which must be ready. Without REVISION, it takes the
-# newest ready revision that is older than the serving one and has another image. Where several serve,
-# as in a canary that was interrupted, the newest of them is the one to leave. Running it
-# again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the
+# newest ready revision that is older than the serving one, has another image, and was not rejected by a
+# canary; where a canary was interrupted, the one with the larger share. Running it again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the
 # gateway. The next deployment takes all traffic again.
 #
 # PROJECT and REGION are required.
@@ -61,18 +60,23 @@ require_ready_revision() {
 }
 
 # Prints the newest ready revision that is older than the serving one and has another image. A
-# revision of the same image only differs in a setting: its code is the one to get away from.
+# revision of the same image only differs in a setting: its code is the one to get away from. One that a
+# canary has rejected is tagged so, and passed over. Where a canary was interrupted, it is the one that
+# still has the larger share.
 find_previous_revision() {
-  local serving revisions previous
-  serving="$(
-    list_traffic $'100\tSERVING' |
-      awk -F '\t' '$1 > 0 { names = names comma $2; comma = "," } END { print names }'
-  )" || return
-  revisions="$(list_revisions $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD')"
+  local traffic serving rejected revisions previous
+  traffic="$(list_traffic $'100\tSERVING')" || return
+  serving="$(serving_revision <<<"${traffic}")"
+  if [[ "$(awk -F '\t' '$1 > 0' <<<"${traffic}" | wc -l)" -gt 1 ]]; then
+    printf '%s\n' "${serving}"
+    return
+  fi
+  rejected="$(awk -F '\t' '$4 ~ /^rejected-/ { printf "%s,", $2 }' <<<"${traffic}")"
+  revisions="$(list_revisions $'SERVING\tTrue\tNEW\nPREVIOUS-REVISION\tTrue\tOLD')" || return
   previous="$(
-    awk -F '\t' -v serving="${serving}" \
-      'older && $2 == "True" && $3 != image { print $1; exit }
-       !older && index("," serving ",", "," $1 ",") { older = 1; image = $3 }' <<<"${revisions}"
+    awk -F '\t' -v serving="${serving}" -v rejected=",${rejected}" \
+      'older && $2 == "True" && $3 != image && !index(rejected, "," $1 ",") { print $1; exit }
+       $1 == serving { older = 1; image = $3 }' <<<"${revisions}"
   )"
   if [[ -z "${previous}" ]]; then
     fail "there is no ready revision of ${FUNCTION} that is older than ${serving}, which serves, and has another image."

@@ -48,7 +48,7 @@ refuse_closed_function() {
   local open_to
   open_to="$(ingress_of "${FUNCTION}")"
   if [[ "${open_to}" == "${BALANCER_ALONE}" ]]; then
-    fail "${FUNCTION} takes requests from the balancer alone, and Firebase Hosting would not reach it: INGRESS=all ./deploy.sh edge opens it."
+    fail "${FUNCTION} takes requests from the balancer alone, and Firebase Hosting would not reach it: INGRESS=all ./deploy.sh edge, with its other settings, opens it."
   fi
 }
 

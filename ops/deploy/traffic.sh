@@ -12,6 +12,12 @@ list_traffic() {
     --format='value(status.traffic.percent,status.traffic.revisionName,status.traffic.latestRevision,status.traffic.tag,status.traffic.url)'
 }
 
+# Reads such lines, and prints the revision that serves: where a canary was interrupted, the one with the larger
+# share, which was there before.
+serving_revision() {
+  awk -F '\t' '$1 > most { most = $1; name = $2 } END { print name }'
+}
+
 # move_traffic FLAG... moves requests or tags. Done twice, it is as done once.
 move_traffic() {
   retry gcloud run services update-traffic "${FUNCTION}" \

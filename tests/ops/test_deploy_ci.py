@@ -21,7 +21,7 @@ BUILDER = f"builder{ACCOUNTS}"
 POOL = "projects/824047712345/locations/global/workloadIdentityPools/get-call-ci"
 CONDITION = (
     'assertion.repository == "my-org/get-call" && assertion.repository_id == "123456789"'
-    ' && assertion.environment == "staging"'
+    ' && assertion.environment == "staging" && assertion.ref.startsWith("refs/tags/v")'
 )
 
 
@@ -78,12 +78,12 @@ def test_the_jobs_of_one_environment_of_one_repository_may_act_as_the_deployer(
 
 def test_a_second_run_of_ci_creates_nothing(deployed: Cloud) -> None:
     deployed.succeed("ci")
-    first = deployed.state()
+    first = deployed.resources()
 
     second = deployed.succeed("ci")
 
-    assert deployed.state() == first
-    assert {words[-1] for words in map(verb_of, changes(second))} == {"add-iam-policy-binding"}
+    assert deployed.resources() == first
+    assert not [words for words in map(verb_of, changes(second)) if words[-1].startswith("create")]
 
 
 def test_another_repository_takes_the_place_of_the_first(deployed: Cloud) -> None:
@@ -194,7 +194,7 @@ def test_a_good_revision_gets_the_traffic_in_steps(deployed: Cloud) -> None:
     ]
     assert result.out.splitlines() == [
         f"smoke {CANDIDATE_ADDRESS} the-key 77",
-        f"smoke {ADDRESS} the-key 77",
+        *[f"smoke {ADDRESS} the-key 77"] * 5,
     ]
     assert (traffic(deployed), traffic(deployed, "tag")) == ({"100 get-call-2"}, set())
 
@@ -210,9 +210,47 @@ def test_a_smoke_test_that_fails_gives_the_traffic_back(address: str, deployed: 
         "deploy.sh: get-call-2 was not taken over: get-call-1 serves, as before.\n"
     )
     ended = moves(deployed.commands()[before:])
-    assert ended[-1] == "--remove-tags=candidate --to-revisions=get-call-1=100"
+    rejected = "rejected-2=get-call-2"
+    assert ended[-1] == (
+        f"--remove-tags=candidate --update-tags={rejected} --to-revisions=get-call-1=100"
+    )
     assert ("--to-revisions=get-call-2=10,get-call-1=90" in ended) == (address == ADDRESS)
-    assert (traffic(deployed), traffic(deployed, "tag")) == ({"100 get-call-1"}, set())
+    assert traffic(deployed) == {"100 get-call-1"}
+    assert traffic(deployed, "tag") == {rejected.replace("=", " ")}
+
+
+def test_a_split_that_fails_once_is_not_tried_again(deployed: Cloud) -> None:
+    """Another try would mostly miss the tenth that the new revision has."""
+    result = deployed.run("canary", **SMOKE, BROKEN_URL=ADDRESS)
+
+    assert result.out.count(f"smoke {ADDRESS} ") + result.err.count(ADDRESS) == 1
+
+
+def test_a_rejected_revision_is_never_rolled_back_to(deployed: Cloud) -> None:
+    deployed.run("canary", **SMOKE, BROKEN_URL=CANDIDATE_ADDRESS)
+    deployed.succeed("canary", **SMOKE)
+    assert traffic(deployed) == {"100 get-call-3"}
+
+    deployed.succeed("rollback")
+
+    assert traffic(deployed) == {"100 get-call-1"}
+
+
+def test_traffic_that_cannot_be_given_back_is_said(deployed: Cloud) -> None:
+    result = deployed.run(
+        "canary",
+        **SMOKE,
+        BROKEN_URL=ADDRESS,
+        FAIL="*--remove-tags=candidate*",
+        FAIL_SAYS="SSL error",
+    )
+
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == (
+        "deploy.sh: get-call-2 may still have a share of the traffic: run ./deploy.sh rollback"
+        " get-call-1."
+    )
+    assert result.err.count("SSL error") == 5
 
 
 def test_no_traffic_moves_where_the_deployment_fails(deployed: Cloud) -> None:
@@ -236,7 +274,7 @@ def test_a_failure_at_any_step_leaves_the_old_revision_serving_and_a_rerun_succe
     for again in left.values():
         again.succeed("canary", **SMOKE)
         assert len(traffic(again)) == 1
-        assert again.resources() == done.resources()
+        assert {line for line in again.resources() if "rejected-" not in line} == done.resources()
 
 
 @pytest.fixture
@@ -258,7 +296,7 @@ def test_a_rerun_after_an_interruption_starts_from_the_old_revision(interrupted:
     assert (traffic(interrupted), traffic(interrupted, "tag")) == ({"100 get-call-3"}, set())
 
 
-def test_rollback_leaves_the_revision_of_an_interrupted_canary(interrupted: Cloud) -> None:
+def test_rollback_ends_an_interrupted_canary(interrupted: Cloud) -> None:
     interrupted.succeed("rollback")
 
     assert traffic(interrupted) == {"100 get-call-1"}
@@ -413,7 +451,8 @@ def test_production_is_deployed_after_staging_and_in_the_same_way() -> None:
     staging, production = JOBS["staging"], JOBS["production"]
 
     assert production.pop("needs") == "staging"
-    assert (staging.pop("environment"), production.pop("environment")) == ("staging", "production")
+    for name, job in (("staging", staging), ("production", production)):
+        assert (job.pop("environment"), job.pop("concurrency")) == (name, f"deploy-{name}")
     assert staging == production
 
 

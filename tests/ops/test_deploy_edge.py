@@ -170,7 +170,7 @@ def test_a_canary_behind_the_balancer_is_tested_through_the_domain_alone(deploye
     result = deployed.run("canary", SMOKE_KEY="the-key", SMOKE_CALL="77")
 
     assert result.code == 0, result.err
-    assert result.out == "smoke https://api.example.com the-key 77\n"
+    assert result.out == "smoke https://api.example.com the-key 77\n" * 5
     commands = deployed.commands()[before:]
     assert not any("--update-tags" in command for command in commands)
     assert index_of(commands, "get-call-1=90") < index_of(commands, "-2=100")
@@ -191,7 +191,29 @@ def test_a_closed_function_is_deployed_by_who_says_its_domain(
     assert result.err.splitlines()[-1] == (
         "deploy.sh: DOMAIN is required: get-call takes requests from the load balancer alone."
     )
-    assert not any("functions deploy" in c for c in deployed.commands()[before:])
+    assert changes(deployed.commands()[before:]) == []
+
+
+def test_a_certificate_that_google_has_given_up_is_a_failure(deployed: Cloud) -> None:
+    """To run it again would wait for ever."""
+    deployed.add(f"state compute ssl-certificates {CERTIFICATE} PROVISIONING_FAILED_PERMANENTLY")
+
+    result = deployed.run("edge")
+
+    assert result.code == 1
+    assert f"or delete {CERTIFICATE} and run this again." in result.err
+    assert ingress(deployed) == ""
+
+
+def test_a_region_is_deleted_where_the_balancer_went_before(deployed: Cloud) -> None:
+    deployed.succeed("edge")
+    resources = (deployed.home / "resources").read_text().splitlines(keepends=True)
+    left = [line for line in resources if not line.startswith("compute backend-services")]
+    (deployed.home / "resources").write_text("".join(left))
+
+    deployed.succeed("delete", answer="get-call\n")
+
+    assert not any("network-endpoint-groups" in line for line in deployed.resources())
 
 
 def test_the_gateway_s_function_stays_open_to_the_gateway(deployed: Cloud) -> None:
@@ -215,7 +237,7 @@ def test_the_site_needs_the_address_that_is_closed(deployed: Cloud) -> None:
     deployed.succeed("site")
 
     assert refused.code == 1
-    assert "INGRESS=all ./deploy.sh edge opens it" in refused.err
+    assert "INGRESS=all ./deploy.sh edge, with its other settings, opens it" in refused.err
     assert len(refused.err.splitlines()) == 1
     assert ingress(deployed) == "all"
 

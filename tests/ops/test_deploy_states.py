@@ -10,7 +10,10 @@ from tests.support.cloud import Cloud, index_of
 CREATE_DATABASE = "gcloud firestore databases create*"
 GRANT = "gcloud projects add-iam-policy-binding*"
 PUBLIC = "gcloud run services add-iam-policy-binding get-call *allUsers*"
-DISABLED = "(gcloud) PERMISSION_DENIED: reason: SERVICE_DISABLED. It has not been used in project 1"
+DISABLED = (
+    "(gcloud) PERMISSION_DENIED: API Gateway API has not been used in project 824047712345 before or"
+    " it is disabled: https://console.developers.google.com/apis/api/apigateway.googleapis.com/x"
+)
 ACCOUNT = "get-call-14fa84@my-project.iam.gserviceaccount.com"
 
 
@@ -74,6 +77,29 @@ def test_a_disabled_api_has_no_resources(command: str, cloud: Cloud) -> None:
     )
 
     assert result.code == 0, result.err
+
+
+def test_an_api_that_is_disabled_elsewhere_hides_no_resources(cloud: Cloud) -> None:
+    """As in the project whose quota gcloud uses: here, the gateway may well exist."""
+    cloud.succeed("gateway")
+
+    result = cloud.run(
+        "delete", answer="get-call\n", FAIL="gcloud api-gateway *", FAIL_SAYS=DISABLED
+    )
+
+    assert result.code == 1
+    assert "cannot tell whether something exists" in result.err
+    assert "functions get-call-private" in cloud.resources()
+
+
+def test_a_region_that_does_not_answer_may_still_have_the_function(cloud: Cloud) -> None:
+    cloud.succeed("function")
+    cloud.add("unreachable")
+
+    result = cloud.run("delete", answer="get-call\n")
+
+    assert result.code == 1
+    assert "a region does not answer, and may still have get-call: run this again" in result.err
 
 
 # An organisation that forbids grants to everybody
@@ -261,6 +287,13 @@ def test_what_the_other_function_of_the_region_needs_is_not_named(cloud: Cloud) 
     result = cloud.run("function", RECORDINGS_BUCKET="new-recordings")
 
     assert "remove-iam-policy-binding" not in result.err
+
+
+def test_a_revision_that_somebody_made_by_hand_is_passed_over(cloud: Cloud) -> None:
+    cloud.succeed("function")
+    cloud.add("reads get-call ^;^LOG_LEVEL=DEBUG||0")
+
+    assert cloud.run("function").code == 0
 
 
 def test_another_secret_takes_the_place_of_one(cloud: Cloud) -> None:

@@ -34,6 +34,9 @@ HEADERS = {"Content-Type": "application/json", **example_headers("GET", 200)}
 Answer = Callable[[str, Mapping[str, str]], tuple[int, Mapping[str, str], bytes]]
 Smoke = Callable[..., tuple[int, list[str]]]
 
+# One of each scheme and form.
+ALLOWED_ORIGINS = ("https://app.example", "http://[::1]:3000", "capacitor://localhost")
+
 
 @pytest.fixture
 def smoke(capsys: pytest.CaptureFixture[str]) -> Smoke:
@@ -122,7 +125,10 @@ def test_a_right_function_passes(smoke: Smoke, url: str, acme_key: str) -> None:
 @pytest.mark.parametrize(
     ("origin", "row"),
     [
-        ("https://app.example", r"ok    pages of https://app\.example may call it +204, \d+ ms"),
+        *(
+            (origin, rf"ok    pages of {re.escape(origin)} may call it +204, \d+ ms")
+            for origin in ALLOWED_ORIGINS
+        ),
         (
             "https://evil.example",
             r"FAIL  pages of https://evil.example may call it +204 without Access-Control-Allow-Origin: .*",
@@ -132,7 +138,7 @@ def test_a_right_function_passes(smoke: Smoke, url: str, acme_key: str) -> None:
 def test_pages_of_an_origin_may_call_it_if_the_function_allows_them(
     origin: str, row: str, smoke: Smoke, settings: dict[str, str], acme_key: str
 ) -> None:
-    with served(settings | {"ALLOWED_ORIGINS": "https://app.example"}) as allowing:
+    with served(settings | {"ALLOWED_ORIGINS": ",".join(ALLOWED_ORIGINS)}) as allowing:
         _, lines = smoke(f"http://127.0.0.1:{allowing.port}", acme_key, origin=origin)
 
     assert re.fullmatch(row, lines[-2])
