@@ -91,11 +91,13 @@ def running(firestore_port: int, key_file: Path) -> Iterator[Running]:
     }
     with started(settings) as (process, service):
         wait_until_it_listens(process, service)
+        running = Running(service, process)
+        running.wait_until_idle()  # which needs a worker, and the tests compare workers
         with memory_limit(process.pid, MEMORY) as limited:
             FIGURES.append(
                 f"overload: {'killed by the kernel' if limited else 'not limited'} at 512 MiB"
             )
-            yield Running(service, process)
+            yield running
         entries = service.entries()
     assert [entry for entry in entries if "Firestore has failed" in entry["message"]] == []
 
