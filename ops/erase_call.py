@@ -49,6 +49,7 @@ class Recording(NamedTuple):
     """The versions of a recording that are in the bucket, and what the bucket does with deleted ones."""
 
     name: str
+    bucket: Any  # google.cloud.storage.Bucket
     versions: list[Any]  # google.cloud.storage.Blob, of one generation each
     kept_seconds: int  # by soft delete; 0 where that is off
 
@@ -101,6 +102,7 @@ def _run(database: Client, storage: StorageClient, given: argparse.Namespace) ->
             _erase_versions(recording)
     for one in call.below:
         one.delete(**_ONCE)
+    _refuse_what_came_meanwhile(call, given)
     if call.document.exists:
         _erase_document(call.document, path)
     _say(*_what_is_kept(call, path, given))
@@ -119,11 +121,15 @@ def _found(database: Client, storage: StorageClient, given: argparse.Namespace) 
     sharing = [one.id for one in naming if one.id != given.call]
     with _asking("Cloud Storage", _bucket_role(given)):
         bucket = storage.get_bucket(given.bucket, **_STORAGE_ONCE)
-        # Names come in order, so what is not this one begins after its last version.
-        listed = bucket.list_blobs(prefix=name, versions=True, **_STORAGE_ONCE)
-        versions = list(takewhile(lambda version: version.name == name, listed))
-    kept_seconds = bucket.soft_delete_policy.retention_duration_seconds or 0
-    return Call(document, below, Recording(name, versions, int(kept_seconds)), sharing)
+        versions = _versions(bucket, name)
+    kept_seconds = int(bucket.soft_delete_policy.retention_duration_seconds or 0)
+    return Call(document, below, Recording(name, bucket, versions, kept_seconds), sharing)
+
+
+def _versions(bucket: Any, name: str) -> list[Any]:
+    # Names come in order, so what is not this one begins after its last version.
+    listed = bucket.list_blobs(prefix=name, versions=True, **_STORAGE_ONCE)
+    return list(takewhile(lambda version: version.name == name, listed))
 
 
 def _below(document: DocumentReference) -> Iterator[DocumentReference]:
@@ -225,6 +231,20 @@ def _why_held(error: Forbidden) -> str | None:
         ):
             return printable(message)
     return None
+
+
+def _refuse_what_came_meanwhile(call: Call, given: argparse.Namespace) -> None:
+    """Leave while the document still names it: an upload may have ended since the versions were listed."""
+    recording, came = call.recording, []
+    if recording is not None:
+        with _asking("Cloud Storage", _bucket_role(given)):
+            if _versions(recording.bucket, recording.name):
+                came.append(f"a version of {printable(recording.name)}")
+    if any(True for _ in _below(call.document.reference)):
+        came.append("a document below the call's")
+    if came:
+        last = "So is the document: run" if call.document.exists else "Run"
+        sys.exit(f"Stored meanwhile, and still there: {' and '.join(came)}. {last} this again.")
 
 
 def _erase_document(document: DocumentSnapshot[Any], path: str) -> None:

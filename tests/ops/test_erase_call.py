@@ -492,6 +492,46 @@ def test_a_document_that_is_written_meanwhile_stays(
     assert tool(call_id).status == 0
 
 
+@pytest.mark.parametrize("has_document", [True, False])
+def test_a_recording_that_is_stored_meanwhile_keeps_its_document(
+    tool: Tool,
+    database: firestore.Client,
+    bucket: Bucket,
+    recorded: tuple[int, str],
+    has_document: bool,
+) -> None:
+    """It would survive, and nothing would name it."""
+    call_id, name = recorded
+    if not has_document:
+        database.document("calls", str(call_id)).delete()
+    done = tool(call_id, "--object", name, meanwhile=lambda: bucket.put(name))
+
+    still = "So is the document: run" if has_document else "Run"
+    assert done.status == (
+        f"Stored meanwhile, and still there: a version of {name}. {still} this again."
+    )
+    assert is_stored(database, call_id) is has_document
+    assert bucket.names() == sorted([OTHERS, name])
+
+    assert tool(call_id, "--object", name).status == 0
+    assert bucket.names() == [OTHERS]
+
+
+def test_what_is_stored_below_the_document_meanwhile_keeps_it(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    call_id, _ = recorded
+    event = database.document(f"calls/{call_id}/events/late")
+    done = tool(call_id, meanwhile=lambda: event.set({"text": "private"}))
+
+    assert done.status == (
+        "Stored meanwhile, and still there: a document below the call's."
+        " So is the document: run this again."
+    )
+    assert is_stored(database, call_id)
+    event.delete()
+
+
 def test_a_version_that_is_gone_meanwhile_is_no_failure(
     tool: Tool, bucket: Bucket, recorded: tuple[int, str]
 ) -> None:
