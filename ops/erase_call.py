@@ -90,11 +90,19 @@ def _run(database: Client, storage: StorageClient, given: argparse.Namespace) ->
         _say(f"There is nothing left of {path}.", *_nothing_of(recording, given))
         return
     _say(*_lines(call, given))
-    if call.sharing and given.recording is None:
-        sys.exit(
-            f"Nothing was erased: the recording is that of {_others(call.sharing)}, too. Say"
-            " --recording delete to erase it for all, or --recording keep to erase the rest alone."
-        )
+    if given.recording is None and recording is not None:
+        # Not looked up again after the question: a call that names the recording only then is as late
+        # as one that is stored after the erasure.
+        if call.sharing and recording.versions:
+            sys.exit(
+                f"Nothing was erased: the recording is that of {_others(call.sharing)}, too. Say"
+                " --recording delete to erase it for all, or --recording keep to erase the rest alone."
+            )
+        if given.yes and not recording.versions:
+            sys.exit(
+                f"Nothing was erased: {given.bucket} has no version of the recording. If it is the"
+                " right bucket, say --recording delete."
+            )
     if not given.yes and not _confirmed(given.call):
         sys.exit(f"Nothing was erased: the answer was not {printable(given.call)}.")
     if recording is not None:
@@ -180,7 +188,8 @@ def _lines(call: Call, given: argparse.Namespace) -> Iterator[str]:
         yield f"recording    {kept}"
         return
     yield f"recording    {printable(call.recording.name)} in {given.bucket}"
-    yield f"             versions: {len(call.recording.versions)}"
+    none = f"none in {given.bucket}: is this the bucket?"
+    yield f"             versions: {len(call.recording.versions) or none}"
     if call.sharing:
         yield f"             also of {_others(call.sharing)}"
     yield f"soft delete  {_soft_delete(call.recording)}"
@@ -201,8 +210,8 @@ def _confirmed(call_id: str) -> bool:
 
 
 def _erase_versions(recording: Recording) -> None:
-    total = len(recording.versions)
-    for number, version in enumerate(recording.versions):
+    total, erased = len(recording.versions), 0
+    for version in recording.versions:
         try:
             version.delete(**_STORAGE_ONCE)
         except NotFound:  # a lifecycle rule was faster, or somebody else
@@ -212,10 +221,11 @@ def _erase_versions(recording: Recording) -> None:
             if why is None:
                 raise
             sys.exit(
-                f"Versions erased: {number} of {total}. The bucket keeps the next one: {why} The"
+                f"Versions erased: {erased} of {total}. The bucket keeps the next one: {why} The"
                 " document is still there: run this again later, or with --recording keep."
             )
-    _say(f"Versions of {printable(recording.name)} erased: {total}.")
+        erased += 1
+    _say(f"Versions of {printable(recording.name)} erased: {erased}.")
 
 
 def _why_held(error: Forbidden) -> str | None:

@@ -248,6 +248,35 @@ def test_a_recording_that_other_calls_name_needs_a_word(
     assert bucket.names() == [OTHERS]
 
 
+def test_a_recording_of_other_calls_that_is_gone_needs_none(
+    tool: Tool, put_call: PutCall, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    call_id, name = recorded
+    put_call({"recording_object": name})
+    bucket.versions.clear()
+
+    assert tool(call_id).status == 0
+
+
+def test_a_bucket_without_the_recording_is_asked_about(
+    tool: Tool, database: firestore.Client, bucket: Bucket, recorded: tuple[int, str]
+) -> None:
+    """In another bucket than the recording's, the only pointer to it would be erased."""
+    call_id, _ = recorded
+    bucket.versions.clear()
+    refused = tool(call_id, "--yes")
+
+    assert f"             versions: none in {BUCKET}: is this the bucket?\n" in refused.stdout
+    assert refused.status == (
+        f"Nothing was erased: {BUCKET} has no version of the recording."
+        " If it is the right bucket, say --recording delete."
+    )
+    assert is_stored(database, call_id)
+    assert tool(call_id, answer="").status != 0
+    assert tool(call_id, "--yes", "--recording", "delete").status == 0
+    assert not is_stored(database, call_id)
+
+
 def test_of_many_calls_that_name_it_the_first_are_shown(
     tool: Tool, put_call: PutCall, recorded: tuple[int, str]
 ) -> None:
@@ -535,7 +564,12 @@ def test_what_is_stored_below_the_document_meanwhile_keeps_it(
 def test_a_version_that_is_gone_meanwhile_is_no_failure(
     tool: Tool, bucket: Bucket, recorded: tuple[int, str]
 ) -> None:
-    assert tool(recorded[0], meanwhile=bucket.versions.clear).status == 0
+    call_id, name = recorded
+    bucket.put(name)
+    done = tool(call_id, meanwhile=bucket.versions.pop)
+
+    assert done.status == 0
+    assert f"Versions of {name} erased: 1.\n" in done.stdout  # of two
 
 
 @pytest.mark.parametrize(
