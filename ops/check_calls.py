@@ -29,7 +29,7 @@ from google.cloud.firestore import Client
 
 from call_api.calls.access import parse_call_id
 from call_api.calls.schema import STORED_CALL_SHAPE, UnreadableCallError, read_call
-from ops.terminal import printable
+from ops.terminal import printable, write
 
 FIELDS = sorted({"org_id", *STORED_CALL_SHAPE})  # the function reads no others
 PAGE = 200  # calls; one query for a large collection would take longer than Firestore allows
@@ -124,19 +124,13 @@ def main(argv: Sequence[str]) -> None:
     summary = Summary()
     try:
         for line in report(_calls(given), summary):
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+            write(f"{line}\n")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # who reads it has seen enough, as `head` has
-        sys.stdout = None  # else the interpreter flushes it again at exit, and prints a traceback
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.filename is None:
-            sys.stdout = None  # as above
         sys.exit(f"{error.filename or 'Standard output'}: {error.strerror}.")
-    except UnicodeEncodeError as error:
-        sys.exit(f"Standard output cannot show an ID: {error}. Set PYTHONIOENCODING=utf-8.")
     except PermissionDenied:
         sys.exit(f"Firestore refuses: is roles/datastore.viewer granted in {given.project}?")
     except (GoogleAPICallError, RetryError, GoogleAuthError) as error:

@@ -12,36 +12,25 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import (
-    FailedPrecondition,
-    Forbidden,
-    GoogleAPICallError,
-    NotFound,
-    RetryError,
-)
-from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
+from google.api_core.exceptions import FailedPrecondition, Forbidden, NotFound
 from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.storage import Client as StorageClient  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
-from requests.exceptions import RequestException
 
 from call_api.calls.schema import ObjectName
-from ops.terminal import printable
+from call_api.names import bucket_name
+from ops.cloud import FIRESTORE_ONCE, STORAGE_ONCE, asking
+from ops.terminal import printable, write
 
 COLLECTION = "calls"
 FIELDS = ["org_id", "status", "recording_object"]
 SHOWN = 5  # other calls that name the recording
-SECONDS = 10.0
 DAY_SECONDS = 24 * 3600
-# Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.
-_ONCE: dict[str, Any] = {"retry": Retry(if_exception_type()), "timeout": SECONDS}
-_STORAGE_ONCE: dict[str, Any] = {"retry": None, "timeout": SECONDS}
 _OBJECT_NAME: TypeAdapter[str] = TypeAdapter(ObjectName)
 
 
@@ -69,16 +58,13 @@ def main(argv: Sequence[str]) -> None:
     _refuse_half_an_emulator()
     try:
         with (
-            _asking("Firestore", f"roles/datastore.user granted in {given.project}"),
+            asking("Firestore", f"roles/datastore.user granted in {given.project}"),
             closing(Client(given.project, database=given.database)) as database,
             closing(StorageClient(given.project)) as storage,
         ):
             _run(database, storage, given)
     except KeyboardInterrupt:
         sys.exit("Interrupted: run it again to erase what is left.")
-    except OSError as error:
-        sys.stdout = None  # else the interpreter flushes it again at exit, and prints a traceback
-        sys.exit(f"Standard output cannot be written ({error}): run it again to see what is left.")
 
 
 def _run(database: Client, storage: StorageClient, given: argparse.Namespace) -> None:
@@ -106,10 +92,10 @@ def _run(database: Client, storage: StorageClient, given: argparse.Namespace) ->
     if not given.yes and not _confirmed(given.call):
         sys.exit(f"Nothing was erased: the answer was not {printable(given.call)}.")
     if recording is not None:
-        with _asking("Cloud Storage", _bucket_role(given)):
+        with asking("Cloud Storage", _bucket_role(given)):
             _erase_versions(recording)
     for one in call.below:
-        one.delete(**_ONCE)
+        one.delete(**FIRESTORE_ONCE)
     _refuse_what_came_meanwhile(call, given)
     if call.document.exists:
         _erase_document(call.document, path)
@@ -118,17 +104,17 @@ def _run(database: Client, storage: StorageClient, given: argparse.Namespace) ->
 
 def _found(database: Client, storage: StorageClient, given: argparse.Namespace) -> Call:
     reference = database.document(COLLECTION, given.call)
-    document = reference.get(FIELDS, **_ONCE)
+    document = reference.get(FIELDS, **FIRESTORE_ONCE)
     below = list(_below(reference))
     name = _recording_name(document, given)
     if name is None or given.recording == "keep":
         return Call(document, below, None, [])
     same = database.collection(COLLECTION).where(filter=FieldFilter("recording_object", "==", name))
     # One more than are shown, and the call itself.
-    naming = same.select(["__name__"]).limit(SHOWN + 2).get(**_ONCE)
+    naming = same.select(["__name__"]).limit(SHOWN + 2).get(**FIRESTORE_ONCE)
     sharing = [one.id for one in naming if one.id != given.call]
-    with _asking("Cloud Storage", _bucket_role(given)):
-        bucket = storage.get_bucket(given.bucket, **_STORAGE_ONCE)
+    with asking("Cloud Storage", _bucket_role(given)):
+        bucket = storage.get_bucket(given.bucket, **STORAGE_ONCE)
         versions = _versions(bucket, name)
     kept_seconds = int(bucket.soft_delete_policy.retention_duration_seconds or 0)
     return Call(document, below, Recording(name, bucket, versions, kept_seconds), sharing)
@@ -136,14 +122,14 @@ def _found(database: Client, storage: StorageClient, given: argparse.Namespace) 
 
 def _versions(bucket: Any, name: str) -> list[Any]:
     # Names come in order, so what is not this one begins after its last version.
-    listed = bucket.list_blobs(prefix=name, versions=True, **_STORAGE_ONCE)
+    listed = bucket.list_blobs(prefix=name, versions=True, **STORAGE_ONCE)
     return list(takewhile(lambda version: version.name == name, listed))
 
 
 def _below(document: DocumentReference) -> Iterator[DocumentReference]:
     """Yield the documents of its subcollections, which Firestore does not delete with it."""
-    for collection in document.collections(**_ONCE):
-        for one in collection.list_documents(**_ONCE):
+    for collection in document.collections(**FIRESTORE_ONCE):
+        for one in collection.list_documents(**FIRESTORE_ONCE):
             yield from _below(one)
             yield one
 
@@ -204,16 +190,19 @@ def _nothing_of(recording: Recording | None, given: argparse.Namespace) -> Itera
 
 
 def _confirmed(call_id: str) -> bool:
-    sys.stderr.write("This cannot be undone. Type the call's ID to erase all of that: ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip() == call_id
+    try:
+        sys.stderr.write("This cannot be undone. Type the call's ID to erase all of that: ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip() == call_id
+    except (OSError, ValueError, AttributeError):  # the last: it is None where it is closed
+        return False
 
 
 def _erase_versions(recording: Recording) -> None:
     total, erased = len(recording.versions), 0
     for version in recording.versions:
         try:
-            version.delete(**_STORAGE_ONCE)
+            version.delete(**STORAGE_ONCE)
         except NotFound:  # a lifecycle rule was faster, or somebody else
             continue
         except Forbidden as error:
@@ -247,7 +236,7 @@ def _refuse_what_came_meanwhile(call: Call, given: argparse.Namespace) -> None:
     """Leave while the document still names it: an upload may have ended since the versions were listed."""
     recording, came = call.recording, []
     if recording is not None:
-        with _asking("Cloud Storage", _bucket_role(given)):
+        with asking("Cloud Storage", _bucket_role(given)):
             if _versions(recording.bucket, recording.name):
                 came.append(f"a version of {printable(recording.name)}")
     if any(True for _ in _below(call.document.reference)):
@@ -261,7 +250,7 @@ def _erase_document(document: DocumentSnapshot[Any], path: str) -> None:
     # Only what was shown: it may name another recording by now.
     unchanged = Client.write_option(last_update_time=document.update_time)
     try:
-        document.reference.delete(unchanged, **_ONCE)
+        document.reference.delete(unchanged, **FIRESTORE_ONCE)
     except (FailedPrecondition, NotFound):
         sys.exit(f"{path} has been written meanwhile, and is still there: run this again.")
     _say(f"{path} is erased.")
@@ -295,17 +284,6 @@ def _bucket_role(given: argparse.Namespace) -> str:
     return f"roles/storage.legacyBucketWriter granted on {given.bucket}"
 
 
-@contextmanager
-def _asking(service: str, role: str) -> Iterator[None]:
-    """Make one sentence of a failure of a service."""
-    try:
-        yield
-    except Forbidden:
-        sys.exit(f"{service} refuses: is {role}?")
-    except (GoogleAPICallError, RetryError, GoogleAuthError, RequestException) as error:
-        sys.exit(" ".join(f"{service} cannot be used: {error}".split()))
-
-
 def _refuse_half_an_emulator() -> None:
     """Refuse to erase a real recording for an emulator's document, or the reverse."""
     names = ("FIRESTORE_EMULATOR_HOST", "STORAGE_EMULATOR_HOST")
@@ -315,10 +293,10 @@ def _refuse_half_an_emulator() -> None:
 
 
 def _say(*lines: str) -> None:
-    if sys.stdout is None:
-        raise OSError("it is closed")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    try:
+        write("".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        sys.exit(f"Standard output cannot be written ({error}): run it again to see what is left.")
 
 
 def _id(text: str) -> str:
@@ -328,10 +306,10 @@ def _id(text: str) -> str:
 
 
 def _bucket(text: str) -> str:
-    name = text.removeprefix("gs://").removesuffix("/")
-    if not name or "/" in name:
-        raise argparse.ArgumentTypeError("give a bucket's name")
-    return name
+    try:
+        return bucket_name(text.removeprefix("gs://").removesuffix("/"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"give a bucket's name; this is none: {error}") from None
 
 
 def _object(text: str) -> str:

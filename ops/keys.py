@@ -16,8 +16,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import GoogleAPICallError, PermissionDenied
-from google.api_core.retry import Retry, if_exception_type
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import (
     DELETE_FIELD,
@@ -31,11 +30,10 @@ from pydantic import ValidationError
 
 from call_api.calls.access import ApiKey
 from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, new_key
-from ops.terminal import printable
+from ops.cloud import FIRESTORE_ONCE, asking
+from ops.terminal import printable, write
 
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
-# Tried once, as no type of failure is retried: who runs this sees it fail, and can run it again.
-_ONCE: dict[str, Any] = {"retry": Retry(if_exception_type()), "timeout": 10.0}
 
 
 class _Answer(NamedTuple):
@@ -51,16 +49,15 @@ def main(argv: Sequence[str], now: datetime) -> None:
     """Run a command; where it fails, leave by `SystemExit` with what is wrong."""
     given = _parser().parse_args(argv)
     try:
-        with closing(Client(given.project, database=given.database)) as client:
+        with (
+            asking("Firestore", f"roles/datastore.user granted in {given.project}"),
+            closing(Client(given.project, database=given.database)) as client,
+        ):
             answer: _Answer = given.run(client, given, now)
             text = json.dumps(answer.parsed, indent=2, default=str) + "\n"
             _deliver(text if given.json else answer.plain, answer.on_failed_output)
     except KeyboardInterrupt:
         sys.exit("Interrupted.")
-    except PermissionDenied:
-        sys.exit(f"Firestore refuses: is roles/datastore.user granted in {given.project}?")
-    except (GoogleAPICallError, GoogleAuthError) as error:
-        sys.exit(" ".join(f"Firestore cannot be used: {error}".split()))
     try:
         sys.stderr.write(f"{answer.sentence}\n")
         sys.stderr.flush()
@@ -71,19 +68,11 @@ def main(argv: Sequence[str], now: datetime) -> None:
 def _deliver(text: str, on_failure: Callable[[], str]) -> None:
     """Write to standard output; where that fails, clean up and leave by `SystemExit`."""
     try:
-        _write(text)
+        if text:
+            write(text)
     except (OSError, ValueError, KeyboardInterrupt) as error:
-        sys.stdout = None  # else the interpreter flushes it again at exit, and prints a traceback
         why = str(error) or "interrupted"
         sys.exit(f"Standard output cannot be written ({why}): {on_failure()}.")
-
-
-def _write(text: str) -> None:
-    if text:
-        if sys.stdout is None:
-            raise OSError("it is closed")
-        sys.stdout.write(text)
-        sys.stdout.flush()
 
 
 def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
@@ -91,12 +80,12 @@ def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
     expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
     record = client.document(COLLECTION, key_hash(key))
-    record.set(fields, **_ONCE)
+    record.set(fields, **FIRESTORE_ONCE)
     shown = _shown(record.id, fields)
 
     def delete() -> str:
         try:
-            record.delete(**_ONCE)
+            record.delete(**FIRESTORE_ONCE)
         except (GoogleAPICallError, GoogleAuthError, KeyboardInterrupt):
             return f"its record could not be deleted, so end the key by `revoke {shown['hash']}`"
         return "the key is deleted again"
@@ -107,7 +96,7 @@ def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
 
 def _list(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
     keys = client.collection(COLLECTION)
-    found = keys.where(filter=FieldFilter("org_id", "==", given.org)).get(**_ONCE)
+    found = keys.where(filter=FieldFilter("org_id", "==", given.org)).get(**FIRESTORE_ONCE)
     records = [_shown(one.id, one.to_dict() or {}) for one in found]
     records.sort(key=lambda record: str(record["created_at"]))
     heads = _ROW.format("HASH", "CREATED", "EXPIRES", "REVOKED", "NAME")
@@ -136,7 +125,7 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
     # Only the record that was read: a key that is revoked meanwhile gets no successor.
     unchanged = Client.write_option(last_update_time=one.update_time)
     batch.update(one.reference, {"expires_at": ends_at}, unchanged)
-    batch.commit(**_ONCE)
+    batch.commit(**FIRESTORE_ONCE)
     shown, replaced = _shown(new.id, fields), _shown(one.id, before | {"expires_at": ends_at})
     ending = f"{replaced['hash']} ends {_date(min(filter(None, (ends_at, old.revoked_at))))}"
 
@@ -145,7 +134,7 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
         batch.delete(new)
         batch.update(one.reference, {"expires_at": before.get("expires_at", DELETE_FIELD)})
         try:
-            batch.commit(**_ONCE)
+            batch.commit(**FIRESTORE_ONCE)
         except (GoogleAPICallError, GoogleAuthError, KeyboardInterrupt):
             return (
                 f"that cannot be undone, so end the new key by `revoke {shown['hash']}`; {ending}"
@@ -197,7 +186,9 @@ def _revoke(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
         # By Firestore's clock: were this machine's ahead, the key would live on. And only the
         # record that was read: of two who revoke a key at once, the first one's date stays.
         unchanged = Client.write_option(last_update_time=one.update_time)
-        written = one.reference.update({"revoked_at": SERVER_TIMESTAMP}, unchanged, **_ONCE)
+        written = one.reference.update(
+            {"revoked_at": SERVER_TIMESTAMP}, unchanged, **FIRESTORE_ONCE
+        )
         said, fields["revoked_at"] = "is revoked", written.transform_results[0].timestamp_value
     shown = _shown(one.id, fields)
     said = f"{shown['hash']} {said}, as of {shown['revoked_at']}"
@@ -208,7 +199,7 @@ def _found(keys: CollectionReference, digits: str) -> DocumentSnapshot[Any]:
     """Return the one record whose hash starts so; leave if there is none, or more."""
     query = keys.where(filter=FieldFilter("__name__", ">=", keys.document(digits)))
     query = query.where(filter=FieldFilter("__name__", "<", keys.document(f"{digits}g")))
-    found = query.limit(2).get(**_ONCE)
+    found = query.limit(2).get(**FIRESTORE_ONCE)
     if len(found) != 1:
         sys.exit(f"{'More than one' if found else 'No'} key's hash starts with {digits}.")
     return found[0]

@@ -19,7 +19,7 @@ import httpx2
 from call_api.calls.access import MAX_CALL_ID, parse_call_id
 from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.published import UnpublishedError, check_reply
-from ops.terminal import printable
+from ops.terminal import printable, write
 
 USAGE = "KEY=… make smoke URL=https://… CALL=77, with ORIGIN=https://… if browsers call from there"
 SECONDS = 15.0  # the function itself takes 10 at the most
@@ -79,7 +79,7 @@ def main(environment: Mapping[str, str]) -> int:
     checks = dict(CHECKS)
     if origin:
         checks[f"pages of {origin} may call it"] = _preflight
-    sys.stdout.write(f"{url}, call {call}\n")
+    write(f"{url}, call {call}\n")
     failed = 0
     with httpx2.Client(timeout=SECONDS, mounts=_NO_PROXY) as client:
         function = _Function(client, url, key, call, origin)
@@ -91,12 +91,11 @@ def main(environment: Mapping[str, str]) -> int:
             except (httpx2.RequestError, httpx2.InvalidURL) as error:
                 result, outcome = "FAIL", f"no answer: {type(error).__name__} {error}"
             failed += result == "FAIL"
-            sys.stdout.write(f"{result:<4}  {what:<42}  {printable(' '.join(outcome.split()))}\n")
-            sys.stdout.flush()
+            write(f"{result:<4}  {what:<42}  {printable(' '.join(outcome.split()))}\n")
             if outcome.startswith("no answer"):
-                sys.stdout.write("The rest is not checked.\n")
+                write("The rest is not checked.\n")
                 return 1
-    sys.stdout.write(f"{len(checks) - failed} of {len(checks)} passed.\n")
+    write(f"{len(checks) - failed} of {len(checks)} passed.\n")
     return 1 if failed else 0
 
 

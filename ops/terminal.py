@@ -1,5 +1,8 @@
 """Stored text as a terminal may show it: on one line, in its own order, acting on nothing."""
 
+import io
+import sys
+
 # What joins and separates the letters of Devanagari, Persian and others is not printable, and harmless.
 _JOINERS = "\u200c\u200d"
 
@@ -16,3 +19,21 @@ def printable(value: object) -> str:
         else char.encode("unicode_escape").decode()
         for char in str(value)
     )
+
+
+def write(text: str) -> None:
+    """Write to standard output at once, with an escape for each character that its encoding lacks.
+
+    Raises:
+        OSError: it cannot be written. The interpreter does not try it again at its end.
+    """
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")  # noqa: TRY301  (as any other failure)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, ValueError, KeyboardInterrupt):
+        sys.stdout = None  # else it is flushed again at exit, with a traceback
+        raise

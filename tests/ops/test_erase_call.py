@@ -1,5 +1,6 @@
 """The erasure of a call, against the emulator and a fake bucket, and what the function answers then."""
 
+import io
 import os
 import re
 import subprocess
@@ -362,6 +363,34 @@ def test_a_document_of_any_shape_is_erased(tool: Tool, database: firestore.Clien
     assert not is_stored(database, "a \u202eb")
 
 
+def test_a_name_that_the_terminal_cannot_show_is_escaped(
+    tool: Tool, put_call: PutCall, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("recordings/ü.wav")
+    shown = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+        done = tool(put_call({"recording_object": "recordings/ü.wav"}))
+        written = shown.getvalue()
+
+    assert done.status == 0
+    assert rb"recording    recordings/\xfc.wav in " in written
+    assert bucket.names() == [OTHERS]
+
+
+def test_an_unreadable_answer_is_none(
+    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
+) -> None:
+    def fail() -> None:
+        raise OSError
+
+    call_id, _ = recorded
+    done = tool(call_id, meanwhile=fail)
+
+    assert done.status == f"Nothing was erased: the answer was not {call_id}."
+    assert is_stored(database, call_id)
+
+
 @pytest.mark.parametrize("name", ["a b/ü#?%2F.wav", "recordings/[1]*.wav", "e\u0301.wav"])
 def test_a_recording_of_any_name_is_erased(
     tool: Tool, put_call: PutCall, bucket: Bucket, name: str
@@ -602,12 +631,15 @@ def test_an_emulator_on_one_side_alone_is_refused(
     )
 
 
-def test_missing_credentials_are_one_sentence(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("file", ["/nowhere", "/tmp"])  # the latter cannot be read as a file
+def test_missing_credentials_are_one_sentence(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
     monkeypatch.delenv("FIRESTORE_EMULATOR_HOST")
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
 
-    assert re.fullmatch("Firestore cannot be used: .*/nowhere.*", str(tool(77).status))
+    assert re.fullmatch(f"Firestore cannot be used: .*{file}.*", str(tool(77).status))
 
 
 @pytest.mark.parametrize(
@@ -616,6 +648,7 @@ def test_missing_credentials_are_one_sentence(tool: Tool, monkeypatch: pytest.Mo
         (["--call", ""], "argument --call: give the ID of a document of calls"),
         (["--call", "7/7"], "argument --call: give the ID of a document of calls"),
         (["--call", "77", "--bucket", "a/b"], "argument --bucket: give a bucket's name"),
+        (["--call", "77", "--bucket", "192.0.2.1"], "argument --bucket: give a bucket's name"),
         (["--call", "77", "--bucket", "gs://"], "argument --bucket: give a bucket's name"),
         (["--call", "77", "--object", "gs://a/b"], "argument --object: give an object's name"),
         (["--call", "77", "--object", ""], "argument --object: give an object's name"),
