@@ -11,12 +11,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import (
+    Cancelled,
+    FailedPrecondition,
+    GoogleAPICallError,
+    NotFound,
+    RetryError,
+    ServerError,
+)
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import (
     DELETE_FIELD,
@@ -30,7 +37,7 @@ from pydantic import ValidationError
 
 from call_api.calls.access import ApiKey
 from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, new_key
-from ops.cloud import FIRESTORE_ONCE, asking
+from ops.cloud import FIRESTORE_ONCE, asking, unusable
 from ops.terminal import printable, write
 
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
@@ -80,8 +87,9 @@ def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
     expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
     record = client.document(COLLECTION, key_hash(key))
-    record.set(fields, **FIRESTORE_ONCE)
     shown = _shown(record.id, fields)
+    with _telling_if_unknown(_unseen(shown, given.org)):
+        record.set(fields, **FIRESTORE_ONCE)
 
     def delete() -> str:
         try:
@@ -125,14 +133,26 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
     # Only the record that was read: a key that is revoked meanwhile gets no successor.
     unchanged = Client.write_option(last_update_time=one.update_time)
     batch.update(one.reference, {"expires_at": ends_at}, unchanged)
-    batch.commit(**FIRESTORE_ONCE)
     shown, replaced = _shown(new.id, fields), _shown(one.id, before | {"expires_at": ends_at})
-    ending = f"{replaced['hash']} ends {_date(min(filter(None, (ends_at, old.revoked_at))))}"
+    end = _date(min(filter(None, (ends_at, old.revoked_at))))
+    ending = f"{replaced['hash']} ends {end}"
+    with (
+        _telling_if_unknown(f"{_unseen(shown, old.org_id)} {replaced['hash']} then ends {end}."),
+        _unless_changed(one),
+    ):
+        results = batch.commit(**FIRESTORE_ONCE)
 
     def undo() -> str:
+        new_unchanged, old_unchanged = (
+            Client.write_option(last_update_time=result.update_time) for result in results
+        )
         batch = client.batch()
-        batch.delete(new)
-        batch.update(one.reference, {"expires_at": before.get("expires_at", DELETE_FIELD)})
+        batch.delete(new, new_unchanged)
+        batch.update(
+            one.reference,
+            {"expires_at": before.get("expires_at", DELETE_FIELD)},
+            old_unchanged,
+        )
         try:
             batch.commit(**FIRESTORE_ONCE)
         except (GoogleAPICallError, GoogleAuthError, KeyboardInterrupt):
@@ -141,8 +161,35 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
             )
         return f"the new key is deleted again, and {replaced['hash']} ends as before"
 
-    said = f"Issued {shown['hash']} for {old.org_id}. The key is shown this once. {ending}."
+    said = (
+        f"Issued {shown['hash']} for {printable(old.org_id)}. The key is shown this once. {ending}."
+    )
     return _Answer(said, f"{key}\n", {"key": key} | shown | {"replaces": replaced}, undo)
+
+
+@contextmanager
+def _telling_if_unknown(advice: str) -> Iterator[None]:
+    """Leave by `SystemExit` with advice where a write may have been done, since no answer came."""
+    try:
+        yield
+    except (ServerError, Cancelled, RetryError, KeyboardInterrupt) as error:
+        why = unusable("Firestore", error) if isinstance(error, Exception) else "Interrupted"
+        sys.exit(f"{why}. It may have been done all the same. {advice}")
+
+
+@contextmanager
+def _unless_changed(one: DocumentSnapshot[Any]) -> Iterator[None]:
+    """Leave by `SystemExit` where a record is not any more what was read."""
+    try:
+        yield
+    except (FailedPrecondition, NotFound):
+        sys.exit(f"{key_id(one.id)} was changed meanwhile: run it again.")
+
+
+def _unseen(shown: Mapping[str, object], org: str) -> str:
+    return (
+        f"If `list --org {printable(org)}` shows {shown['hash']}, revoke that: nobody has the key."
+    )
 
 
 def _unended(one: DocumentSnapshot[Any], moment: datetime) -> ApiKey:
@@ -186,9 +233,10 @@ def _revoke(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
         # By Firestore's clock: were this machine's ahead, the key would live on. And only the
         # record that was read: of two who revoke a key at once, the first one's date stays.
         unchanged = Client.write_option(last_update_time=one.update_time)
-        written = one.reference.update(
-            {"revoked_at": SERVER_TIMESTAMP}, unchanged, **FIRESTORE_ONCE
-        )
+        with _telling_if_unknown("Run it again."), _unless_changed(one):
+            written = one.reference.update(
+                {"revoked_at": SERVER_TIMESTAMP}, unchanged, **FIRESTORE_ONCE
+            )
         said, fields["revoked_at"] = "is revoked", written.transform_results[0].timestamp_value
     shown = _shown(one.id, fields)
     said = f"{shown['hash']} {said}, as of {shown['revoked_at']}"

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 from google.cloud import firestore
+from google.cloud.firestore import WriteBatch
 
 from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.keys import main
@@ -28,6 +29,7 @@ from tests.support.project import PROJECT, PutKey
 from tests.support.serving import ROOT, Service, measuring
 
 DAY = timedelta(days=1)
+MAYBE = "It may have been done all the same."
 OWNER = (("authorization", "Bearer owner"),)  # whom the emulator takes for a service account
 
 
@@ -88,9 +90,11 @@ def listed(tool: Tool, org: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def emulator_behind(
-    host: str, before_commit: Callable[[grpc.ServicerContext], object]
+    host: str,
+    before_commit: Callable[[grpc.ServicerContext], object] = lambda _: None,
+    after: Callable[[grpc.ServicerContext], object] = lambda _: None,
 ) -> Iterator[str]:
-    """Lead to the emulator, and do something before it writes."""
+    """Lead to the emulator, and do something before it writes, or before it says that it has."""
     channel = grpc.insecure_channel(host)
 
     class Leading(grpc.GenericRpcHandler):
@@ -105,6 +109,7 @@ def emulator_behind(
                     )
                 except grpc.RpcError as error:
                     context.abort(error.code(), str(error.details()))
+                after(context)
                 return answer
 
             if method.endswith("/Commit"):
@@ -299,8 +304,7 @@ def test_of_two_who_revoke_a_key_at_once_the_first_one_s_date_stays(
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
         second = tool("revoke", digits(issued))
 
-    assert (second.status, second.stdout) == (1, "")
-    assert second.stderr.startswith("Firestore cannot be used: ")
+    assert second == (1, "", f"{digits(issued)} was changed meanwhile: run it again.\n")
     assert record.get().get("revoked_at") == noon
 
 
@@ -318,7 +322,7 @@ def test_a_revocation_that_fails_is_not_tried_again(
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
         failed = tool("revoke", digits(issued))
 
-    assert failed == (1, "", "Firestore cannot be used: 503 not here\n")
+    assert failed == (1, "", f"Firestore cannot be used: 503 not here. {MAYBE} Run it again.\n")
     assert len(tries) == 1
 
 
@@ -362,6 +366,14 @@ def test_a_rotation_keeps_org_and_name_and_ends_the_old_key_in_some_days(
         "expires_at": None,
     }
     assert {name: was[name] for name in ("org_id", "name")} == {"org_id": "org_turn", "name": "CI"}
+
+
+@pytest.mark.google_emulator
+def test_an_org_that_others_have_stored_controls_no_terminal(tool: Tool, put_key: PutKey) -> None:
+    said = tool("rotate", digits(put_key({"org_id": "org\n\x1b[2J"}))).stderr
+
+    assert said.startswith("Issued ")
+    assert r" for org\n\x1b[2J. " in said
 
 
 @pytest.mark.google_emulator
@@ -464,10 +476,78 @@ def test_a_rotation_is_done_whole_or_not_at_all(
         done = tool("rotate", digits(old))
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
 
-    assert (done.status, done.stdout) == (1, "")
-    assert done.stderr.startswith("Firestore cannot be used: ")
+    assert done == (1, "", f"{digits(old)} was changed meanwhile: run it again.\n")
     (only,) = tool("list", "--org", "org_half", "--json").json()
     assert (only["hash"], only["expires_at"]) == (digits(old), None)
+
+
+@pytest.mark.google_emulator
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Firestore cannot be used: 504 no answer"),
+        (grpc.StatusCode.UNAVAILABLE, "Firestore cannot be used: 503 no answer"),
+        (KeyboardInterrupt, "Interrupted"),
+    ],
+)
+def test_a_rotation_without_an_answer_may_have_been_done(
+    tool: Tool,
+    emulator_host: str,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Any,
+    said: str,
+) -> None:
+    org = f"org_{digits(said)}"
+    old = tool("issue", "--org", org).stdout.strip()
+    commit = WriteBatch.commit
+
+    def interrupted(batch: WriteBatch, **options: Any) -> None:
+        commit(batch, **options)
+        raise KeyboardInterrupt
+
+    def fail(context: grpc.ServicerContext) -> None:
+        context.abort(failure, "no answer")
+
+    with monkeypatch.context() as patch, emulator_behind(emulator_host, after=fail) as host:
+        if failure is KeyboardInterrupt:
+            patch.setattr(WriteBatch, "commit", interrupted)
+        else:
+            patch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        done = tool("rotate", digits(old))
+    records = {each["hash"]: each for each in listed(tool, org)}
+    (new,) = records.keys() - {digits(old)}
+
+    assert done == (
+        1,
+        "",
+        (
+            f"{said}. {MAYBE} If `list --org {org}` shows {new}, revoke that: nobody has the"
+            f" key. {digits(old)} then ends {records[digits(old)]['expires_at']}.\n"
+        ),
+    )
+
+
+@pytest.mark.google_emulator
+def test_a_key_that_is_changed_meanwhile_is_not_changed_back(
+    tool: Tool,
+    database: firestore.Client,
+    noon: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = tool("issue", "--org", "org_back").stdout.strip()
+    record = database.document("api_keys", digits(old, 64))
+
+    class Failing(io.StringIO):
+        def flush(self) -> None:
+            record.update({"expires_at": noon})
+            raise OSError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Failing())
+        done = tool("rotate", digits(old))
+
+    assert ": that cannot be undone, so end the new key by `revoke " in done.stderr
+    assert record.get().get("expires_at") == noon
 
 
 @pytest.mark.google_emulator
@@ -659,7 +739,14 @@ def test_a_refusal_of_firestore_is_one_sentence(
 ) -> None:
     with fake_firestore_that_refuses(code) as host:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
-        assert tool(*argv) == (1, "", said)
+        done = tool(*argv)
+
+    assert (done.status, done.stdout) == (1, "")
+    if argv[0] == "issue" and code is grpc.StatusCode.UNAVAILABLE:  # it writes without a read
+        maybe = f"{said.strip()}. {MAYBE} If `list --org o` shows [0-9a-f]{{12}}, revoke that: "
+        assert re.fullmatch(f"{maybe}nobody has the key.\n", done.stderr)
+    else:
+        assert done.stderr == said
 
 
 @pytest.mark.parametrize("file", ["/nowhere", "/tmp"])  # the latter cannot be read as a file
