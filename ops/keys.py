@@ -2,7 +2,7 @@
 
 KEY=$(python -m ops.keys issue --org org_acme --name CI --expires 90d)
 python -m ops.keys list --org org_acme
-KEY=$(python -m ops.keys rotate 5f0c93d81b7e --days 7)
+KEY=$(python -m ops.keys rotate 5f0c93d81b7e --days 7d)
 python -m ops.keys revoke 5f0c93d81b7e
 """
 
@@ -40,6 +40,9 @@ from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, ne
 from ops.cloud import FIRESTORE_ONCE, asking, unusable
 from ops.terminal import printable, write
 
+# Of a key that has been rotated: what its first rotation has overwritten, for the life of a later successor.
+ORIGINAL_EXPIRY = "original_expires_at"
+LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # the library rounds a later moment up
 _ROW = "{:12}  {:20}  {:20}  {:20}  {}\n"
 
 
@@ -84,7 +87,7 @@ def _deliver(text: str, on_failure: Callable[[], str]) -> None:
 
 def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
     key = new_key()
-    expires_at = now + timedelta(days=int(given.expires[:-1])) if given.expires else None
+    expires_at = now + given.expires if given.expires else None
     fields = {"org_id": given.org, "name": given.name, "created_at": now, "expires_at": expires_at}
     record = client.document(COLLECTION, key_hash(key))
     shown = _shown(record.id, fields)
@@ -98,7 +101,7 @@ def _issue(client: Client, given: argparse.Namespace, now: datetime) -> _Answer:
             return f"its record could not be deleted, so end the key by `revoke {shown['hash']}`"
         return "the key is deleted again"
 
-    said = f"Issued {shown['hash']} for {given.org}. The key is shown this once."
+    said = _issued(shown, given.org)
     return _Answer(said, f"{key}\n", {"key": key} | shown, delete)
 
 
@@ -118,10 +121,13 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
     one = _found(client.collection(COLLECTION), given.hash)
     before, moment = one.to_dict() or {}, one.read_time  # Firestore's clock, as for a revocation
     old = _unended(one, moment)
-    ends_at = min(filter(None, (moment + timedelta(days=int(given.days)), old.expires_at)))
+    ends_at = min(filter(None, (moment + given.days, old.expires_at)))
     key = new_key()
     new = client.document(COLLECTION, key_hash(key))
-    expires_at = _expiry_of_successor(old, given.expires, moment, key_id(one.id))
+    made_until = before.get(ORIGINAL_EXPIRY, old.expires_at)
+    if isinstance(made_until, datetime):
+        made_until = min(made_until, LAST_SECOND)
+    expires_at = moment + given.expires if given.expires else _expiry(old, made_until, moment, one)
     fields = {
         "org_id": old.org_id,
         "name": old.name,
@@ -132,7 +138,8 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
     batch.create(new, fields)
     # Only the record that was read: a key that is revoked meanwhile gets no successor.
     unchanged = Client.write_option(last_update_time=one.update_time)
-    batch.update(one.reference, {"expires_at": ends_at}, unchanged)
+    ending_fields = {"expires_at": ends_at, ORIGINAL_EXPIRY: made_until}
+    batch.update(one.reference, ending_fields, unchanged)
     shown, replaced = _shown(new.id, fields), _shown(one.id, before | {"expires_at": ends_at})
     end = _date(min(filter(None, (ends_at, old.revoked_at))))
     ending = f"{replaced['hash']} ends {end}"
@@ -150,7 +157,7 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
         batch.delete(new, new_unchanged)
         batch.update(
             one.reference,
-            {"expires_at": before.get("expires_at", DELETE_FIELD)},
+            {name: before.get(name, DELETE_FIELD) for name in ending_fields},
             old_unchanged,
         )
         try:
@@ -161,9 +168,7 @@ def _rotate(client: Client, given: argparse.Namespace, _: datetime) -> _Answer:
             )
         return f"the new key is deleted again, and {replaced['hash']} ends as before"
 
-    said = (
-        f"Issued {shown['hash']} for {printable(old.org_id)}. The key is shown this once. {ending}."
-    )
+    said = f"{_issued(shown, old.org_id)} {ending}."
     return _Answer(said, f"{key}\n", {"key": key} | shown | {"replaces": replaced}, undo)
 
 
@@ -184,6 +189,11 @@ def _unless_changed(one: DocumentSnapshot[Any]) -> Iterator[None]:
         yield
     except (FailedPrecondition, NotFound):
         sys.exit(f"{key_id(one.id)} was changed meanwhile: run it again.")
+
+
+def _issued(shown: Mapping[str, object], org: str) -> str:
+    expiry = f"expires {shown['expires_at']}" if shown["expires_at"] else "never expires"
+    return f"Issued {shown['hash']} for {printable(org)}. The key {expiry}, and is shown this once."
 
 
 def _unseen(shown: Mapping[str, object], org: str) -> str:
@@ -207,21 +217,20 @@ def _unended(one: DocumentSnapshot[Any], moment: datetime) -> ApiKey:
     return key
 
 
-def _expiry_of_successor(
-    old: ApiKey, expires: str | None, moment: datetime, name: str
+def _expiry(
+    old: ApiKey, made_until: object, moment: datetime, one: DocumentSnapshot[Any]
 ) -> datetime | None:
     """Return when the new key expires: after as long a life as the old one was given."""
-    if expires:
-        return moment + timedelta(days=int(expires[:-1]))
-    if old.expires_at is None:
+    if made_until is None:
         return None
     try:
-        if old.created_at is not None and old.created_at < old.expires_at:
-            return moment + (old.expires_at - old.created_at)
+        if isinstance(made_until, datetime) and old.created_at and old.created_at < made_until:
+            return moment + (made_until - old.created_at)
     except OverflowError:  # it was made to end in the year 9999, say
         pass
     sys.exit(
-        f"{name} expires, but not after a known life: give the new key's, as by --expires 90d."
+        f"{key_id(one.id)} expires, but not after a known life:"
+        " give the new key's, as by --expires 90d."
     )
 
 
@@ -276,11 +285,20 @@ def _like(pattern: str, what: str) -> Callable[[str], str]:
     return checked
 
 
+def _days(most: int) -> Callable[[str], timedelta]:
+    def checked(text: str) -> timedelta:
+        match = re.fullmatch("([1-9][0-9]{0,3})d?", text)
+        if match is None or int(match[1]) > most:
+            raise argparse.ArgumentTypeError(f"give 1 to {most} days, such as {min(most, 90)}d")
+        return timedelta(days=int(match[1]))
+
+    return checked
+
+
 def _parser() -> argparse.ArgumentParser:
     project, database = map(os.environ.get, ("GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE"))
     line = _like(r"\S|\S.*\S", "one line of text")
-    days = _like("[1-9][0-9]{0,3}d", "days, such as 90d")
-    few = _like("[1-9]|[1-8][0-9]|90", "1 to 90 days, as a number")
+    days, few = _days(9999), _days(90)
     digits = _like("[0-9a-f]{8,64}", "the first 8 digits of its hash, or more")
     parser = argparse.ArgumentParser("python -m ops.keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -290,7 +308,7 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--expires", type=days, metavar="DAYS", help="such as 90d; default: never")
     rotate = commands.add_parser("rotate", help="make a key in place of one that then ends soon")
     add = rotate.add_argument
-    add("--days", type=few, default="7", help="how long the old key goes on, 1 to 90; default: 7")
+    add("--days", type=few, default="7d", help="how long the old key goes on; default: 7d")
     add("--expires", type=days, metavar="DAYS", help="such as 90d; default: the old key's life")
     revoke = commands.add_parser("revoke", help="end a key, at once and for good")
     listing = commands.add_parser("list", help="list an org's keys, dead or alive")

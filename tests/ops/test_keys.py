@@ -160,7 +160,10 @@ def test_a_key_is_printed_once_and_stored_as_its_hash(
     assert done == (
         0,
         f"{key}\n",
-        f"Issued {digits(key)} for org_new. The key is shown this once.\n",
+        (
+            f"Issued {digits(key)} for org_new. The key expires 2026-06-23T12:00:00Z,"
+            " and is shown this once.\n"
+        ),
     )
     assert database.document("api_keys", digits(key, 64)).get().to_dict() == {
         "org_id": "org_new",
@@ -355,7 +358,7 @@ def test_a_rotation_keeps_org_and_name_and_ends_the_old_key_in_some_days(
         0,
         f"{key}\n",
         (
-            f"Issued {digits(key)} for org_turn. The key is shown this once."
+            f"Issued {digits(key)} for org_turn. The key never expires, and is shown this once."
             f" {digits(old)} ends {ends_at:%Y-%m-%dT%TZ}.\n"
         ),
     )
@@ -365,6 +368,7 @@ def test_a_rotation_keeps_org_and_name_and_ends_the_old_key_in_some_days(
         "created_at": ends_at - 90 * DAY,
         "expires_at": None,
     }
+    assert was["original_expires_at"] is None
     assert {name: was[name] for name in ("org_id", "name")} == {"org_id": "org_turn", "name": "CI"}
 
 
@@ -408,10 +412,39 @@ def test_the_new_key_lives_as_long_as_the_old_one_was_made_for(tool: Tool, put_k
 
 
 @pytest.mark.google_emulator
+@pytest.mark.parametrize("expires", ["90d", None])
+def test_a_second_rotation_gives_the_life_that_the_key_was_made_for(
+    tool: Tool, put_key: PutKey, expires: str | None
+) -> None:
+    """The first one has overwritten when the old key expires."""
+    now = datetime.now(UTC)
+    fields = {"org_id": "org_twice", "created_at": now - 80 * DAY}
+    old = put_key(fields | ({"expires_at": now + 10 * DAY} if expires else {}))
+    first, second = (tool("rotate", digits(old), "--json").json() for _ in range(2))
+
+    for made in (first, second):
+        if expires:
+            start, end = (datetime.fromisoformat(made[at]) for at in ("created_at", "expires_at"))
+            assert abs(end - start - 90 * DAY) <= timedelta(seconds=1)
+        else:
+            assert made["expires_at"] is None
+
+
+@pytest.mark.google_emulator
+def test_days_may_be_written_with_or_without_their_unit(tool: Tool) -> None:
+    old = tool("issue", "--org", "org_units", "--expires", "30").stdout.strip()
+    made = [tool("rotate", digits(old), "--days", days, "--json") for days in ("14d", "14")]
+
+    ends = {each.json()["replaces"]["expires_at"][:10] for each in made}
+    assert ends == {f"{datetime.now(UTC) + 14 * DAY:%Y-%m-%d}"}
+
+
+@pytest.mark.google_emulator
 @pytest.mark.parametrize(
     "odd",
     [
         {"created_at": None},
+        {"original_expires_at": "never"},
         {
             "created_at": datetime(2026, 1, 1, tzinfo=UTC),
             "expires_at": datetime.max.replace(tzinfo=UTC),
@@ -665,8 +698,8 @@ def test_no_swap_across_the_start_of_the_checksum_passes() -> None:
         (["issue", "--org", "org_\udcff"], "argument --org: give one line of text"),
         (["issue", "--org", "o", "--name", "\x1b[2J"], "argument --name: give one line of text"),
         *(
-            (["issue", "--org", "o", "--expires", text], "argument --expires: give days")
-            for text in ("90", "0d", "1.5d", "90 d", "10000d", "٩d", "d", "1m")
+            (["issue", "--org", "o", "--expires", text], "argument --expires: give 1 to 9999 days")
+            for text in ("0d", "1.5d", "90 d", "10000d", "٩d", "d", "1m")
         ),
         *(
             (["revoke", text], "argument HASH-PREFIX: give the first 8 digits")
@@ -675,7 +708,7 @@ def test_no_swap_across_the_start_of_the_checksum_passes() -> None:
         (["rotate", "5eed"], "argument HASH-PREFIX: give the first 8 digits"),
         *(
             (["rotate", "5eed5eed", "--days", text], "argument --days: give 1 to 90 days")
-            for text in ("", "0", "91", "100", "7d", "-1", "1.5", "٩")
+            for text in ("", "0", "91", "91d", "100", "7 d", "-1", "1.5", "٩")
         ),
     ],
 )
@@ -775,7 +808,7 @@ COMMANDS = (
 )
 ISSUED = "--name NAME what the key is for --expires DAYS such as 90d; default: never"
 ROTATED = (
-    " --days DAYS how long the old key goes on, 1 to 90; default: 7"
+    " --days DAYS how long the old key goes on; default: 7d"
     " --expires DAYS such as 90d; default: the old key's life"
 )
 ORG = " --org ORG the org that the keys speak for"
