@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -29,6 +30,16 @@ from ops.terminal import printable, write
 
 COLLECTION = "calls"
 FIELDS = ["org_id", "status", "recording_object"]
+TYPES: dict[type, str] = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    bytes: "bytes",
+    datetime: "a timestamp",
+    list: "an array",
+    dict: "a map",
+}
+LONGEST = 1024  # characters, as of the longest name
 SHOWN = 5  # other calls that name the recording
 DAY_SECONDS = 24 * 3600
 _OBJECT_NAME: TypeAdapter[str] = TypeAdapter(ObjectName)
@@ -143,9 +154,8 @@ def _recording_name(document: DocumentSnapshot[Any], given: argparse.Namespace) 
         name = _OBJECT_NAME.validate_python(value)
     except ValidationError:
         if given.object is None and given.recording != "keep":
-            what = repr(value[:200]) if isinstance(value, str) else f"a {type(value).__name__}"
             sys.exit(
-                f"recording_object is no object's name but {printable(what)}, so the recording is not"
+                f"recording_object is no object's name but {_in_words(value)}, so the recording is not"
                 " known. Name it by --object, or say --recording keep to erase the rest alone."
             )
         return given.object  # type: ignore[no-any-return]  # argparse's
@@ -154,15 +164,22 @@ def _recording_name(document: DocumentSnapshot[Any], given: argparse.Namespace) 
     return name
 
 
+def _in_words(value: object) -> str:
+    if isinstance(value, str):
+        return f"'{printable(value[:LONGEST])}'"
+    of_type = (words for one, words in TYPES.items() if isinstance(value, one))
+    return next(of_type, "of another type")
+
+
 def _lines(call: Call, given: argparse.Namespace) -> Iterator[str]:
     path = f"{COLLECTION}/{printable(given.call)}"
     where = f"{given.project}, database {given.database or '(default)'}"
     if call.document.exists:
         fields = call.document.to_dict() or {}
-        org, status = (printable(str(fields.get(name) or "none")) for name in FIELDS[:2])
+        org, status = (printable(fields.get(name) or "none") for name in FIELDS[:2])
         yield f"document     {path} in {where}"
         yield f"             org {org}, status {status}"
-        if status in {"pending", "active"}:
+        if status.lower() in {"pending", "active"}:  # as the function reads it
             yield "             The call goes on: its writer may store it again."
     else:
         yield f"document     {path} is not in {where}"
@@ -170,8 +187,12 @@ def _lines(call: Call, given: argparse.Namespace) -> Iterator[str]:
         names = sorted({one.path.split("/")[2] for one in call.below})
         yield f"below it     documents: {len(call.below)}, in {printable(', '.join(names))}"
     if call.recording is None:
-        kept = "stays, as --recording keep says" if given.recording == "keep" else "none"
-        yield f"recording    {kept}"
+        if given.recording == "keep":
+            yield "recording    stays, as --recording keep says"
+        elif call.document.exists:
+            yield "recording    none"
+        else:
+            yield "recording    not known without the document: name it by --object"
         return
     yield f"recording    {printable(call.recording.name)} in {given.bucket}"
     none = f"none in {given.bucket}: is this the bucket?"
@@ -251,8 +272,9 @@ def _erase_document(document: DocumentSnapshot[Any], path: str) -> None:
     unchanged = Client.write_option(last_update_time=document.update_time)
     try:
         document.reference.delete(unchanged, **FIRESTORE_ONCE)
-    except (FailedPrecondition, NotFound):
-        sys.exit(f"{path} has been written meanwhile, and is still there: run this again.")
+    except (FailedPrecondition, NotFound):  # either may also say that somebody else has deleted it
+        if document.reference.get(FIELDS, **FIRESTORE_ONCE).exists:
+            sys.exit(f"{path} has been written meanwhile, and is still there: run this again.")
     _say(f"{path} is erased.")
 
 
@@ -261,11 +283,12 @@ def _what_is_kept(call: Call, path: str, given: argparse.Namespace) -> Iterator[
     if call.recording is not None:
         yield f"- recording: {_soft_delete(call.recording)}"
     yield "- document: up to 7 days by point-in-time recovery, an hour where that is off"
-    yield "- document: in each backup and export that has it, until that expires or is deleted"
+    yield "- document: in each backup and export that has it, until that expires or is deleted; a"
+    yield "  deleted export stays as long as the soft delete of its bucket says"
     yield "- log: the call's ID, for as long as the log is kept"
     name = (call.document.to_dict() or {}).get("recording_object")
     if given.recording == "keep" and (given.object or name) is not None:
-        yield f"The recording was not touched: {printable(str(given.object or name)[:1024])}"
+        yield f"The recording was not touched: {_in_words(given.object or name)}"
 
 
 def _soft_delete(recording: Recording) -> str:

@@ -42,7 +42,6 @@ class Bucket:
     versions: list[Version] = field(default_factory=list)
     soft_delete_seconds: int = 604_800
     refusals: dict[object, tuple[str, str]] = field(default_factory=dict)
-    changes: list[str] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -96,7 +95,6 @@ class _BucketHandler(Handler):
             self._refuse(404, "notFound", "No such object")
         else:
             bucket.versions.remove(version)
-            bucket.changes.append(version.name)
             self.send_response(204)
             self.end_headers()
 
