@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from tests.support.cloud import EVERY_OPTION, Cloud, changes, index_of
-from tests.support.deploy_failures import check_reruns, failed_at
+from tests.support.deploy_failures import check_reruns, failed_at, steps_to_fail
 
 CERTIFICATE = "get-call-edge-d0c43d"  # of api.example.com
 ALONE = "internal-and-cloud-load-balancing"
@@ -311,7 +311,7 @@ def test_a_rerun_after_a_failure_ends_in_the_same_state(deployed: Cloud) -> None
     """Whichever step failed, and whether before or after its effect."""
     issue(deployed)
     done = deployed.copied_to(deployed.home.with_name("done"))
-    steps = list(dict.fromkeys(done.succeed("edge")))
+    steps = steps_to_fail(done.succeed("edge"))
     points = [(step, "before") for step in steps]
     points += [(step, "after") for step in changes(steps)]
 
@@ -380,7 +380,7 @@ def test_delete_leaves_the_balancer_to_another_region(deployed: Cloud) -> None:
 def test_delete_goes_on_after_a_failure_at_any_step(deployed: Cloud) -> None:
     deployed.succeed("edge")
     done = deployed.copied_to(deployed.home.with_name("done"))
-    steps = list(dict.fromkeys(done.succeed("delete", answer="get-call\n")))
+    steps = steps_to_fail(done.succeed("delete", answer="get-call\n"))
 
     points = [(step, "after") for step in steps if " compute " in step]
     failed = failed_at(points, deployed, "delete", answer="get-call\n")

@@ -3,14 +3,14 @@
 import pytest
 
 from tests.support.cloud import Cloud, a_cloud, changes
-from tests.support.deploy_failures import check_reruns, failed_at
+from tests.support.deploy_failures import check_reruns, failed_at, steps_to_fail
 
 
 @pytest.mark.parametrize("command", ["function", "gateway", "alerts"])
 def test_a_rerun_after_a_failure_ends_in_the_same_state(command: str, cloud: Cloud) -> None:
     """Whichever step failed, and whether before or after its effect."""
     done = cloud.copied_to(cloud.home.with_name("done"))
-    steps = list(dict.fromkeys(done.succeed(command)))
+    steps = steps_to_fail(done.succeed(command))
     points = [(step, "before") for step in steps]
     points += [(step, "after") for step in changes(steps)]
 
@@ -43,7 +43,7 @@ def test_delete_goes_on_after_a_failure_at_any_step(cloud: Cloud) -> None:
     for command in ("function", "gateway", "site"):
         cloud.succeed(command)
     done = cloud.copied_to(cloud.home.with_name("done"))
-    steps = list(dict.fromkeys(done.succeed(delete, answer=name)))
+    steps = steps_to_fail(done.succeed(delete, answer=name))
     kinds = {line.split(" ")[0] for line in done.resources()}
     assert not kinds & {"functions", "iam", "api-gateway", "site"}
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ from tests.support.cloud import (
     a_cloud,
 )
 from tests.support.serving import ROOT
+
+# Names of files and of resources made from them.
+VARIED = re.compile(r"ops/\S+|named/\S+|get-call-[a-z-]+")
 
 
 def dry_run(command: str, **environment: str) -> list[str]:
@@ -43,6 +47,8 @@ def test_the_real_gcloud_accepts_every_command_of_every_dry_run(tmp_path: Path) 
     }
     # The commands of a second run, which a dry run (of an empty project) does not print.
     lines |= {line for line in second_runs(tmp_path) if line.startswith("gcloud ")}
+    # Nine policies are created alike, and each command takes gcloud a fifth of a second.
+    lines = set({VARIED.sub("X", line): line for line in sorted(lines)}.values())
     commands = tmp_path / "commands.json"
     commands.write_text(json.dumps([{"command_string": line} for line in sorted(lines)]))
 

@@ -11,6 +11,16 @@ RECOVERY = {"FIRESTORE_RECOVERY": "on"}
 Point = tuple[str, str]  # a command that fails, before or after its effect
 
 
+def steps_to_fail(commands: list[str]) -> list[str]:
+    """Return the first and the last command of each kind: nine policies are created alike."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for command in dict.fromkeys(commands):
+        words = command.split(" ")
+        kinds.setdefault(tuple(words[: 4 if words[0] == "python" else 5]), []).append(command)
+    picked = {one for alike in kinds.values() for one in (alike[0], alike[-1])}
+    return [command for command in dict.fromkeys(commands) if command in picked]
+
+
 def failed_at(
     points: list[Point], start: Cloud, *arguments: str, answer: str = ""
 ) -> list[tuple[Cloud, int]]:
