@@ -68,7 +68,7 @@ test-openapi: $(VENV)/installed ## lint openapi.yaml, and read calls with client
 
 test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHROMIUM names another)
 	@$(BIN)/python -m local.emulator
-	$(BIN)/python -m pytest tests/site tests/local/test_site.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit/test_site_modules.py tests/site tests/local/test_site.py $(PYTEST_ARGS)
 
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap
 	@tests/bare

@@ -1,7 +1,8 @@
-// Summary, cost, models, quality and details of a call. What is not known is said, never left blank.
+// Title, strip, and the facts of a call, made of its model. What is not known is not listed.
 
-import { element, said } from "./dom.js";
-import { duration, moment, money, words } from "./format.js";
+import { byId, element, said } from "./dom.js";
+import { duration, localMoment, moment, money, number, words } from "./format.js";
+import { isLive, isSettling } from "./polling.js";
 
 const PARTS = {
   platform_fee: "Platform fee",
@@ -11,153 +12,175 @@ const PARTS = {
   telephony: "Telephony",
 };
 
-export function summary({ analysis, status }) {
-  if (!analysis) {
-    return [absent(isOpen(status) ? "The analysis follows when the call has ended." : "This call was not analysed.")];
-  }
-  const { summary: made, tags } = analysis;
-  const parts = made
-    ? [
-        made.overview === null ? absent("No overview was made.") : said("p", made.overview, { class: "overview" }),
-        facts(status, [
-          ["Outcome", made.outcome === null ? null : said("span", words(made.outcome))],
-          ["Key topics", list(made.key_topics)],
-          ["Action items", list(made.action_items)],
-        ]),
-      ]
-    : [absent("No summary was made.")];
-  return tags?.length ? [...parts, chips(tags)] : parts;
+/** Makes all facts before any of them is shown. */
+export function factsOf(call) {
+  const sections = {
+    summary: summary(call),
+    cost: cost(call),
+    quality: quality(call),
+    models: models(call),
+    details: details(call),
+  };
+  const title = [`Call ${call.id} `, element("span", { class: "agent", dir: "auto" }, call.agent ?? "Unnamed agent")];
+  const subtitle = [`${words(call.type)} call`, when(call.startedAt) ?? "not started"].join(" · ");
+  const strip = stripOf(call);
+  return function place() {
+    byId("title").replaceChildren(...title);
+    byId("subtitle").replaceChildren(subtitle);
+    byId("status").replaceChildren(words(call.status));
+    byId("status").className = `chip ${call.status}`;
+    byId("live").hidden = !isLive(call);
+    byId("strip").replaceChildren(...strip);
+    for (const [section, children] of Object.entries(sections)) {
+      byId(section).querySelector(".body").replaceChildren(...children);
+    }
+  };
 }
 
-export function cost({ cost: amounts, status }) {
-  if (!amounts) {
-    return [absent(isOpen(status) ? "The cost is settled when the call has ended." : "No cost is settled for this call.")];
+/** Takes all facts off the page. */
+export function clearFacts() {
+  for (const part of byId("call").querySelectorAll("#title, #subtitle, #strip, .body")) {
+    part.replaceChildren();
   }
-  const breakdown = amounts.breakdown ?? {};
-  const largest = Math.max(...Object.values(breakdown), 0);
-  const rows = Object.entries(PARTS).map(([part, name]) => {
-    const amount = breakdown[part] ?? null;
-    return element(
-      "tr",
-      {},
-      element("th", { scope: "row" }, name),
-      element("td", { class: "bar-cell" }, bar(largest > 0 ? Math.max(amount ?? 0, 0) / largest : 0)),
-      element("td", {}, amount === null ? unknown() : money(amount, "USD")),
-    );
-  });
-  const totals = [
-    ["Total", amounts.total_usd, "USD"],
-    ["In rupees", amounts.total_inr, "INR"],
-  ].map(([name, amount, currency]) =>
+}
+
+function stripOf({ summary: { outcome }, sentiment, score, duration: length, cost: amounts }) {
+  return rows([
+    ["Outcome", outcome && said("strong", words(outcome))],
+    ["Sentiment", sentiment && element("span", { class: `sentiment ${sentiment}` }, words(sentiment))],
+    ["Score", score !== null && [number(score), element("span", { class: "muted small" }, " of 100")]],
+    ["Duration", length !== null && duration(length)],
+    ["Cost", amounts?.usd != null && money(amounts.usd, "USD")],
+  ]);
+}
+
+function summary(call) {
+  const { overview, topics, actions, outcome } = call.summary;
+  if (!call.isAnalysed) {
+    return [absent(call, "The analysis follows", "This call was not analysed.")];
+  }
+  const known = rows([
+    ["Outcome", outcome && said("span", words(outcome))],
+    ["Key topics", topics.length && list(topics)],
+    ["Action items", actions.length && list(actions)],
+  ]);
+  const made = [...(overview ? [said("p", overview)] : []), ...(known.length ? [element("dl", {}, ...known)] : [])];
+  return [...(made.length ? made : [sentence("No summary was made.")]), ...(call.tags.length ? [chips(call.tags)] : [])];
+}
+
+function cost(call) {
+  if (!call.cost) {
+    return [absent(call, "The cost is settled", "No cost is settled for this call.")];
+  }
+  const { parts, usd, inr } = call.cost;
+  const largest = Math.max(...parts.map(({ amount }) => amount), 0);
+  const body = parts.map(({ name, amount }) =>
     element(
       "tr",
       {},
-      element("th", { scope: "row", colspan: 2 }, name),
-      element("td", {}, amount === null ? unknown() : money(amount, currency)),
+      element("th", { scope: "row" }, PARTS[name]),
+      element("td", { class: "bar-cell" }, bar(amount, largest)),
+      element("td", {}, money(amount, "USD")),
     ),
   );
+  const totals = [
+    ["Total", usd, "USD"],
+    ["In rupees", inr, "INR"],
+  ].filter(([, amount]) => amount !== null);
+  const foot = totals.map(([name, amount, currency]) =>
+    element("tr", {}, element("th", { scope: "row", colspan: 2 }, name), element("td", {}, money(amount, currency))),
+  );
   return [
-    element("table", { "aria-labelledby": "cost-title" }, element("tbody", {}, ...rows), element("tfoot", {}, ...totals)),
+    element("table", { "aria-labelledby": "cost-title" }, element("tbody", {}, ...body), element("tfoot", {}, ...foot)),
   ];
 }
 
-export function models({ model, transcriber, voice, status }) {
-  return [
-    facts(status, [
-      ["Language model", pair(model?.provider, model?.model_id)],
-      ["Transcriber", pair(transcriber?.provider, transcriber?.model)],
-      ["Voice", pair(voice?.provider, voice?.model)],
-      ["Voice ID", text(voice?.voice_id)],
-    ]),
-  ];
+function quality(call) {
+  const { score, reasoning, sentiment, latency, interruptions, gaps } = call;
+  const shown = rows([
+    ["Score", score !== null && [`${number(score)} of 100`, bar(score, 100)]],
+    ["Reasoning", reasoning && said("span", reasoning)],
+    ["Sentiment", sentiment && words(sentiment)],
+    ["Latency", latency !== null && `${number(latency)} ms`],
+    ["Interruptions", interruptions !== null && number(interruptions)],
+    ["Knowledge gaps", gaps.length && list(gaps)],
+  ]);
+  return [shown.length ? element("dl", {}, ...shown) : absent(call, "It is measured", "Nothing was measured.")];
 }
 
-export function quality({ latency_ms, interruptions, analysis, status }) {
-  const score = analysis?.score ?? null;
-  const rating = score?.score ?? null;
-  const shown =
-    rating === null
-      ? []
-      : [
-          element(
-            "p",
-            { class: "score" },
-            element("strong", {}, String(rating)),
-            element("span", { class: "muted" }, " of 100"),
-          ),
-          bar(rating / 100),
-        ];
-  const reason = score?.reasoning ? [said("p", score.reasoning, { class: "muted reason" })] : [];
-  return [
-    ...shown,
-    ...reason,
-    facts(status, [
-      ...(rating === null ? [["Score", null]] : []),
-      ["Sentiment", analysis?.sentiment ? words(analysis.sentiment) : null],
-      ["Latency", latency_ms === null ? null : `${latency_ms} ms`],
-      ["Interruptions", interruptions === null ? null : String(interruptions)],
-      ["Knowledge gaps", list(analysis?.knowledge_gaps)],
-    ]),
-  ];
+function models({ models: { language, transcriber, voice, voiceId } }) {
+  const shown = rows([
+    ["Language model", pair(language)],
+    ["Transcriber", pair(transcriber)],
+    ["Voice", pair(voice)],
+    ["Voice ID", voiceId && said("span", voiceId)],
+  ]);
+  return [shown.length ? element("dl", {}, ...shown) : sentence("No models are noted.")];
 }
 
-export function details(id, call) {
-  const phone = call.type === "web" ? [] : [
-    ["Number", text(call.phone_number)],
-    ["Caller", text(call.caller_phone)],
-  ];
-  return [
-    facts(call.status, [
-      ["Call ID", id],
-      ["Type", words(call.type)],
-      ["Direction", call.call_direction === null ? null : said("span", words(call.call_direction))],
-      ...phone,
-      ["Agent", text(call.agent_name)],
-      ["Agent ID", text(call.agent_id)],
-      ["Started", time(call.started_at)],
-      ["Ended", time(call.ended_at)],
-      ["Duration", call.duration_seconds === null ? null : duration(call.duration_seconds)],
-      ["Ended by", call.ended_reason === null ? null : said("span", words(call.ended_reason))],
-      ["Created", time(call.created_at)],
-      ["Updated", time(call.updated_at)],
-    ]),
-  ];
+function details(call) {
+  const shown = rows([
+    ["Call ID", call.id],
+    ["Type", words(call.type)],
+    ["Direction", call.direction && said("span", words(call.direction))],
+    ["Agent’s number", call.agentPhone && said("span", call.agentPhone)],
+    [`${call.speakers.user}’s number`, call.otherPhone && said("span", call.otherPhone)],
+    ["Agent", call.agent && said("span", call.agent)],
+    ["Agent ID", call.agentId && said("span", call.agentId)],
+    ["Started", time(call.startedAt)],
+    ["Ended", time(call.endedAt)],
+    ["Duration", call.duration !== null && duration(call.duration)],
+    ["Ended by", call.endedReason && said("span", words(call.endedReason))],
+    ["Created", time(call.createdAt)],
+    ["Updated", time(call.updatedAt)],
+  ]);
+  return [element("dl", {}, ...shown)];
 }
 
-/** Tells whether more of the call is to come. */
-export const isOpen = (status) => status === "active" || status === "pending";
+const sentence = (text) => element("p", { class: "absent" }, text);
 
-const absent = (sentence) => element("p", { class: "absent" }, sentence);
-const unknown = (missing = "not known") => element("span", { class: "muted" }, missing);
-const text = (value) => (value == null ? null : said("span", value));
-const time = (value) => (value === null ? null : element("time", { datetime: value }, moment(value)));
+/** Says why something is not there: it is still to come, or it will not. */
+function absent(call, follows, never) {
+  if (isLive(call)) {
+    return sentence(`${follows} when the call has ended.`);
+  }
+  return sentence(isSettling(call, Date.now()) ? `${follows} within minutes.` : never);
+}
 
-function pair(provider, model) {
-  const known = [provider, model].filter((name) => name != null);
+/** The rows `[name, value]` of a list of facts; one whose value is not known has none. */
+function rows(facts) {
+  return facts
+    .filter(([, value]) => value || value === "0")
+    .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, ...[value].flat())));
+}
+
+function when(timestamp) {
+  return timestamp && (localMoment(timestamp) ?? moment(timestamp));
+}
+
+function time(timestamp) {
+  if (!timestamp) {
+    return null;
+  }
+  const local = localMoment(timestamp);
+  const utc = element("time", { datetime: timestamp }, moment(timestamp));
+  return local ? [`${local} `, element("span", { class: "muted" }, utc)] : [utc];
+}
+
+function pair(names) {
+  const known = names.filter((name) => name !== null);
   return known.length ? said("span", known.join(" · ")) : null;
 }
 
-function list(items) {
-  if (items == null) {
-    return null;
-  }
-  return items.length ? element("ul", {}, ...items.map((item) => said("li", item))) : "None";
-}
+const list = (items) => element("ul", {}, ...items.map((item) => said("li", item)));
 
 function chips(names) {
-  return element("ul", { class: "chips", role: "list", "aria-label": "Tags" }, ...names.map((name) => said("li", name, { class: "chip" })));
+  const items = names.map((name) => said("li", name, { class: "chip" }));
+  return element("ul", { class: "chips", role: "list", "aria-label": "Tags" }, ...items);
 }
 
-function facts(status, rows) {
-  const missing = isOpen(status) ? "not yet" : "not known";
-  const shown = rows.map(([name, value]) =>
-    element("div", {}, element("dt", {}, name), element("dd", {}, value ?? unknown(missing))),
-  );
-  return element("dl", {}, ...shown);
-}
-
-function bar(share) {
+function bar(amount, largest) {
   const filled = element("i");
-  filled.style.inlineSize = `${100 * Math.min(share, 1)}%`;
+  filled.style.inlineSize = `${largest > 0 ? (100 * Math.max(amount, 0)) / largest : 0}%`;
   return element("span", { class: "bar-track", "aria-hidden": "true" }, filled);
 }

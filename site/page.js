@@ -1,80 +1,105 @@
 // The call page: one call at a time, opened by its address or by the form.
 //
-// A call that is active or pending is asked for again until it ends. What can pass, an outage or a
-// lost network, is waited for; every other refusal ends the opening.
+// An answer is made into a model first, and shown whole or not at all. A call that is live is asked for
+// again until it has ended, and for some minutes more. What can pass, an outage or a lost network, is
+// waited for; every other refusal ends the opening.
 
-import { getCall, Problem, unreadable } from "./api.js";
+import { read, readCall, readKey, write } from "./address.js";
+import { getCall } from "./api.js";
 import { byId, element } from "./dom.js";
-import { cost, details, isOpen, models, quality, summary } from "./facts.js";
-import { duration, moment, words } from "./format.js";
-import { Player } from "./player.js";
-import { Timeline } from "./timeline.js";
-import { markdown, Transcript } from "./transcript.js";
-import { inTime, turnAt, turnsOf, withEnds } from "./turns.js";
+import { clearFacts, factsOf } from "./facts.js";
+import { plainText } from "./format.js";
+import { listen } from "./keyboard.js";
+import { current, notice, problem } from "./messages.js";
+import { modelOf } from "./model.js";
+import * as opener from "./opener.js";
+import { Playback } from "./playback.js";
+import { secondsToNext } from "./polling.js";
+import { noKey, noSuchId, Problem, unreachable, unreadable } from "./problems.js";
+import { Search } from "./search.js";
 
-const POLL_SECONDS = 5;
-const SEEK_SECONDS = 5;
-const KEY = "api-key"; // in sessionStorage, which ends with the tab
+const playback = new Playback(renew);
+const search = new Search(byId("turns"));
 
-const player = new Player(byId("recording"), {
-  changed: follow,
-  renew: newLink,
-  failed: () => notice("The recording cannot be played."),
-});
-const transcript = new Transcript(byId("turns"), (seconds) => player.play(seconds));
-const timeline = new Timeline(byId("timeline"), (seconds) => player.seek(seconds));
-
-/** The call that is open: `{id, key, abort}`, and once it is shown `{call, text, etag, turns, timed}`. */
+/** The call that is open: `{id, key, abort, focus}`, and once it is shown `{model, text, etag}`. */
 let opened = null;
 
 // Opening
 
-async function open(id, key) {
+async function open(id, key, seconds) {
   close();
-  const opening = { id, key, abort: new AbortController() };
+  const opening = { id, key, abort: new AbortController(), focus: opener.fold() };
   opened = opening;
-  byId("welcome").hidden = true;
-  notice("Opening the call …");
   document.title = `Call ${id}`;
+  notice("Opening the call …", { lasting: true });
   try {
-    show(opening, await ask(opening, null));
+    show(opening, await ask(opening));
     notice("");
-    player.seek(momentOfAddress());
-    while (isOpen(opening.call?.status)) {
-      await wait(POLL_SECONDS, opening.abort.signal);
-      const answer = await ask(opening, opening.etag);
-      if (answer) {
-        show(opening, answer);
-      }
-    }
+    playback.seek(seconds ?? 0);
+    await keepAsking(opening);
   } catch (error) {
-    ended(error);
+    ended(opening, error);
+  }
+}
+
+async function keepAsking(opening) {
+  for (;;) {
+    const seconds = secondsToNext(opening.model, Date.now());
+    if (seconds === null) {
+      return;
+    }
+    await wait(seconds, opening.abort.signal);
+    const answer = await ask(opening, opening.etag);
+    if (answer) {
+      showOrSay(opening, answer);
+    } else {
+      problem(null);
+    }
   }
 }
 
 /** Asks until there is an answer; says what is in the way meanwhile. */
-async function ask({ id, key, abort: { signal } }, etag) {
-  for (;;) {
+async function ask({ id, key, abort: { signal } }, etag = null) {
+  for (let times = 1; ; times += 1) {
     try {
-      const answer = await getCall(id, key, { etag, signal });
-      problem(null);
-      return answer;
+      return await getCall(id, key, { etag, times, signal });
     } catch (error) {
-      if (!(error instanceof Problem)) {
+      if (!(error instanceof Problem) || error.retrySeconds === null) {
         throw error;
       }
       notice("");
       problem(error);
-      if (error.retrySeconds === null) {
-        throw error;
-      }
       await wait(error.retrySeconds, signal);
     }
   }
 }
 
-function ended(error) {
-  if (!(error instanceof Problem || error.name === "AbortError")) {
+/** Asks once, for a new link to the recording. Returns whether there was a call in the answer. */
+async function renew() {
+  const opening = opened;
+  try {
+    const answer = await getCall(opening.id, opening.key, { signal: opening.abort.signal });
+    return showOrSay(opening, answer);
+  } catch (error) {
+    if (error instanceof Problem) {
+      problem(error);
+    }
+    return false;
+  }
+}
+
+/** What ends an opening. Without a call on the page, the form is there again. */
+function ended(opening, error) {
+  if (opening.abort.signal.aborted) {
+    return;
+  }
+  const said = error instanceof Problem;
+  notice("");
+  problem(said ? error : unreadable(""));
+  if (!opening.model) {
+    opener.unfold(opening.id, "Open a call");
+  }
+  if (!said) {
     throw error;
   }
 }
@@ -82,246 +107,137 @@ function ended(error) {
 function close() {
   opened?.abort.abort();
   opened = null;
-  player.clear();
   problem(null);
   notice("");
   byId("call").hidden = true;
-  for (const part of byId("call").querySelectorAll("#title, #subtitle, .body")) {
-    part.replaceChildren();
-  }
-  transcript.show([], false);
-  timeline.show([], 0, false);
+  clearFacts();
+  playback.clear();
+  search.clear();
   document.title = "Calls";
 }
 
-async function newLink() {
-  const opening = opened;
-  try {
-    show(opening, await ask(opening, null));
-    return opening.call.recording_url;
-  } catch (error) {
-    ended(error);
-    return null;
-  }
-}
-
+/** Waits; where the device comes online again, no longer. */
 function wait(seconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 1000 * seconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    });
+    const over = new AbortController();
+    const timer = setTimeout(() => (over.abort(), resolve()), 1000 * seconds);
+    const once = { once: true, signal: over.signal };
+    addEventListener("online", () => (clearTimeout(timer), over.abort(), resolve()), once);
+    signal.addEventListener("abort", () => (clearTimeout(timer), over.abort(), reject(signal.reason)), once);
   });
 }
 
 // Showing
 
-/** Shows an answer, or says that it cannot be shown: what is on the page stays. */
-function show(opening, answer) {
+/** Shows an answer whole. Throws a Problem where there is no call in it: what is on the page stays. */
+function show(opening, { body, text, etag, requestId }) {
+  let model, place;
   try {
-    place(opening, answer);
+    model = modelOf(opening.id, body);
+    place = factsOf(model);
   } catch (error) {
     console.error(error); // for whoever reads the report
-    problem(unreadable(answer));
+    throw unreadable(requestId);
   }
-}
-
-function place(opening, { call, text, etag }) {
-  // All that fails for what is no call comes first, so that none is shown by half.
-  const { id } = opening;
-  const turns = turnsOf(call.transcript ?? []);
-  const timed = inTime(turns);
-  const known = call.recording_duration ?? call.duration_seconds;
-  const length = known ?? (timed.at(-1)?.start ?? 0) + POLL_SECONDS;
-  const drawn = withEnds(timed, length);
-  const name = call.agent_name ?? "Unnamed agent";
-  const line = subtitle(call);
-  const status = words(call.status);
-  const sections = {
-    summary: summary(call),
-    cost: cost(call),
-    models: models(call),
-    quality: quality(call),
-    details: details(id, call),
-  };
-  player.load(call.recording_url, known ?? Infinity);
-
-  Object.assign(opening, { call, text, etag, turns, timed });
-  document.title = `Call ${id} · ${name}`;
-  byId("title").replaceChildren(`Call ${id} `, element("span", { class: "agent", dir: "auto" }, name));
-  byId("subtitle").replaceChildren(line);
-  byId("status").replaceChildren(status);
-  byId("status").className = `chip ${call.status}`;
-  byId("live").hidden = !isOpen(call.status);
-  for (const [section, children] of Object.entries(sections)) {
-    byId(section).querySelector(".body").replaceChildren(...children);
-  }
-  for (const id of ["recording", "playback", "keys"]) {
-    byId(id).hidden = !player.playable;
-  }
-  byId("no-recording").replaceChildren(player.playable ? "" : noRecording(call));
-  byId("timeline").hidden = byId("legend").hidden = timed.length === 0;
-  byId("no-turns").replaceChildren(turns.length ? "" : noTurns(call));
-  transcript.show(turns, player.playable);
-  timeline.show(drawn, length, player.playable);
+  Object.assign(opening, { model, text, etag });
+  document.title = `Call ${opening.id} · ${model.agent ?? "Unnamed agent"}`;
   byId("call").hidden = false;
-  follow(player.position, false);
-}
-
-function subtitle({ type, started_at, duration_seconds }) {
-  return [
-    `${words(type)} call`,
-    started_at === null ? "not started" : moment(started_at),
-    ...(duration_seconds === null ? [] : [duration(duration_seconds)]),
-  ].join(" · ");
-}
-
-function noRecording({ status }) {
-  if (isOpen(status)) {
-    return "The recording follows when the call has ended.";
-  }
-  return status === "deleted"
-    ? "This call is deleted: its recording is no longer available."
-    : "This call was not recorded.";
-}
-
-function noTurns({ status }) {
-  return isOpen(status) ? "Nothing has been said yet." : "Nothing was said in this call.";
-}
-
-/** Shows where in the call we are. */
-function follow(seconds, scroll = byId("follow").checked) {
-  if (opened?.turns) {
-    timeline.move(seconds);
-    const turn = player.playable ? opened.timed[turnAt(opened.timed, seconds)] : null;
-    transcript.mark(turn?.index ?? -1, scroll);
+  place();
+  playback.show(model);
+  search.refresh();
+  problem(null);
+  if (opening.focus) {
+    byId("title").focus({ preventScroll: true }); // the form, which had it, is folded
+    opening.focus = false;
   }
 }
 
-function problem(shown) {
-  byId("problem").replaceChildren(
-    ...(shown
-      ? [
-          element(byId("call").hidden ? "h1" : "p", { class: "detail" }, shown.message),
-          element("p", { class: "next" }, shown.next),
-          ...(shown.code || shown.requestId ? [origin(shown)] : []),
-        ]
-      : []),
-  );
+function showOrSay(opening, answer) {
+  try {
+    show(opening, answer);
+    return true;
+  } catch (error) {
+    problem(error);
+    return false;
+  }
 }
 
-function origin({ code, requestId }) {
-  return element("p", { class: "origin" }, "Code ", element("code", {}, code || "none"), " · Request ID ", element("code", {}, requestId || "none"));
-}
-
-function notice(sentence) {
-  byId("notice").replaceChildren(sentence);
-}
-
-// The address: /?call=77#t=83
-
-function idOfAddress() {
-  return new URLSearchParams(location.search).get("call") ?? "";
-}
-
-function momentOfAddress() {
-  const found = /^#t=(\d+(?:\.\d+)?)$/.exec(location.hash);
-  return found ? Number(found[1]) : 0;
-}
+// The address and the form
 
 function openAddress() {
-  const [id, key] = [idOfAddress(), sessionStorage.getItem(KEY) ?? ""];
-  byId("call-id").value = id;
-  byId("key").value = key;
+  const { id, seconds } = read(location);
+  const key = opener.storedKey();
   if (id && key) {
-    open(id, key);
-  } else {
-    close();
-    byId("welcome").hidden = false;
-    (key ? byId("call-id") : byId("key")).focus();
+    open(id, key, seconds);
+    return;
+  }
+  close();
+  opener.unfold(id, id ? `Call ${id} needs your API key` : "Open a call");
+  opener.focus();
+  if (!id && new URLSearchParams(location.search).has("call")) {
+    problem(noSuchId());
   }
 }
 
 addEventListener("popstate", () => {
-  if (opened?.id !== idOfAddress()) {
+  const { id, seconds } = read(location);
+  if (opened?.id !== id) {
     openAddress();
-  } else if (momentOfAddress()) {
-    player.seek(momentOfAddress());
+  } else if (seconds !== null) {
+    playback.seek(seconds);
+  }
+});
+
+// A page that was kept for "Back" may show the call of a key that is forgotten.
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted && opener.storedKey() !== (opened?.key ?? "")) {
+    openAddress();
   }
 });
 
 document.forms[0].addEventListener("submit", (event) => {
   event.preventDefault();
-  const [id, key] = [byId("call-id").value.trim(), byId("key").value.trim()];
-  sessionStorage.setItem(KEY, key);
-  if (id !== idOfAddress()) {
-    history.pushState(null, "", `/?call=${encodeURIComponent(id)}`);
+  const { id, seconds } = readCall(byId("call-id").value);
+  const key = readKey(byId("key").value);
+  if (!id || !key) {
+    problem(id ? noKey() : noSuchId());
+    return;
   }
-  open(id, key);
+  opener.storeKey(key);
+  const here = read(location);
+  if (id !== here.id || seconds !== null) {
+    history.pushState(null, "", write(id, seconds ?? 0));
+  }
+  open(id, key, read(location).seconds);
+});
+
+byId("change").addEventListener("click", () => {
+  if (byId("opener").hidden) {
+    opener.unfold(opened?.id);
+    opener.focus();
+  } else {
+    opener.fold();
+  }
 });
 
 byId("forget").addEventListener("click", () => {
-  sessionStorage.removeItem(KEY);
+  opener.forgetKey();
   openAddress();
   notice("The key is forgotten.");
 });
 
-// Playing
+// The network
 
-byId("speed").addEventListener("change", ({ target }) => (player.speed = Number(target.value)));
-
-byId("follow").addEventListener("change", ({ target }) => target.checked && transcript.scroll());
-
-// Whoever scrolls wants to read elsewhere.
-for (const scrolled of ["wheel", "touchmove"]) {
-  addEventListener(scrolled, () => (byId("follow").checked = false), { passive: true });
-}
-
-const KEYS = {
-  " ": () => player.toggle(),
-  ArrowLeft: () => player.seek(player.position - SEEK_SECONDS),
-  ArrowRight: () => player.seek(player.position + SEEK_SECONDS),
-  "[": () => moveByTurns(-1),
-  "]": () => moveByTurns(1),
-};
-
-/** Turns that start together are one step. */
-function moveByTurns(step) {
-  const { timed } = opened;
-  const now = turnAt(timed, player.position);
-  const target =
-    step > 0 ? timed[now + 1] : (timed.findLast(({ start }) => start < timed[now]?.start) ?? timed[0]);
-  if (target) {
-    player.seek(target.start);
-  }
-}
-
-// Before the audio element sees them: its own steps differ.
-addEventListener(
-  "keydown",
-  (event) => {
-    const { key, target, ctrlKey, altKey, metaKey } = event;
-    const typing = target.matches("input:not([type=checkbox]), select, textarea");
-    const pressing = key === " " && target.matches("button, a, input, summary");
-    if (opened?.turns && key in KEYS && !(typing || pressing || ctrlKey || altKey || metaKey)) {
-      event.preventDefault();
-      KEYS[key]();
-    }
-  },
-  { capture: true },
-);
+addEventListener("offline", () => opened && problem(unreachable({ offline: true })));
+addEventListener("online", () => current()?.offline && problem(null));
 
 // Taking away
 
-byId("copy-link").addEventListener("click", () => {
-  const seconds = Math.floor(player.position);
-  copy(`${location.origin}/?call=${opened.id}#t=${seconds}`, "The link is copied.");
-});
-
-byId("copy-transcript").addEventListener("click", () =>
-  copy(markdown(opened.id, opened.turns), "The transcript is copied."),
+byId("copy-link").addEventListener("click", () =>
+  copy(location.origin + write(opened.id, playback.position), "The link is copied."),
 );
+
+byId("copy-transcript").addEventListener("click", () => copy(plainText(opened.model), "The transcript is copied."));
 
 byId("download").addEventListener("click", () => {
   const link = URL.createObjectURL(new Blob([opened.text], { type: "application/json" }));
@@ -338,4 +254,6 @@ async function copy(text, done) {
   }
 }
 
+history.scrollRestoration = "manual"; // the page scrolls to the moment of the address
+listen(playback);
 openAddress();

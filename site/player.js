@@ -1,29 +1,30 @@
-// The recording: position, speed, and a link that is replaced when it has expired.
+// The recording: position, speed, and a link that is renewed when it may have expired.
 //
-// The position is kept here, not in the audio element: it holds before the recording has loaded, and
-// while its link is replaced.
+// The position is kept here, not in the audio element: it holds before the recording has loaded, and while
+// its link is replaced.
 //
-// A link is replaced when it is old and data may be needed: at a start, at a seek, and where the browser
-// waits for it. It is also replaced when the recording fails, but that alone would come late: browsers ask
-// again for half a minute before they report a failure.
+// A link is renewed at most once in its life, and only when it is old: at a start, at a seek, where the
+// browser waits for data, and where the recording fails. A recording that fails with a young link is broken:
+// that is said, and costs no request.
 
 const OLD_MS = 55 * 60 * 1000; // a link lasts an hour
+const INEXACT_SEEK = 0.1; // seconds: some decoders start a little before what is asked for
 
 export class Player {
   #audio;
   #changed;
   #renew;
   #failed;
+  #link = null; // that the audio element has: `{url, since, renewed, waits}`
+  #newest = null; // the last one that came; it stands for the next time that one is needed
   #position = 0;
-  #length = 0;
-  #linked = 0; // when the link came, by the clock, which goes on while the machine sleeps
-  #renewed = false; // and not heard since, so that a recording that is broken is not asked for again
   #placed = false; // the audio element is at the position: a new link starts at 0
+  #broken = false;
   #frame = 0;
 
   /**
-   * `changed` is called when the position changes; `renew` returns a promise of a new link; `failed`
-   * is called when a new link does not play either.
+   * `changed` is called when anything that is shown changes; `renew` asks for the call, whose new link comes
+   * by `load`, and returns a promise of whether there is an answer; `failed` is called with a sentence.
    */
   constructor(audio, { changed, renew, failed }) {
     this.#audio = audio;
@@ -31,14 +32,15 @@ export class Player {
     this.#renew = renew;
     this.#failed = failed;
     audio.addEventListener("loadedmetadata", () => this.#restore());
-    audio.addEventListener("canplay", () => (this.#renewed = false));
-    audio.addEventListener("seeking", () => this.#moved());
     audio.addEventListener("timeupdate", () => this.#moved());
     audio.addEventListener("play", () => this.#track());
-    for (const event of ["play", "seeking", "waiting"]) {
-      audio.addEventListener(event, () => this.#refresh());
+    for (const event of ["play", "pause", "ended", "durationchange"]) {
+      audio.addEventListener(event, () => this.#changed());
     }
-    audio.addEventListener("error", () => this.#broken());
+    for (const event of ["play", "seeking", "waiting"]) {
+      audio.addEventListener(event, () => this.#placed && this.refresh());
+    }
+    audio.addEventListener("error", () => this.#link && this.#fails());
   }
 
   get position() {
@@ -46,51 +48,58 @@ export class Player {
   }
 
   get playable() {
-    return this.#audio.hasAttribute("src");
+    return this.#link !== null && !this.#broken;
   }
 
-  /** Takes a call's recording, or null. A new link to the recording that plays changes nothing. */
-  load(link, length) {
-    this.#length = length;
-    if (link === null) {
-      this.#placed = false;
-      this.#audio.removeAttribute("src");
-      this.#audio.load();
-    } else if (!this.playable || object(link) !== object(this.#audio.src)) {
-      this.#renewed = false;
-      this.#use(link);
+  get playing() {
+    return !this.#audio.paused;
+  }
+
+  /** What the audio says; null until then. */
+  get length() {
+    return Number.isFinite(this.#audio.duration) ? this.#audio.duration : null;
+  }
+
+  /** The newest link, for whoever wants the recording elsewhere; null where there is none. */
+  get url() {
+    return this.#newest?.url ?? null;
+  }
+
+  /** Takes a call's link, or null. A new link to the recording that plays is kept until it is needed. */
+  load(url) {
+    if (url === null) {
+      this.#unload();
+    } else {
+      this.#newest = { url, since: Date.now(), renewed: false, waits: false };
+      if (!this.#link || objectOf(url) !== objectOf(this.#link.url)) {
+        this.#use(this.#newest);
+      }
     }
   }
 
   /** Forgets the position along with the recording. */
   clear() {
     this.#position = 0;
-    this.#audio.pause();
-    this.load(null, 0);
+    this.#unload();
   }
 
   seek(seconds) {
-    if (!this.playable) {
-      return;
+    if (this.playable) {
+      this.#position = Math.min(Math.max(seconds, 0), this.length ?? Infinity);
+      if (this.#placed) {
+        this.#audio.currentTime = this.#position;
+      }
+      this.#changed();
     }
-    this.#position = Math.min(Math.max(seconds, 0), this.#length);
-    if (this.#placed) {
-      this.#audio.currentTime = this.#position;
-    }
-    this.#changed(this.#position);
   }
 
-  play(seconds) {
-    this.seek(seconds);
-    this.#start();
+  start() {
+    this.#audio.play().catch(() => {}); // a failure comes as an error event
   }
 
   toggle() {
-    if (!this.playable) {
-      return;
-    }
     if (this.#audio.paused) {
-      this.#start();
+      this.start();
     } else {
       this.#audio.pause();
     }
@@ -101,64 +110,106 @@ export class Player {
     this.#audio.playbackRate = rate;
   }
 
-  #start() {
-    this.#audio.play().catch(() => {}); // a failure comes as an error event
+  /** Replaces a link that may have expired. */
+  async refresh() {
+    const link = this.#link;
+    if (!link || !isOld(link)) {
+      return;
+    }
+    if (isOld(this.#newest)) {
+      if (link.renewed) {
+        return;
+      }
+      link.renewed = link.waits = true;
+      const answered = await this.#renew();
+      link.waits = false;
+      if (link !== this.#link) {
+        return; // another recording, or none, by now
+      }
+      if (!answered || isOld(this.#newest)) {
+        this.#break("The recording’s link has expired, and there is no new one.");
+        return;
+      }
+    }
+    this.#use(this.#newest);
+  }
+
+  /** Tries a recording that failed, with a new link where the one before is old. */
+  retry() {
+    this.#broken = false;
+    this.#link.renewed = false;
+    if (isOld(this.#link)) {
+      this.refresh();
+    } else {
+      this.#use(this.#newest);
+    }
+    this.#changed();
+  }
+
+  #use(link) {
+    const playing = this.playing && this.#link !== null;
+    this.#link = link;
+    this.#placed = this.#broken = false;
+    this.#audio.src = link.url;
+    if (playing) {
+      this.start();
+    }
+  }
+
+  #unload() {
+    this.#link = this.#newest = null;
+    this.#placed = this.#broken = false;
+    this.#audio.pause();
+    this.#audio.removeAttribute("src");
+    this.#audio.load();
+  }
+
+  #fails() {
+    if (this.#link.waits) {
+      return; // for its successor
+    }
+    if (isOld(this.#link) && !this.#link.renewed) {
+      this.refresh();
+    } else {
+      this.#break("The recording cannot be played.");
+    }
+  }
+
+  #break(sentence) {
+    this.#broken = true;
+    this.#audio.pause();
+    this.#failed(sentence);
+    this.#changed();
   }
 
   #restore() {
     this.#placed = true;
-    this.#audio.currentTime = this.#position;
+    this.seek(this.#position);
   }
 
   #moved() {
-    if (this.#placed) {
-      this.#position = this.#audio.currentTime;
-      this.#changed(this.#position);
+    const heard = this.#audio.currentTime;
+    const sought = !this.playing && Math.abs(heard - this.#position) < INEXACT_SEEK;
+    if (this.#placed && !sought) {
+      this.#position = heard;
+      this.#changed();
     }
   }
 
   /** Follows the position smoothly: timeupdate comes four times a second. */
   #track() {
     cancelAnimationFrame(this.#frame);
-    if (!this.#audio.paused) {
+    if (this.playing) {
       this.#moved();
       this.#frame = requestAnimationFrame(() => this.#track());
     }
   }
-
-  #use(link) {
-    this.#linked = Date.now();
-    this.#placed = false;
-    this.#audio.src = link;
-  }
-
-  #refresh() {
-    if (this.#placed && !this.#renewed && Date.now() - this.#linked > OLD_MS) {
-      this.#replace();
-    }
-  }
-
-  #broken() {
-    if (this.playable) {
-      this.#renewed ? this.#failed() : this.#replace();
-    }
-  }
-
-  async #replace() {
-    this.#renewed = true;
-    const playing = !this.#audio.paused;
-    const link = await this.#renew();
-    if (link !== null) {
-      this.#use(link);
-      if (playing) {
-        this.#start();
-      }
-    }
-  }
 }
 
+const isOld = ({ since }) => Date.now() - since > OLD_MS;
+
 /** What a link opens, without its signature. */
-function object(link) {
-  const { origin, pathname } = new URL(link);
+function objectOf(url) {
+  const { origin, pathname } = new URL(url);
   return origin + pathname;
 }

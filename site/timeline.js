@@ -1,13 +1,18 @@
-// Who speaks when, in two lanes: a slider that seeks, or an image where there is no recording.
+// Who speaks when, in two lanes: a slider that seeks.
 
 import { clock } from "./format.js";
 
 const LANES = { assistant: 0, user: 1 };
 const LANE_HEIGHT = 0.8; // of 1, which leaves a gap
+const SEEKS = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -30, PageUp: 30 }; // seconds
+const SAY_MS = 1_000; // a screen reader speaks each change
 
 export class Timeline {
   #root;
   #length = 1;
+  #now = 0;
+  #said = -Infinity;
+  #timer = 0;
 
   /** `seek` is called with the seconds that are chosen. */
   constructor(root, seek) {
@@ -17,7 +22,7 @@ export class Timeline {
       seek(Math.min(Math.max((clientX - left) / width, 0), 1) * this.#length);
     };
     root.addEventListener("pointerdown", (event) => {
-      if (event.button === 0 && root.role === "slider") {
+      if (event.button === 0) {
         root.setPointerCapture(event.pointerId);
         chosen(event);
       }
@@ -27,34 +32,48 @@ export class Timeline {
         chosen(event);
       }
     });
+    root.addEventListener("keydown", (event) => {
+      const ends = { Home: 0, End: this.#length };
+      const target = ends[event.key] ?? this.#now + SEEKS[event.key];
+      if (!isNaN(target) && !(event.ctrlKey || event.altKey || event.metaKey || event.shiftKey)) {
+        event.preventDefault();
+        seek(Math.min(target, this.#length));
+      }
+    });
   }
 
-  /** Draws the turns of a call of this length. A path a speaker: thousands of turns cost no more. */
-  show(turns, length, seekable) {
-    this.#root.role = seekable ? "slider" : "img";
-    this.#root.tabIndex = seekable ? 0 : -1;
+  /** Draws the turns of a recording of this length. A path a speaker: thousands of turns cost no more. */
+  show(turns, length) {
     this.#length = Math.max(length, 1);
+    const spans = turns.spans(this.#length);
     for (const [role, lane] of Object.entries(LANES)) {
-      const drawn = turns
-        .filter((turn) => turn.role === role)
-        .map(({ start, end }) => this.#bar(start, end, lane));
+      const drawn = spans.filter((turn) => turn.role === role).map(({ start, end }) => this.#bar(start, end, lane));
       this.#root.querySelector(`path.${role}`).setAttribute("d", drawn.join(""));
     }
-    this.#root.ariaValueMax = seekable ? Math.floor(this.#length) : null;
+    this.#root.ariaValueMax = Math.floor(this.#length);
+    this.move(this.#now);
   }
 
-  /** Moves the playhead, where there is a recording. */
   move(seconds) {
-    if (this.#root.role !== "slider") {
-      this.#root.ariaValueNow = this.#root.ariaValueText = null;
-      return;
+    this.#now = Math.min(seconds, this.#length);
+    for (const line of this.#root.querySelectorAll("line")) {
+      line.setAttribute("x1", this.#now / this.#length);
+      line.setAttribute("x2", this.#now / this.#length);
     }
-    const now = Math.min(seconds, this.#length);
-    const line = this.#root.querySelector("line");
-    line.setAttribute("x1", now / this.#length);
-    line.setAttribute("x2", now / this.#length);
-    this.#root.ariaValueNow = Math.floor(now);
-    this.#root.ariaValueText = `${clock(now)} of ${clock(this.#length)}`;
+    if (!this.#timer) {
+      this.#timer = setTimeout(() => this.#say(), Math.max(this.#said + SAY_MS - performance.now(), 0));
+    }
+  }
+
+  #say() {
+    this.#timer = 0;
+    const now = Math.floor(this.#now);
+    const text = `${clock(now)} of ${clock(this.#length)}`;
+    if (this.#root.ariaValueText !== text) {
+      this.#said = performance.now();
+      this.#root.ariaValueNow = now;
+      this.#root.ariaValueText = text;
+    }
   }
 
   #bar(start, end, lane) {

@@ -2,100 +2,84 @@
 
 import { element, said } from "./dom.js";
 import { clock } from "./format.js";
-import { SPEAKERS } from "./turns.js";
 
 export class Transcript {
   #list;
   #turns = [];
-  #current = -1;
+  #speakers = {};
+  #marked = null;
 
-  /** `play` is called with the start of the turn whose button is pressed. */
-  constructor(list, play) {
+  /** `choose` is called with the turn whose button is pressed. */
+  constructor(list, choose) {
     this.#list = list;
-    list.addEventListener("click", (event) => {
-      const button = event.target.closest("button");
+    list.addEventListener("click", ({ target }) => {
+      const button = target.closest("button");
       if (button) {
-        play(Number(button.value));
+        choose(this.#turns[this.#items.indexOf(button.parentElement)]);
       }
     });
   }
 
+  get #items() {
+    return [...this.#list.children];
+  }
+
   /** Shows the turns. Those that are shown already stay as they are: a selection survives an update. */
-  show(turns, playable) {
+  show(turns, speakers) {
+    const same = speakers.user === this.#speakers.user;
     let kept = 0;
-    while (kept < turns.length && sameTurn(this.#turns[kept], turns[kept])) {
+    while (same && kept < turns.length && sameTurn(this.#turns[kept], turns[kept])) {
       kept += 1;
     }
+    const added = turns.slice(kept).map((turn) => item(turn, speakers));
     while (this.#list.children.length > kept) {
       this.#list.lastChild.remove();
     }
-    this.#list.append(...turns.slice(kept).map(item));
-    this.#turns = turns;
+    this.#marked = this.#marked?.isConnected ? this.#marked : null;
+    this.#list.append(...added);
+    [this.#turns, this.#speakers] = [turns, speakers];
+  }
+
+  /** Says whether the turns can be played. */
+  set playable(can) {
     for (const button of this.#list.querySelectorAll("button")) {
-      button.disabled = !playable;
+      button.disabled = !can;
     }
-    this.mark(Math.min(this.#current, turns.length - 1), false);
   }
 
-  /** Marks the turn that is being played; scrolls to it where it is another than before. */
-  mark(index, scroll) {
-    const item = this.#list.children[index];
-    if (index === this.#current && (!item || item.hasAttribute("aria-current"))) {
-      return;
+  /** Marks the turn that is heard, or none. Returns its element where it is another one than before. */
+  mark(turn) {
+    const item = this.#list.children[turn?.index] ?? null;
+    if (item === this.#marked) {
+      return null;
     }
-    this.#list.querySelector("[aria-current]")?.removeAttribute("aria-current");
-    this.#current = index;
+    this.#marked?.removeAttribute("aria-current");
     item?.setAttribute("aria-current", "true");
-    if (scroll) {
-      this.scroll();
-    }
+    this.#marked = item;
+    return item;
   }
 
-  /** Scrolls to the turn that is being played: smoothly, unless it is far or motion is not wanted. */
-  scroll() {
-    const turn = this.#list.children[this.#current];
-    if (!turn) {
-      return;
-    }
-    const far = Math.abs(turn.getBoundingClientRect().top) > 2 * innerHeight;
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const center = (behavior) => turn.scrollIntoView({ block: "center", behavior });
-    center(far || calm ? "instant" : "smooth");
-    if (far) {
-      // The turns around it have been laid out by then; until now their heights were estimates.
-      requestAnimationFrame(() => requestAnimationFrame(() => center("instant")));
-    }
+  /** The element of the turn that is marked, or null. */
+  get marked() {
+    return this.#marked;
   }
 }
 
-function item({ role, content, start }) {
+function item({ role, content, start }, speakers) {
   return element(
     "li",
     { class: role },
+    element("span", { class: "speaker" }, speakers[role]),
     ...(start === null ? [] : [playButton(start)]),
-    element("span", { class: "speaker" }, SPEAKERS[role]),
     said("p", content),
   );
 }
 
 function playButton(start) {
   const time = clock(start);
-  return element("button", { type: "button", value: start, "aria-label": `Play from ${time}` }, time);
+  return element("button", { type: "button", "aria-label": `Play from ${time}` }, time);
 }
 
 function sameTurn(one, other) {
   return one?.role === other.role && one.content === other.content && one.start === other.start;
-}
-
-/** Returns a transcript as Markdown, in which the call's text is text, too. */
-export function markdown(id, turns) {
-  const lines = turns.map(
-    ({ role, content, start }) =>
-      `**${SPEAKERS[role]}**${start === null ? "" : ` (${clock(start)})`}: ${escaped(content)}`,
-  );
-  return [`# Call ${id}`, ...lines].join("\n\n") + "\n";
-}
-
-function escaped(text) {
-  return text.replace(/[\\`*_{}[\]<>()#+\-.!|~&]/g, "\\$&").replace(/\s+/g, " ");
 }

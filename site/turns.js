@@ -1,43 +1,64 @@
-// When each turn starts and ends. A call stores starts alone.
+// When each turn starts and ends, and which one is heard at a moment. A call stores starts alone.
 
+const TOLERANCE = 0.01; // seconds: no two programs write the same moment alike
+const INEXACT_SEEK = 0.1; // seconds: some decoders start a little before what is asked for
 const SLOWEST_SPEECH = 8; // characters a second
 const SHORTEST_TURN = 1; // second
+const SECONDS = /^\d{1,6}(\.\d+)?$/;
 
-/** Returns a transcript's turns as `{index, role, content, start}`; a start that is not known is null. */
-export function turnsOf(transcript) {
-  return transcript.map(({ role, content, timestamp }, index) => {
-    const start = Number.parseFloat(timestamp);
-    return { index, role, content, start: start >= 0 && start < Infinity ? start : null };
-  });
+/** The seconds of a turn's timestamp; null where it is not known, or no such number. */
+export function startOf(timestamp) {
+  return SECONDS.test(timestamp ?? "") ? Number(timestamp) : null;
 }
 
-/** Returns the turns whose start is known: the earliest first, as stored where they start together. */
-export function inTime(turns) {
-  return turns.filter(({ start }) => start !== null).sort((one, other) => one.start - other.start);
-}
-
-/** Adds the `end` of each turn: where a later one starts, or before, where its text leaves a silence. */
-export function withEnds(timed, length) {
-  return timed.map((turn) => {
-    const { content, start } = turn;
-    const longest = start + SHORTEST_TURN + content.length / SLOWEST_SPEECH;
-    const next = timed[turnAt(timed, start) + 1]?.start ?? Math.max(length, start);
-    return { ...turn, end: Math.min(next, longest) };
-  });
-}
-
-/** Returns where among turns in order of time the last one is that has started by then, or -1. */
-export function turnAt(timed, seconds) {
-  let [low, high] = [0, timed.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (timed[middle].start <= seconds) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+/** Turns `{role, content, start}` in two orders: `all` as stored, `timed` by those starts that are known. */
+export class Turns {
+  constructor(turns) {
+    this.all = turns.map((turn, index) => ({ ...turn, index }));
+    this.timed = this.all
+      .filter(({ start }) => start !== null)
+      .sort((one, other) => one.start - other.start); // as stored where they start together
   }
-  return low - 1;
-}
 
-export const SPEAKERS = { assistant: "Agent", user: "Caller" };
+  /** When the last turn starts. */
+  get last() {
+    return this.timed.at(-1)?.start ?? 0;
+  }
+
+  /**
+   * The turn that is heard at a moment, or null before the first one. Of turns that start together it is
+   * the first one, or `chosen`, which stays until another one starts.
+   */
+  at(seconds, chosen = null) {
+    const heard = this.#startingAt(seconds) ?? this.timed.findLast(({ start }) => start < seconds);
+    const stays = chosen && chosen.start - seconds <= INEXACT_SEEK && !(heard?.start > chosen.start + TOLERANCE);
+    return stays ? chosen : (this.timed.find(({ start }) => start === heard?.start) ?? null);
+  }
+
+  /** The turn that many places after a turn, in order of time; the first one after none. */
+  after(turn, places) {
+    const target = turn ? this.timed.indexOf(turn) + places : 0;
+    return this.timed[Math.max(target, 0)] ?? null;
+  }
+
+  /** The turns with an `end`: where a later one starts, or before, where a text leaves a silence. */
+  spans(length) {
+    let next = Math.max(length, this.last);
+    let later = next;
+    const backwards = this.timed.toReversed().map((turn) => {
+      if (turn.start < next) {
+        [later, next] = [next, turn.start];
+      }
+      const longest = turn.start + SHORTEST_TURN + turn.content.length / SLOWEST_SPEECH;
+      return { ...turn, end: Math.min(later, longest) };
+    });
+    return backwards.reverse();
+  }
+
+  #startingAt(seconds) {
+    const distance = ({ start }) => Math.abs(start - seconds);
+    return this.timed
+      .filter((turn) => distance(turn) <= TOLERANCE)
+      .sort((one, other) => distance(one) - distance(other))[0];
+  }
+}

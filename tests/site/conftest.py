@@ -1,18 +1,17 @@
 """A browser, and the site served as `make run` does: the API is mocked for `Tab.answer` alone."""
 
+import functools
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from local.site import site_files, site_server, swagger_ui
 from local.stack import app_served, recordings
-from tests.support.browser import SCREENSHOTS, WIDE, Clock, OpenTab, Stack, Tab
+from tests.support.browser import SCREENSHOTS, Clock, OpenTab, Stack, Tab, opening
 from tests.support.link import link_to
 from tests.support.project import PROJECT, Emulator
 from tests.support.serving import served
@@ -42,35 +41,27 @@ def stack(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Callable[..., Browser]]:
+    """Start Chromium, with options of Playwright's."""
     named = os.environ.get("CHROMIUM")
     program = named or next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.exit("There is no Chromium: install it, or name one in CHROMIUM", returncode=1)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program)
+        yield functools.partial(playwright.chromium.launch, executable_path=program)
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: Callable[..., Browser]) -> Iterator[Browser]:
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
-@contextmanager
-def opening(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
-    """Open tabs of their own storage; at the end, none of them must have misbehaved.
-
-    `refusals` are the statuses that a test expects: the browser reports each as an error.
-    """
-    tabs: list[Tab] = []
-
-    def open_tab(*, refusals: tuple[int, ...] = (), **options: Any) -> Tab:
-        context = browser.new_context(**{"viewport": WIDE, **options})
-        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.url)
-        tabs.append(Tab(context.new_page(), stack, refusals))
-        return tabs[-1]
-
-    yield open_tab
-    for tab in tabs:
-        tab.check()
-        tab.page.context.close()
+@pytest.fixture
+def browser_that_keeps_pages(chromium: Callable[..., Browser]) -> Iterator[Browser]:
+    """Start one that keeps pages for "Back", as people's browsers do; Playwright's does not."""
+    with chromium(ignore_default_args=["--disable-back-forward-cache"]) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -53,7 +54,7 @@ def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -
     expect(turns).to_have_count(3)
     expect(page.get_by_text("Ended", exact=True).first).to_be_visible()
     expect(page.get_by_text("Live: updates every 5 seconds")).to_be_hidden()
-    expect(page.get_by_label("Recording")).to_be_visible()
+    expect(page.get_by_role("slider", name="Timeline")).to_be_visible()
     assert first.evaluate("turn => turn.isConnected")  # a selection in it survives
     asked = len(statuses)
     page.wait_for_timeout(6_000)
@@ -136,3 +137,98 @@ def test_a_lost_network_is_said_and_waited_for(open_tab: OpenTab) -> None:
     page.context.set_offline(False)
     expect(page.get_by_role("alert")).to_have_count(0)
     tab.faults = [fault for fault in tab.faults if "ERR_INTERNET_DISCONNECTED" not in fault]
+
+
+def test_a_lost_network_is_said_though_nothing_is_asked_for(tab: Tab) -> None:
+    page = tab.shown(77)
+    page.context.set_offline(True)
+    expect(page.get_by_role("alert")).to_contain_text("this device is offline")
+    page.context.set_offline(False)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert tab.asked() == 1
+
+
+@pytest.mark.parametrize("retry_after", ["3000000", "1e-9", "0"])
+def test_a_time_to_wait_is_between_a_second_and_a_minute(
+    open_tab: OpenTab, retry_after: str
+) -> None:
+    tab = open_tab(refusals=(503,))
+    tab.page.goto(tab.stack.url)
+    tab.refuse(503, "{}", {"Retry-After": retry_after})
+    page = tab.open(88)
+    seconds = {"3000000": 60, "1e-9": 5, "0": 1}[retry_after]
+    expect(page.get_by_role("alert")).to_contain_text(f"tries again in {seconds} s.")
+    page.wait_for_timeout(2_000)
+    assert tab.asked() <= 3
+
+
+NOTE = """() => {
+  window.alerts = 0;
+  new MutationObserver((all) => (alerts += all.length)).observe(
+    document.querySelector("[role=alert]"), { childList: true, subtree: true });
+}"""
+
+
+@pytest.mark.parametrize("size", [{"width": 1440, "height": 900}, {"width": 390, "height": 844}])
+def test_a_problem_is_said_once_where_the_person_reads(
+    open_tab: OpenTab, put_call: PutCall, size: dict[str, int]
+) -> None:
+    turns = [{"role": "user", "content": f"Turn {i}", "timestamp": f"{i}"} for i in range(100)]
+    tab = open_tab(viewport=size, refusals=(503,))
+    page = tab.shown(put_call({**ACTIVE, "transcript": turns}))
+    page.get_by_text("Turn 60").scroll_into_view_if_needed()
+    page.evaluate(NOTE)
+    tab.refuse(503, "{}", {"Retry-After": "1"})
+    alert = page.get_by_role("alert")
+    expect(alert).to_be_visible()
+    expect(alert).to_be_in_viewport(ratio=1)
+    page.screenshot(path=tab.screenshots / f"alert-{size['width']}.png")
+    page.wait_for_timeout(3_000)
+    assert tab.asked() >= 3
+    assert page.evaluate("alerts") == 1
+
+
+def ended_now() -> dict[str, Any]:
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return {"ended_at": now, "analysis": None, "cost": None}
+
+
+def test_a_call_that_has_just_ended_is_asked_for_again_each_half_minute(
+    tab: Tab, put_call: PutCall
+) -> None:
+    tab.page.clock.install()
+    call_id = put_call(ended_now())
+    page = tab.shown(call_id)
+    expect(page.get_by_text("The analysis follows within minutes.")).to_be_visible()
+    put_call(ended_now() | {"analysis": sample_calls()[77]["analysis"]}, at=call_id)
+    page.clock.fast_forward(29_000)
+    page.wait_for_timeout(300)
+    assert tab.asked() == 1
+    page.clock.fast_forward(2_000)
+    expect(page.locator("#strip")).to_contain_text("Resolved")
+    assert tab.asked() == 2
+    for _ in range(30):
+        page.clock.fast_forward(30_000)
+        page.wait_for_timeout(50)
+    asked = tab.asked()
+    page.clock.fast_forward(60_000)
+    page.wait_for_timeout(300)
+    assert tab.asked() == asked
+
+
+@pytest.mark.parametrize("status", ["ended", "error", "deleted"])
+def test_a_call_that_has_ended_long_ago_is_final(tab: Tab, put_call: PutCall, status: str) -> None:
+    tab.page.clock.install()
+    page = tab.shown(put_call({"status": status}))
+    page.clock.fast_forward(120_000)
+    page.wait_for_timeout(300)
+    assert tab.asked() == 1
+
+
+def test_a_live_call_ends_whatever_its_analysis_lacks(tab: Tab, put_call: PutCall) -> None:
+    call_id = put_call(ACTIVE)
+    page = tab.shown(call_id)
+    put_call({"analysis": {"summary": {"overview": "Short."}}}, at=call_id)
+    expect(page.get_by_text("Short.")).to_be_visible()
+    expect(page.get_by_text("Live: updates every 5 seconds")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_have_count(0)

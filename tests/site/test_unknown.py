@@ -10,6 +10,7 @@ from local.seed import sample_calls
 from ops.openapi import published_call, schema
 from tests.support.browser import CALLS, REQUEST_ID, Tab
 from tests.support.contract import every_field, with_value
+from tests.support.serving import ROOT
 
 KNOWN = 88  # a sample call of which everything is known
 FIELDS = dict(every_field(schema("Call")))
@@ -21,6 +22,7 @@ CHANGES: list[tuple[str, list[str] | None]] = [
     *((name, []) for name in LISTS),
 ]
 NOT_FOR_PEOPLE = re.compile(r"NaN|undefined|\bnull\b|Infinity|Invalid Date")
+CASES = json.loads((ROOT / "tests" / "cases" / "expected.json").read_text("utf-8"))
 NO_CALLS = {
     "an empty object": "{}",
     "a list": "[]",
@@ -33,6 +35,15 @@ NO_CALLS = {
 }
 
 
+def check_shown(tab: Tab, what: str) -> None:
+    heading = tab.page.get_by_role("heading", level=1)
+    expect(heading, what).to_contain_text(f"Call {KNOWN}")
+    expect(tab.page.get_by_role("status"), what).to_have_count(0)
+    expect(tab.page.get_by_role("alert"), what).to_have_count(0)
+    assert NOT_FOR_PEOPLE.findall(tab.page.content()) == [], what
+    assert tab.faults == [], what
+
+
 def test_a_call_is_shown_whatever_is_not_known_of_it(tab: Tab) -> None:
     page = tab.page
     with page.expect_response(CALLS) as answered:
@@ -43,12 +54,20 @@ def test_a_call_is_shown_whatever_is_not_known_of_it(tab: Tab) -> None:
         changed = with_value(known, name, value)
         assert changed != known, what
         tab.answer(json.dumps(changed))
-        page.get_by_role("button", name="Open call").click()
-        heading = page.get_by_role("heading", level=1)
-        expect(heading, what).to_contain_text(f"Call {KNOWN}")
-        expect(page.get_by_role("status"), what).to_have_count(0)
-        assert NOT_FOR_PEOPLE.findall(page.content()) == [], what
-        assert tab.faults == [], what
+        tab.another(KNOWN)
+        check_shown(tab, what)
+
+
+def test_the_cases_are_shown(tab: Tab) -> None:
+    tab.page.goto(tab.stack.url)
+    for name, kinds in CASES.items():
+        call = kinds["honest"]["call"] | {"id": KNOWN}
+        tab.answer(json.dumps(call))
+        page = tab.open(KNOWN)
+        check_shown(tab, name)
+        turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
+        expect(turns).to_have_count(len(call["transcript"]))
+        tab.screenshot(f"case-{name}")
 
 
 @pytest.mark.parametrize("what", NO_CALLS)

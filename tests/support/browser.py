@@ -1,11 +1,14 @@
 """A tab of a browser on the served site, which fails for anything that it must not do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from local.stack import utc_now
 from tests.support.link import Link
@@ -70,9 +73,22 @@ class Tab:
         """Open a call by its address and the form, as somebody with a link does."""
         page = self.page
         page.goto(f"{self.stack.url}/?call={call_id}{moment}")
+        self.unfold()
         page.get_by_label("API key").fill(self.stack.key if key is None else key)
         page.get_by_role("button", name="Open call").click()
         return page
+
+    def another(self, call_id: object) -> Page:
+        """Ask for another call by the form, which is folded beside an open one."""
+        self.unfold()
+        self.page.get_by_label("Call ID").fill(str(call_id))
+        self.page.get_by_role("button", name="Open call").click()
+        return self.page
+
+    def unfold(self) -> None:
+        """Show the form, if a call is open or on its way."""
+        if not self.page.get_by_label("API key").is_visible():
+            self.page.get_by_role("button", name="Change call or key").click()
 
     def shown(self, call_id: object, *, moment: str = "") -> Page:
         """Open a call, and wait until it is shown."""
@@ -86,13 +102,24 @@ class Tab:
         headers = {"X-Request-Id": REQUEST_ID}
         self.page.route(CALLS, lambda route: route.fulfill(body=body, headers=headers))
 
-    def refuse(self, status: int, page: str) -> None:
+    def refuse(self, status: int, page: str, headers: dict[str, str] | None = None) -> None:
         """Refuse the next requests for calls with a page, as what stands before the API does."""
         self.heal()
+        answer = {"Content-Type": "text/html"} | (headers or {})
         self.page.route(
-            CALLS,
-            lambda route: route.fulfill(status=status, body=page, content_type="text/html"),
+            CALLS, lambda route: route.fulfill(status=status, body=page, headers=answer)
         )
+
+    def asked(self) -> int:
+        """Return how often the API was asked for a call."""
+        return len([url for url in self.requests if "/v2/calls/" in url])
+
+    def copied(self, button: str) -> str:
+        """Press a button that copies, and return what it has copied."""
+        self.page.get_by_role("button", name=button).click()
+        expect(self.page.get_by_role("status")).to_contain_text("is copied.")
+        text: str = self.page.evaluate("navigator.clipboard.readText()")
+        return text
 
     def heal(self) -> None:
         """Let the API answer again."""
@@ -100,12 +127,17 @@ class Tab:
 
     def screenshot(self, name: str) -> None:
         """Keep what the page looks like, for people, in a window as high as it is."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         width, height = self.page.evaluate(
             "[innerWidth, Math.min(document.documentElement.scrollHeight, 4000)]"
         )
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        self.page.screenshot(path=self.screenshots / f"{name}.png")
+
+    @property
+    def screenshots(self) -> Path:
+        """Return the folder for what is not as high as the page."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        return SCREENSHOTS
 
     def check(self) -> None:
         """Fail for an error, a violation of the policy, or a request to anybody else."""
@@ -123,3 +155,23 @@ class Tab:
 
 
 OpenTab = Callable[..., Tab]
+
+
+@contextmanager
+def opening(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
+    """Open tabs of their own storage; at the end, none of them must have misbehaved.
+
+    `refusals` are the statuses that a test expects: the browser reports each as an error.
+    """
+    tabs: list[Tab] = []
+
+    def open_tab(*, refusals: tuple[int, ...] = (), **options: Any) -> Tab:
+        context = browser.new_context(**{"viewport": WIDE, **options})
+        context.grant_permissions(["clipboard-read", "clipboard-write"], origin=stack.url)
+        tabs.append(Tab(context.new_page(), stack, refusals))
+        return tabs[-1]
+
+    yield open_tab
+    for tab in tabs:
+        tab.check()
+        tab.page.context.close()

@@ -1,0 +1,77 @@
+// Follow playback: the turn that is heard is kept in view until the person reads elsewhere.
+//
+// Whatever the person does ends it: a scroll, a key, a focus, a selection. The page's own scrolling only
+// ever comes nearer to where it goes; every other movement is the person's.
+
+const MODIFIERS = ["Alt", "AltGraph", "CapsLock", "Control", "Fn", "Meta", "NumLock", "Shift"];
+const PLAYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+const PIXEL = 1.5;
+
+export class Following {
+  #checkbox;
+  #player;
+  #target = null; // where the page scrolls to, or has scrolled
+  #distance = 0;
+  #focused = null;
+
+  /** `begin` is called when it starts again. Keys that operate the player are not for reading elsewhere. */
+  constructor(checkbox, player, begin) {
+    this.#checkbox = checkbox;
+    this.#player = player;
+    checkbox.addEventListener("change", () => checkbox.checked && begin());
+    const end = () => this.end();
+    addEventListener("wheel", end, { passive: true });
+    addEventListener("touchmove", ({ target }) => this.#operates(target) || end(), { passive: true });
+    addEventListener("scroll", () => this.#scrolled());
+    addEventListener("keydown", (event) => this.#readsElsewhere(event) && end());
+    addEventListener("focusin", ({ target }) => {
+      // A window that comes to the front again gives the focus back to where it was.
+      if (target !== this.#focused && target.tabIndex >= 0 && !this.#operates(target)) {
+        end();
+      }
+      this.#focused = target;
+    });
+    document.addEventListener("selectionchange", () => getSelection().isCollapsed || end());
+  }
+
+  get on() {
+    return this.#checkbox.checked;
+  }
+
+  begin() {
+    this.#checkbox.checked = true;
+  }
+
+  end() {
+    this.#checkbox.checked = false;
+  }
+
+  /** Scrolls to an element: smoothly, unless it is far or motion is not wanted. */
+  show(element) {
+    const { top, height } = element.getBoundingClientRect();
+    const room = document.documentElement.scrollHeight - innerHeight;
+    const target = Math.min(Math.max(scrollY + top - (innerHeight - height) / 2, 0), Math.max(room, 0));
+    [this.#target, this.#distance] = [target, Math.abs(target - scrollY)];
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const far = this.#distance > 2 * innerHeight;
+    scrollTo({ top: target, behavior: far || calm ? "instant" : "smooth" });
+  }
+
+  #scrolled() {
+    const distance = this.#target === null ? Infinity : Math.abs(scrollY - this.#target);
+    if (distance > this.#distance + PIXEL) {
+      this.end();
+    }
+    this.#distance = Math.min(distance, this.#distance);
+  }
+
+  #readsElsewhere({ key, target, defaultPrevented }) {
+    const plays = this.#operates(target) && PLAYS.includes(key);
+    return !(defaultPrevented || plays || MODIFIERS.includes(key));
+  }
+
+  /** Tells whether an element belongs to the player, or to the list of its keys. */
+  #operates(element) {
+    return this.#player.contains(element) || Boolean(element.closest?.("dialog"));
+  }
+}

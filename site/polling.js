@@ -1,0 +1,36 @@
+// What a status allows, and when to ask again.
+
+const LIVE_SECONDS = 5;
+const SETTLING_SECONDS = 30;
+const SETTLED_MS = 10 * 60 * 1000; // analysis and cost may follow the end of a call by minutes
+const [SHORTEST_WAIT, WAIT, LONGEST_WAIT] = [1, 5, 60]; // seconds, after a failure that can pass
+const PASSING = [429, 502, 503, 504];
+
+/** Tells whether a call goes on. */
+export const isLive = ({ status }) => status === "active" || status === "pending";
+
+/** Tells whether analysis and cost may still come. */
+export function isSettling({ status, endedAt }, now) {
+  return status !== "deleted" && endedAt !== null && Math.abs(now - Date.parse(endedAt)) < SETTLED_MS;
+}
+
+/** In how many seconds to ask for a call again; null where it will not change. */
+export function secondsToNext(call, now) {
+  if (isLive(call)) {
+    return LIVE_SECONDS;
+  }
+  return isSettling(call, now) ? SETTLING_SECONDS : null;
+}
+
+/**
+ * How many seconds to wait after a refusal, or null where waiting does not help. `times` is how often
+ * this has been refused in a row: without a Retry-After, each 429 doubles the wait.
+ */
+export function secondsToRetry(status, retryAfter, times = 1) {
+  if (!PASSING.includes(status)) {
+    return null;
+  }
+  const asked = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
+  const own = status === 429 ? WAIT * 2 ** (times - 1) : WAIT;
+  return Math.min(Math.max(asked ?? own, SHORTEST_WAIT), LONGEST_WAIT);
+}

@@ -1,0 +1,69 @@
+// Why there is no call, and what can be done about it.
+
+import { secondsToRetry } from "./polling.js";
+
+const RETRY_SECONDS = 5; // where there is no answer at all
+const REPORT = "Report it with the request ID.";
+
+const NEXT = {
+  unauthenticated: "Check the key: it may be mistyped, expired or revoked.",
+  forbidden: "Use a key of the org that owns this call.",
+  call_not_found: "Check the call’s ID.",
+  stored_call_invalid: "Report it with the request ID: the stored call has to be corrected.",
+  internal: "Report it with the request ID: the API’s log names the cause.",
+};
+
+// Of answers that are not the API's own.
+const SAID = { 429: "Too many requests at once" };
+
+/** `next` says what to do, `retrySeconds` is set where that is to wait. */
+export class Problem extends Error {
+  constructor(detail, { code = "", requestId = "", next = "", retrySeconds = null, offline = false } = {}) {
+    super(detail);
+    Object.assign(this, { code, requestId, next, retrySeconds, offline });
+  }
+}
+
+/** Of a status that is neither 200 nor 304; `times` is how often in a row the call was refused. */
+export function refusal({ status, retryAfter, problem, requestId }, times) {
+  const retrySeconds = secondsToRetry(status, retryAfter, times);
+  return new Problem(asText(problem?.detail) ?? SAID[status] ?? `The API answered ${status}`, {
+    code: asText(problem?.code) ?? "",
+    requestId: asText(problem?.request_id) ?? requestId,
+    next: retrySeconds === null ? (NEXT[problem?.code] ?? REPORT) : `The page tries again in ${retrySeconds} s.`,
+    retrySeconds,
+  });
+}
+
+export function unreachable({ late, offline }) {
+  if (offline) {
+    return new Problem("The API cannot be reached: this device is offline", {
+      next: "The page goes on when the network is back.",
+      retrySeconds: RETRY_SECONDS,
+      offline,
+    });
+  }
+  return new Problem(late ? "The API does not answer" : "The API cannot be reached", {
+    next: `The page tries again in ${RETRY_SECONDS} s.`,
+    retrySeconds: RETRY_SECONDS,
+  });
+}
+
+/** Of an answer of which the page can make no call. */
+export function unreadable(requestId) {
+  return new Problem("This call cannot be shown", { requestId, next: REPORT });
+}
+
+export function noSuchId() {
+  return new Problem("This is not the ID of a call", {
+    next: "Enter a whole number without leading zeros, such as 77, or paste a link to a call.",
+  });
+}
+
+export function noKey() {
+  return new Problem("This is not an API key", {
+    next: "Paste the key again: it has no spaces and at most 512 characters.",
+  });
+}
+
+const asText = (value) => (typeof value === "string" ? value : null);

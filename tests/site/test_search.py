@@ -1,0 +1,49 @@
+"""Search in the transcript: how often, where, and on to the next one."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.browser import Tab
+from tests.support.project import PutCall
+
+
+@pytest.mark.parametrize("wanted", ["needle", "NEEDLE"])
+def test_hits_are_counted_shown_and_walked_through(
+    tab: Tab, put_call: PutCall, wanted: str
+) -> None:
+    turns = [
+        {
+            "role": "user",
+            "content": f"Turn {i}" + ": Needle, needle." * (i % 40 == 0),
+            "timestamp": f"{i}",
+        }
+        for i in range(100)
+    ]
+    page = tab.shown(put_call({"transcript": turns}))
+    field = page.get_by_role("searchbox", name="Search transcript")
+    hits = page.locator("#hits")
+    expect(page.get_by_role("button", name="Next hit")).to_be_disabled()
+    field.fill(wanted)
+    expect(hits).to_have_text("1 of 6")
+    assert page.evaluate("[...CSS.highlights.get('hits')].length") == 6
+    tab.screenshot("search")
+    page.get_by_role("button", name="Previous hit").click()
+    expect(hits).to_have_text("6 of 6")
+    expect(page.get_by_text("Turn 80:")).to_be_in_viewport()
+    field.press("Enter")
+    expect(hits).to_have_text("1 of 6")
+    expect(page.get_by_text("Turn 0:")).to_be_in_viewport()
+    page.get_by_role("button", name="Next hit").click()
+    expect(hits).to_have_text("2 of 6")
+    field.fill("haystack")
+    expect(hits).to_have_text("No hits")
+    field.fill("")
+    expect(hits).to_have_text("")
+
+
+def test_what_is_searched_for_is_text(tab: Tab, put_call: PutCall) -> None:
+    turn = {"role": "user", "content": "50% (of) [it] मदद", "timestamp": "0"}
+    page = tab.shown(put_call({"transcript": [turn]}))
+    for wanted, hits in [("(of) [it]", "1 of 1"), ("मदद", "1 of 1"), (".", "No hits")]:
+        page.get_by_role("searchbox", name="Search transcript").fill(wanted)
+        expect(page.locator("#hits")).to_have_text(hits)
