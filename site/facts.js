@@ -150,7 +150,7 @@ function absent(call, follows, never) {
 /** The rows `[name, value]` of a list of facts; one whose value is not known has none. */
 function rows(facts) {
   return facts
-    .filter(([, value]) => value || value === "0")
+    .filter(([, value]) => value)
     .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, ...[value].flat())));
 }
 

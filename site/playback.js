@@ -99,14 +99,14 @@ export class Playback {
     if (length !== this.#length) {
       this.#length = length;
       this.#timeline.show(this.#turns, length);
-      setText("length", clock(length));
+      write("length", "textContent", clock(length));
     }
     this.#timeline.move(position);
-    setText("position", clock(position));
-    byId("play").ariaLabel = playing ? "Pause" : "Play";
-    byId("controls").hidden = !playable;
-    byId("broken").hidden = playable;
-    byId("open-recording").href = this.#player.url ?? "";
+    write("position", "textContent", clock(position));
+    write("play", "ariaLabel", playing ? "Pause" : "Play");
+    write("controls", "hidden", !playable);
+    write("broken", "hidden", playable);
+    write("open-recording", "href", this.#player.url ?? location.href);
     this.#transcript.playable = playable;
     if (this.#transcript.mark(this.#heard()) && this.#following.on) {
       this.#scroll();
@@ -120,10 +120,10 @@ export class Playback {
   }
 }
 
-/** Texts and attributes that stay the same are not written: each writing costs a frame's layout. */
-function setText(id, text) {
-  if (byId(id).textContent !== text) {
-    byId(id).replaceChildren(text);
+/** Writes what has changed: this runs each frame while the recording plays. */
+function write(id, property, value) {
+  if (byId(id)[property] !== value) {
+    byId(id)[property] = value;
   }
 }
 

@@ -8,6 +8,7 @@ export class Transcript {
   #turns = [];
   #speakers = {};
   #marked = null;
+  #playable = false;
 
   /** `choose` is called with the turn whose button is pressed. */
   constructor(list, choose) {
@@ -31,7 +32,7 @@ export class Transcript {
     while (same && kept < turns.length && sameTurn(this.#turns[kept], turns[kept])) {
       kept += 1;
     }
-    const added = turns.slice(kept).map((turn) => item(turn, speakers));
+    const added = turns.slice(kept).map((turn) => item(turn, speakers, this.#playable));
     while (this.#list.children.length > kept) {
       this.#list.lastChild.remove();
     }
@@ -42,6 +43,10 @@ export class Transcript {
 
   /** Says whether the turns can be played. */
   set playable(can) {
+    if (can === this.#playable) {
+      return;
+    }
+    this.#playable = can;
     for (const button of this.#list.querySelectorAll("button")) {
       button.disabled = !can;
     }
@@ -65,19 +70,21 @@ export class Transcript {
   }
 }
 
-function item({ role, content, start }, speakers) {
+function item({ role, content, start }, speakers, playable) {
   return element(
     "li",
     { class: role },
     element("span", { class: "speaker" }, speakers[role]),
-    ...(start === null ? [] : [playButton(start)]),
+    ...(start === null ? [] : [playButton(start, playable)]),
     said("p", content),
   );
 }
 
-function playButton(start) {
+function playButton(start, playable) {
   const time = clock(start);
-  return element("button", { type: "button", "aria-label": `Play from ${time}` }, time);
+  const button = element("button", { type: "button", "aria-label": `Play from ${time}` }, time);
+  button.disabled = !playable;
+  return button;
 }
 
 function sameTurn(one, other) {

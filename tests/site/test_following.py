@@ -1,5 +1,6 @@
 """Follow playback: until the person reads elsewhere, and again when a turn or the box is clicked."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -21,7 +22,7 @@ def playing(tab: Tab, put_call: PutCall) -> Page:
     loaded(page)
     page.get_by_role("button", name="Play from 0:20").first.click()
     expect(page.get_by_role("checkbox", name="Follow playback")).to_be_checked()
-    expect(current(page)).to_contain_text("Turn 42")
+    expect(current(page)).to_have_text(re.compile("Turn (4[1-9]|[5-9])"))
     return page
 
 
