@@ -5,7 +5,7 @@
 
 const MODIFIERS = ["Alt", "AltGraph", "CapsLock", "Control", "Fn", "Meta", "NumLock", "Shift"];
 const PLAYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
-const PIXEL = 1.5;
+const OVERSHOT = 40; // pixels: what an animation that is broken off may still add
 
 export class Following {
   #checkbox;
@@ -59,7 +59,7 @@ export class Following {
 
   #scrolled() {
     const distance = this.#target === null ? Infinity : Math.abs(scrollY - this.#target);
-    if (distance > this.#distance + PIXEL) {
+    if (distance > this.#distance + OVERSHOT) {
       this.end();
     }
     this.#distance = Math.min(distance, this.#distance);
