@@ -71,7 +71,7 @@ test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHRO
 	$(BIN)/python -m pytest tests/unit/test_site_modules.py tests/site tests/local/test_site.py $(PYTEST_ARGS)
 
 test-bare: ## run `make run` and `make test` in a bare Debian; needs root and debootstrap
-	@tests/bare
+	@PYTEST_ARGS="$(PYTEST_ARGS)" tests/bare
 
 mutants: $(VENV)/installed ## change call_api in every small way: the tests must notice; an hour or two
 	@$(BIN)/python -m tests.mutants $(NAMES)
