@@ -22,6 +22,8 @@ LOOKS: dict[str, dict[str, str]] = {
 ZOOMED = {"width": 320, "height": 256}
 SIZES = {"zoomed": ZOOMED, "phone": {"width": 390, "height": 844}, "wide": WIDE}
 STATES = ("welcome", "refused", "77", "80", "83", "88")
+# What a small window lays out in another way: the form, a message, a call.
+SMALL_STATES = STATES[:3]
 FOCUSED = """() => {
   const { activeElement: e } = document;
   const { outlineStyle, outlineWidth } = getComputedStyle(e);
@@ -53,7 +55,8 @@ def entered(tab: Tab, state: str) -> Page:
 @pytest.mark.parametrize("size", SIZES)
 def test_axe_finds_nothing(open_tab: OpenTab, look: str, size: str) -> None:
     found = {}
-    for state in STATES:
+    states = STATES if size == "wide" else SMALL_STATES
+    for state in states:
         tab = open_tab(**LOOKS[look], viewport=SIZES[size], refusals=(403,))
         page = entered(tab, state)
         results = Axe().run(page)
@@ -61,7 +64,7 @@ def test_axe_finds_nothing(open_tab: OpenTab, look: str, size: str) -> None:
         if results.violations_count:
             found[state] = results.generate_report()
     FIGURES.append(
-        f"call page, {look}, {size}: axe finds {len(found)} of {len(STATES)} states at fault"
+        f"call page, {look}, {size}: axe finds {len(found)} of {len(states)} states at fault"
     )
     assert found == {}
 
