@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -165,6 +166,19 @@ def environment(settings: Mapping[str, str], port: int, home: Path) -> dict[str,
     }
 
 
+# Below those that the kernel gives to whoever asks for any: between the choice and the start of the function, a
+# server of another test could get one of them.
+PORTS = range(20_000, 32_000)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    while True:
+        port = secrets.choice(PORTS)  # not `random`, which Hypothesis seeds alike in every worker
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 @contextmanager
 def started(
     settings: Mapping[str, str], stdout: int | None = None
@@ -173,8 +187,7 @@ def started(
 
     Its log goes to a descriptor, or to `Service.stdout` where none is given.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         service = Service(port, home / "stdout", home / "stderr")
