@@ -1,13 +1,10 @@
 """The upload of firestore.rules, against a fake of the rules API."""
 
-import os
-import subprocess
-import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
 from tests.support.cloud import Result
-from tests.support.rest import TOKEN, rest_server
+from tests.support.rest import TOKEN, rest_server, run_tool
 from tests.support.serving import ROOT
 
 
@@ -28,16 +25,8 @@ def rules_server(releases: dict[str, Any]) -> AbstractContextManager[str]:
 
 
 def upload(endpoint: str, *arguments: str, token: str = TOKEN) -> Result:
-    run = subprocess.run(
-        [sys.executable, "-m", "ops.firestore_rules", "--project=p", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "FIREBASERULES_ENDPOINT": endpoint},
-        input=token,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Result(run.returncode, run.stdout, run.stderr)
+    tool = ("ops.firestore_rules", "--project=p", *arguments)
+    return run_tool(*tool, token=token, FIREBASERULES_ENDPOINT=endpoint)
 
 
 def in_force(releases: dict[str, Any], release: str) -> str:

@@ -1,16 +1,12 @@
 """The end of a function's Hosting site, against a fake of the Hosting API."""
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from ops.hosting import hosting
 from tests.support.cloud import Result
-from tests.support.rest import TOKEN, rest_server
-from tests.support.serving import ROOT
+from tests.support.rest import TOKEN, rest_server, run_tool
 
 DEFAULT = {"name": "projects/p/sites/p", "type": "DEFAULT_SITE"}
 MORE = {"name": "projects/p/sites/more", "type": "USER_SITE"}
@@ -60,20 +56,13 @@ class Hosting:
 
 
 def disable(endpoint: str, token: str = TOKEN) -> Result:
-    run = subprocess.run(
-        [
-            sys.executable,
-            *("-m", "ops.hosting_release"),
-            *("--project=p", "--function=get-call", "--region=europe-west1"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "FIREBASEHOSTING_ENDPOINT": endpoint},
-        input=token,
-        capture_output=True,
-        text=True,
-        check=False,
+    arguments = (
+        "ops.hosting_release",
+        "--project=p",
+        "--function=get-call",
+        "--region=europe-west1",
     )
-    return Result(run.returncode, run.stdout, run.stderr)
+    return run_tool(*arguments, token=token, FIREBASEHOSTING_ENDPOINT=endpoint)
 
 
 def test_the_site_of_the_function_is_disabled_once() -> None:

@@ -1,11 +1,17 @@
 """A server for fakes of Google's REST APIs."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.cloud import Result
+from tests.support.serving import ROOT
 
 TOKEN = "the-token"
 
@@ -40,3 +46,17 @@ def rest_server(answers: Answers) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def run_tool(*arguments: str, token: str, **environment: str) -> Result:
+    """Run one of `ops`, which reads the token from its standard input."""
+    run = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        input=token,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Result(run.returncode, run.stdout, run.stderr)
