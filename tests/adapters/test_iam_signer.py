@@ -339,19 +339,26 @@ def test_a_transient_failure_is_retried(status: StatusCode, iam: Iam) -> None:
     assert (iam.requests, iam.signatures, len(iam.connections)) == (2, 1, 1)
 
 
-def test_over_the_quota_iam_is_asked_again_seldom(iam: Iam) -> None:
+@pytest.mark.parametrize(
+    ("signatures", "refusal"),
+    [
+        (5, StatusCode.RESOURCE_EXHAUSTED),
+        (1, with_reason(StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED")),
+        (20, with_reason(StatusCode.RESOURCE_EXHAUSTED, "NEVER_HEARD_OF")),
+    ],
+    ids=["5", "1, with a reason", "20, with another"],
+)
+def test_over_the_quota_iam_is_asked_again_seldom(signatures: int, refusal: Any, iam: Iam) -> None:
     """As often as for other failures would be some seven times each."""
-    iam.lasting = StatusCode.RESOURCE_EXHAUSTED
+    iam.lasting = refusal
 
     async def test(signer: IamSigner) -> None:
-        signatures = (signer.sign(EMAIL, b"message") for _ in range(5))
-        failures = await asyncio.gather(*signatures, return_exceptions=True)
-        assert {str(failure) for failure in failures} == {
-            "signing_unavailable: signBlob answered RESOURCE_EXHAUSTED"
-        }
+        tasks = (signer.sign(EMAIL, b"message") for _ in range(signatures))
+        failures = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(failure) for failure in failures} == {SigningUnavailable}
 
     run(iam, FakeCredentials(SECOND), test)
-    assert 10 <= iam.requests <= 25
+    assert 2 * signatures <= iam.requests <= 5 * signatures
 
 
 @pytest.mark.parametrize("status", FINAL)

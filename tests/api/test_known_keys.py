@@ -6,6 +6,8 @@ import io
 import json
 from typing import Any
 
+import pytest
+
 from call_api.errors import CallsUnavailable
 from call_api.log import JsonLog
 from local.seed import sample_calls
@@ -14,6 +16,7 @@ from tests.support.fakes import FakeCalls, FakeDocument, api_over, request_in
 GOOD = {"org_id": "org_acme"}
 KEY_ID = hashlib.sha256(b"key").hexdigest()[:12]
 REVOKED = GOOD | {"revoked_at": sample_calls()[77]["created_at"]}
+EXPIRED = GOOD | {"expires_at": sample_calls()[77]["created_at"]}
 
 
 class KeysAlone(FakeCalls):
@@ -33,9 +36,6 @@ class Function:
         self.store = store(keys={"key": GOOD}, calls={77: sample_calls()[77]})
         self.log = io.StringIO()
         self.api = api_over(self.store, log=JsonLog(self.log, "INFO"))
-
-    def revoke(self) -> None:
-        self.store.keys = dict.fromkeys(self.store.keys, REVOKED)
 
     def reads_for(self, call: str) -> list[int | None]:
         """Ask for a call, and return what was read for it: None is the key's record alone."""
@@ -68,13 +68,23 @@ def test_a_key_is_known_after_a_request_for_no_call() -> None:
     assert function.reads_for("77") == [77]
 
 
-def test_a_revoked_key_is_not_known_any_more() -> None:
+@pytest.mark.parametrize(
+    "keys",
+    [{"key": REVOKED}, {"key": EXPIRED}, {}],
+    ids=["revoked", "expired", "deleted"],
+)
+def test_a_key_that_has_ended_makes_the_function_read_one_call_more(
+    keys: dict[str, dict[str, Any]],
+) -> None:
     function = Function()
     function.reads_for("77")
-    function.revoke()
+    function.store.keys = keys
 
     assert function.reads_for("77") == [77]
-    assert function.reads_for("77") == [None]
+    assert function.last_entry()[0] == 401
+    for call in ("77", "78", "no-id"):
+        assert function.reads_for(call) == [None]
+        assert function.last_entry()[0] == 401
 
 
 def test_the_log_names_org_and_key_of_a_first_request_for_no_call() -> None:
