@@ -15,7 +15,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --
 	--python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) --output-file
 
 .DEFAULT_GOAL := help
-.PHONY: help install run emulators test fuzz soak bench test-emulators test-bench test-openapi test-site test-bare mutants lint types examples smoke audit lock clean
+.PHONY: help install run emulators test fuzz soak bench capacity test-emulators test-bench test-openapi test-site test-bare mutants lint types examples smoke audit lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -49,8 +49,11 @@ fuzz: $(VENV)/installed ## run the tests that make up their cases with many more
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
 	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
 
-bench: $(VENV)/installed ## compare the function with four other servers under the same load; 9 minutes; needs wrk
+bench: $(VENV)/installed ## compare the function with four other servers under the same load; 10 minutes; needs wrk
 	@exec $(BIN)/python -m bench
+
+capacity: $(VENV)/installed ## simulate 10 to 10,000 requests/s with what `make bench` measured, and write its pages; a minute
+	@exec $(BIN)/python -m bench.pages
 
 test-emulators: $(VENV)/installed ## run the tests of the Firebase Emulator Suite
 	@$(BIN)/python -m local.emulator embedded firebase-cli java

@@ -8,7 +8,7 @@ from random import Random
 
 from google.cloud import firestore
 
-from bench import node
+from bench import node, pages
 from bench.calls import store_calls
 from bench.documents import worst_documents
 from bench.load import check_installed
@@ -20,8 +20,7 @@ from local.emulator import firestore_emulator
 from local.seed import PROJECT
 from local.signer import new_signer
 from local.stack import BUCKET, SIGNER, seeded, until_interrupted
-from ops import capacity
-from ops.pages import PAGES, write_tables
+from ops.capacity import RESULTS
 
 ROUNDS, SECONDS = 5, 3
 
@@ -68,9 +67,9 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     results["figures"] = bench.figures
     text = json.dumps(results, indent=1) + "\n"
     if options.output is None:
-        capacity.RESULTS.write_text(text, "utf-8")
-        write_tables(PAGES / "performance.md", "make bench", report(results))
-        write_tables(PAGES / "capacity.md", capacity.COMMAND, capacity.printed(results))
+        RESULTS.write_text(text, "utf-8")
+        print("simulating …", flush=True)
+        pages.simulate_and_write()
     else:
         options.output.mkdir(exist_ok=True)
         (options.output / "results.json").write_text(text, "utf-8")

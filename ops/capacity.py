@@ -19,9 +19,17 @@ CLOUD, DOCS = "https://cloud.google.com/", "https://docs.cloud.google.com/"
 CHECK = f"**not verified**, list price as remembered: check {CLOUD}"
 LISTED = f"as transcribed on 2026-09-20 from {CLOUD}"
 ASSUMED = "an assumption, not measured"
+FIRESTORE = (
+    "https://github.com/googleapis/nodejs-firestore/issues/1994"  # 10,000 reads of a document
+)
 LIMITS = 2  # rules in the policy of `deploy.sh edge`
 RATES = [10, 1_000, 10_000]  # requests a second
-MEASURED = {"IAM": "keyless/16/cpu_ms", "key": "small/16/cpu_ms", "304": "unchanged/16/cpu_ms"}
+MEASURED = {
+    "IAM": "keyless/16/cpu_ms",
+    "key": "small/16/cpu_ms",
+    "304": "unchanged/16/cpu_ms",
+    "one-hour call": "hour_gzip/4/cpu_ms",  # signed with a key
+}
 
 FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run's regions of tier 1
     "cpu_second": (0.000024, "$ a vCPU-second, request-based billing", CLOUD + "run/pricing"),
@@ -57,12 +65,16 @@ FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run'
     "log_bytes": (300, "bytes, the function's line", "docs/deploy.md"),
     "run_log_bytes": (1_000, "bytes, the line that Cloud Run adds", ASSUMED),
     "request_bytes": (500, "bytes, a request", ASSUMED),
-    "answer_bytes": (2_300, "bytes, a 200; a 304 has no body", ASSUMED),
+    "answer_bytes": (2_900, "bytes, a 200 on average; a 304 has no body", ASSUMED),
     "unchanged": (0, "of the requests, answered 304", ASSUMED),
-    "read_ms": (20, "ms, Firestore", ASSUMED),
-    "sign_ms": (60, "ms, `signBlob`", ASSUMED),
+    "hours": (0.01, "of the calls, an hour long", ASSUMED),
+    "read_ms": (17, "ms, Firestore, median", FIRESTORE),
+    "read_p99_ms": (32, "ms, Firestore, p99", FIRESTORE),
+    "sign_ms": (60, "ms, `signBlob`, median", ASSUMED),
+    "sign_p99_ms": (300, "ms, `signBlob`, p99", ASSUMED),
+    "platform_start_ms": (1_000, "ms, Cloud Run before the function's own start", ASSUMED),
 }
-DIVISORS = ("target", "ramp_reads", "max_instances", "concurrency", "cpus")
+DIVISORS = ("target", "ramp_reads", "max_instances", "concurrency", "cpus", "read_ms", "sign_ms")
 
 
 def figure(text: str) -> tuple[str, float]:
@@ -80,7 +92,8 @@ def needs(
 ) -> tuple[int, int, list[tuple[float, str, str]]]:
     """Return the instances by CPU and by concurrency, and each limit with the rate it allows."""
     signed = 1 - f["unchanged"]
-    busy_ms = signed * cpu[signer] + f["unchanged"] * cpu["304"]
+    call_ms = cpu[signer] + f["hours"] * (cpu["one-hour call"] - cpu["key"])
+    busy_ms = signed * call_ms + f["unchanged"] * cpu["304"]
     open_ms = busy_ms + f["read_ms"] + (signed * f["sign_ms"] if signer == "IAM" else 0)
     # Instances for one request a second; whole ones are counted below, and 4.0000000001 is four.
     # More than one vCPU is paid for, but the function's one process has one event loop.
@@ -99,8 +112,8 @@ def needs(
     return by_cpu, by_concurrency, sorted(limits)
 
 
-def costs(rate: float, instances: int, f: Mapping[str, float]) -> dict[str, float]:
-    """Return the dollars of a month whose instances all have requests in hand all the time."""
+def costs(rate: float, instances: float, f: Mapping[str, float]) -> dict[str, float]:
+    """Return the dollars of a month in which so many instances have requests in hand all the time."""
     seconds, millions = instances * MONTH, rate * MONTH / 1e6
     gib = {name: millions * 1e6 * f[name] / 2**30 for name in f if name.endswith("_bytes")}
     steady = f["cpus"] * f["steady_cpu_second"] + f["gib"] * f["steady_gib_second"]
@@ -127,10 +140,15 @@ def costs(rate: float, instances: int, f: Mapping[str, float]) -> dict[str, floa
     }
 
 
+def measured_cpu(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the CPU of an answer of each kind, in milliseconds."""
+    figures = results["figures"]["function"]
+    return {answer: statistics.median(figures[name]) for answer, name in MEASURED.items()}
+
+
 def report(results: Mapping[str, Any], f: Mapping[str, float], rates: Iterable[float]) -> str:
     """Return what each rate needs and costs, signed in both ways."""
-    figures = results["figures"]["function"]
-    cpu = {answer: statistics.median(figures[name]) for answer, name in MEASURED.items()}
+    cpu = measured_cpu(results)
     head, scale, dollars = ("requests a second", "signed by"), [], []
     for rate, signer in ((rate, signer) for rate in rates for signer in ("IAM", "key")):
         *instances, limits = needs(rate, signer, cpu, f)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench import capacity as simulated
+from bench import plots
 from bench.report import report
 from call_api.calls.access import ApiKey
 from call_api.calls.schema import Call
@@ -124,7 +126,12 @@ def test_the_page_on_performance_is_of_the_run_that_is_kept() -> None:
     assert page == with_tables(page, "make bench", report(RESULTS))
 
 
-def test_the_page_on_capacity_is_what_the_command_prints() -> None:
+def test_the_page_on_capacity_is_what_the_commands_print() -> None:
     page = PAGES[DOCS / "capacity.md"]
 
+    assert page == with_tables(page, simulated.COMMAND, simulated.report(simulated.kept()))
     assert page == with_tables(page, capacity.COMMAND, capacity.printed(RESULTS))
+
+
+def test_the_picture_is_of_the_outcomes_that_are_kept() -> None:
+    assert (DOCS / "capacity.svg").read_text("utf-8") == plots.capacity(simulated.kept())
