@@ -10,10 +10,11 @@ from google.cloud import firestore
 
 from bench import node, pages
 from bench.calls import store_calls
+from bench.capacity import kept
 from bench.documents import worst_documents
 from bench.load import check_installed
 from bench.measure import Bench
-from bench.report import Results, machine, report
+from bench.report import Results, deployed_python, is_deployed, machine, report
 from bench.servers import SERVERS
 from bench.upstreams import counting_proxy, google_cloud
 from local.emulator import firestore_emulator
@@ -45,6 +46,8 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
         "rounds": options.rounds,
         "documents": {what: cost._asdict() for what, cost in worst_documents()},
     }
+    if not is_deployed(results["machine"]["python"]):
+        print(f"warning: the function is deployed on Python {deployed_python()}, not on this one")
     with firestore_emulator() as emulator, google_cloud(folder) as (cloud, keyless):
         keys = seeded(emulator)
         store_calls(firestore.Client(PROJECT))
@@ -73,7 +76,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     else:
         options.output.mkdir(exist_ok=True)
         (options.output / "results.json").write_text(text, "utf-8")
-    print(report(results))
+    print(report(results, kept()))
 
 
 if __name__ == "__main__":

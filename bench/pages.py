@@ -12,9 +12,10 @@ from ops.pages import PAGES, write_tables
 
 def write(results: dict[str, Any], rows: Sequence[capacity.Row]) -> None:
     """Write what was measured and simulated into docs/."""
-    write_tables(PAGES / "performance.md", "make bench", report(results))
+    write_tables(PAGES / "performance.md", "make bench", report(results, rows))
     write_tables(PAGES / "capacity.md", capacity.COMMAND, capacity.report(rows))
     write_tables(PAGES / "capacity.md", COMMAND, printed(results))
+    (PAGES / "performance.svg").write_text(plots.throughput(results), "utf-8")
     (PAGES / "capacity.svg").write_text(plots.capacity(rows), "utf-8")
 
 

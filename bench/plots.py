@@ -1,5 +1,6 @@
-"""The picture of the page on capacity, as SVG: the same bytes from the same figures."""
+"""The pictures of the pages, as SVG: the same bytes from the same figures."""
 
+import statistics
 from collections.abc import Sequence
 from io import StringIO
 from typing import Any
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.capacity import Row
+from bench.report import RPS, Results, figures, title
 from ops.capacity import FIGURES
 
 STYLE: dict[Any, Any] = {
@@ -22,6 +24,41 @@ STYLE: dict[Any, Any] = {
 }
 COLOURS = {"IAM": "#c2410c", "key": "#1d4ed8"}
 GREY = "#6b7280"
+
+
+def throughput(results: Results) -> str:
+    """Return the picture of performance.md: a server a bar, with its least and most."""
+    servers = ["function", "tutorial", "node", "limit"]
+    rounds = [figures(results, server, RPS) for server in servers]
+    medians = [statistics.median(each) for each in rounds]
+    spread = [
+        [median - min(each) for median, each in zip(medians, rounds, strict=True)],
+        [max(each) - median for median, each in zip(medians, rounds, strict=True)],
+    ]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7, 2.4))
+        axes = figure.subplots()
+        colours = [COLOURS["key"], *[GREY] * 3]
+        axes.barh(
+            [title(server) for server in servers],
+            medians,
+            xerr=spread,
+            color=colours,
+            height=0.6,
+            capsize=3,
+        )
+        for place, (median, each) in enumerate(zip(medians, rounds, strict=True)):
+            axes.annotate(
+                f"{median:,.0f}",
+                (max(each), place),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        axes.margins(x=0.1)
+        axes.invert_yaxis()
+        axes.set_xlabel("requests a second of one process: a small call, 16 clients")
+        return _svg(figure)
 
 
 def capacity(rows: Sequence[Row]) -> str:

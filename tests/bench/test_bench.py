@@ -32,9 +32,10 @@ from starlette.testclient import TestClient
 from bench import node
 from bench.__main__ import main
 from bench.calls import HOUR, LARGE, SMALL, store_calls, transcript
+from bench.capacity import kept
 from bench.load import Wrk, check_installed, load, memory_under_slow_readers
 from bench.measure import CASES, COMPLETE, KEYLESS_CASES, OWN_CASES, STARTS
-from bench.report import OURS, ROWS, TARGETS, Results, report
+from bench.report import GROUPS, OURS, TARGETS, Results, report
 from bench.servers import FRAMEWORK, SERVERS, Request, Running, running
 from call_api.firestore.documents import MAX_DOCUMENT_BYTES
 from local.install import LocalStackError
@@ -144,9 +145,10 @@ def test_every_figure_of_the_report_is_measured(run: tuple[Results, str]) -> Non
     results, printed = run
     ours = results["figures"][OURS]
 
-    assert printed.endswith(f"{report(results)}\n")
-    assert [figure for _, figure, _ in ROWS if figure not in ours] == []
-    assert len(re.findall(r"\| (?:yes|no) \|", printed)) == len(TARGETS)
+    assert printed.endswith(f"{report(results, kept())}\n")
+    named = [figure for group in GROUPS.values() for _, figure, _ in group]
+    assert [figure for figure in named if figure not in ours] == []
+    assert len(re.findall(r"\| (?:holds|\*\*missed\*\*) \|", printed)) == len(TARGETS)
 
 
 def test_a_short_run_does_not_replace_what_is_kept(
@@ -402,14 +404,13 @@ def made_up(results: Results, **ours: list[float]) -> Results:
 @pytest.mark.parametrize(
     ("what", "figure", "rounds", "measured", "holds"),
     [
-        ("requests/s at 16 clients, to the tutorial", "small/16/requests_per_second", [20, 27, 99], "2.700", True),
-        ("requests/s at 16 clients, to the tutorial", "small/16/requests_per_second", [20, 26, 99], "2.600", False),
-        ("requests/s at 16 clients, to Node.js", "small/16/requests_per_second", [20, 55, 99], "5.500", True),
-        ("p50 at one client, to the limit", "small/1/p50_ms", [1, 16, 16], "1.600", False),
-        ("CPU of a one-hour call, compressed, to the tutorial", "hour_gzip/4/cpu_ms", [3, 3, 5], "0.300", True),
-        ("memory after the load, to the tutorial", "memory/load_mib", [9, 9, 99], "0.900", True),
-        ("another org's p99 beside 40 clients of a one-hour call, ms", "neighbour/hour/p99_ms", [9, 41, 70], "41.000", False),
-        ("another org's errors beside them", "neighbour/turns/errors", [0, 0, 0], "0.000", True),
+        ("requests/s at 16 clients, to the tutorial", "small/16/requests_per_second", [20, 27, 99], "2.7 (2 to 9.9)", True),
+        ("requests/s at 16 clients, to the tutorial", "small/16/requests_per_second", [20, 26, 99], "2.6 (2 to 9.9)", False),
+        ("p50 at one client, to the limit", "small/1/p50_ms", [1, 16, 16], "1.6 (0.1 to 1.6)", False),
+        ("CPU of a one-hour call, compressed, to the tutorial", "hour_gzip/4/cpu_ms", [2, 2.8, 5], "0.28 (0.2 to 0.5)", True),
+        ("memory after the load, to the tutorial", "memory/load_mib", [9, 9, 99], "0.9 (0.9 to 9.9)", True),
+        ("another org's p99 beside 40 clients of a one-hour call, ms", "neighbour/hour/p99_ms", [9, 41, 70], "41 (9 to 70)", False),
+        ("another org's errors beside 15,500 turns", "neighbour/turns/errors", [0, 0, 0], "0", True),
     ],
 )  # fmt: skip
 def test_a_target_holds_by_the_median_of_the_rounds(
@@ -419,13 +420,43 @@ def test_a_target_holds_by_the_median_of_the_rounds(
     (target,) = (target for target in TARGETS if target.what == what)
     (line,) = (
         line
-        for line in report(made).splitlines()
+        for line in report(made, kept()).splitlines()
         if line.startswith(f"| {what} | {target.bound} |")
     )
 
     assert target.holds(made) is holds
-    assert f"| {measured} (" in line
-    assert line.endswith("| yes |" if holds else "| no |")
+    assert line.endswith(f"| {measured} | {'holds' if holds else '**missed**'} |")
+
+
+def test_a_page_says_which_python_is_deployed_where_another_one_was_measured(
+    results: Results,
+) -> None:
+    made = made_up(results)
+    made["machine"]["python"] = "3.13.9"
+    assert "Python 3.13.9, Node.js" in report(made, kept())
+
+    made["machine"]["python"] = "3.11.7"
+    assert "Python 3.11.7 (the function is deployed on 3.13), Node.js" in report(made, kept())
+
+
+def test_the_first_table_answers_the_three_questions(results: Results) -> None:
+    ours = {
+        "small/16/requests_per_second": [900.0, 1234.0, 2000.0],
+        "small/1/p50_ms": [1.0, 2.5, 9.0],
+        "neighbour/turns/p99_ms": [20.0, 36.0, 99.0],
+    }
+    rates = {10: 2.9, 100: 2.1, 1_000: 2.0}
+    rows = [row._replace(dollars_million=rates.get(row.rate, 9.9)) for row in kept()]
+    head, _, fast, cost, beside, *_ = report(made_up(results, **ours), rows).splitlines()
+
+    assert head == "|  |  |  |"
+    assert re.search(
+        r"^\| How fast is it\? \| \*\*1,234 requests/s\*\* .* 123\.4 times .* 2\.5 ms \|$", fast
+    )
+    assert re.search(
+        r"^\| What do .*\? \| \*\*\$2\.10\*\* .* 100 .* \$2\.90 at 10, .* \$2\.00 at 1,000", cost
+    )
+    assert re.search(r"^\| Beside .*\? \| \*\*at most 36 ms\*\* .* \d+ errors \|$", beside)
 
 
 def test_rounds_are_compared_in_pairs(results: Results) -> None:

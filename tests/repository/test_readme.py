@@ -123,7 +123,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 def test_the_page_on_performance_is_of_the_run_that_is_kept() -> None:
     page = PAGES[DOCS / "performance.md"]
 
-    assert page == with_tables(page, "make bench", report(RESULTS))
+    assert page == with_tables(page, "make bench", report(RESULTS, simulated.kept()))
 
 
 def test_the_page_on_capacity_is_what_the_commands_print() -> None:
@@ -133,5 +133,9 @@ def test_the_page_on_capacity_is_what_the_commands_print() -> None:
     assert page == with_tables(page, capacity.COMMAND, capacity.printed(RESULTS))
 
 
-def test_the_picture_is_of_the_outcomes_that_are_kept() -> None:
-    assert (DOCS / "capacity.svg").read_text("utf-8") == plots.capacity(simulated.kept())
+def test_the_pictures_are_of_the_figures_that_are_kept() -> None:
+    drawn = {"performance": plots.throughput(RESULTS), "capacity": plots.capacity(simulated.kept())}
+
+    assert [
+        name for name in drawn if (DOCS / f"{name}.svg").read_text("utf-8") != drawn[name]
+    ] == []
