@@ -101,7 +101,8 @@ class Bench:
                 )
                 self._add(name, "memory/slow_readers_mib", most)
             self._take_turns(servers, OWN_CASES)
-            self._measure_neighbour("function", servers["function"])
+            with self._started(["function"], self.key_file) as idle:
+                self._measure_neighbour("function", servers["function"], idle["function"])
         with self._started(complete, self.keyless) as servers:
             self._take_turns(servers, KEYLESS_CASES)
 
@@ -140,21 +141,27 @@ class Bench:
                     for figure, value in found.items():
                         self._add(name, f"{case_name}/{clients}/{figure}", value)
 
-    def _measure_neighbour(self, name: str, server: Running) -> None:
-        """Let one client of another org ask while a crowd asks for a large call."""
-        other, seconds = Case(OTHER_ORGS, (1,), ()), 2 * self.seconds
+    def _measure_neighbour(self, name: str, server: Running, idle: Running) -> None:
+        """Let one client of another org ask while a crowd asks for a large call.
+
+        It asks the crowd's server, and then an idle one, whose times are what the crowd, the emulator and
+        the server of the crowd leave of the machine.
+        """
+        small = self._request(Case(OTHER_ORGS, (1,), ()), "org_globex")
+        seconds = 2 * self.seconds
         for crowd_s, call_id in (("turns", LARGE), ("hour", HOUR)):
-            large = Case(call_id, (CROWD,), ())
-            with (
-                Wrk(server, self._request(large), clients=CROWD, seconds=seconds) as crowd,
-                Wrk(server, self._request(other, "org_globex"), clients=1, seconds=seconds) as one,
-            ):
-                neighbour, answered = one.counted(), crowd.counted()
-            for figure in ("p50_ms", "p99_ms"):
-                self._add(name, f"neighbour/{crowd_s}/{figure}", neighbour[figure])
-            self._add(name, f"neighbour/{crowd_s}/errors", neighbour["refused"])
-            refused = answered["refused"] / answered["requests"]
-            self._add(name, f"neighbour/{crowd_s}/crowd_refused", refused)
+            large = self._request(Case(call_id, (CROWD,), ()))
+            for figures, asked in ((f"neighbour/{crowd_s}", server), (f"idle/{crowd_s}", idle)):
+                with (
+                    Wrk(server, large, clients=CROWD, seconds=seconds) as crowd,
+                    Wrk(asked, small, clients=1, seconds=seconds) as one,
+                ):
+                    neighbour, answered = one.counted(), crowd.counted()
+                for figure in ("p50_ms", "p99_ms"):
+                    self._add(name, f"{figures}/{figure}", neighbour[figure])
+                self._add(name, f"{figures}/errors", neighbour["refused"])
+                refused = answered["refused"] / answered["requests"]
+                self._add(name, f"{figures}/crowd_refused", refused)
 
     def _request(self, case: Case, org_id: str = "org_acme") -> Request:
         headers = {"Authorization": f"Bearer {self.keys[org_id]}", **case.headers}

@@ -87,6 +87,14 @@ def _rows(case: str, named: Mapping[str, tuple[str, str]]) -> list[tuple[str, st
     return [(what, f"{case}/{figure}", form) for what, (figure, form) in named.items()]
 
 
+def _neighbour(crowd: str) -> list[tuple[str, str, str]]:
+    return [
+        *_rows(f"neighbour/{crowd}", NEIGHBOUR),
+        ("p50 at an idle function on the machine, ms", f"idle/{crowd}/p50_ms", "{:.1f}"),
+        ("p99 at an idle function on the machine, ms", f"idle/{crowd}/p99_ms", "{:.1f}"),
+    ]
+
+
 GROUPS = {  # what it is, the figure, and its format
     "A small call, one client": _rows("small/1", {what: LOAD[what] for what in ("p50, ms", "p99, ms")}),
     "A small call, 16 clients": [
@@ -103,8 +111,8 @@ GROUPS = {  # what it is, the figure, and its format
         *((f"gzip: {what}", figure, form) for what, figure, form in _rows("hour_gzip/4", LOAD)),
         ("gzip: size, KiB", "hour_gzip/4/kib", "{:.0f}"),
     ],
-    "Another org beside 40 clients of 15,500 turns": _rows("neighbour/turns", NEIGHBOUR),
-    "Another org beside 40 clients of a one-hour call": _rows("neighbour/hour", NEIGHBOUR),
+    "Another org beside 40 clients of 15,500 turns": _neighbour("turns"),
+    "Another org beside 40 clients of a one-hour call": _neighbour("hour"),
     "Start and memory": [
         ("cold start with a key file, s", "cold_start/key_s", "{:.2f}"),
         ("cold start without, s", "cold_start/keyless_s", "{:.2f}"),

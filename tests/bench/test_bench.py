@@ -96,7 +96,8 @@ def test_a_run_yields_every_figure(results: Results) -> None:
             f"upstream_calls/{name}" for name in ("key", "key_first", "keyless", "keyless_first")
         }
     expected[OURS] |= {
-        f"neighbour/{crowd}/{each}"
+        f"{asked}/{crowd}/{each}"
+        for asked in ("neighbour", "idle")
         for crowd in ("turns", "hour")
         for each in ("p50_ms", "p99_ms", "errors", "crowd_refused")
     }
