@@ -33,6 +33,9 @@ export class Timeline {
       }
     });
     root.addEventListener("keydown", (event) => {
+      if (event.defaultPrevented) {
+        return; // the page's own keys have sought
+      }
       const ends = { Home: 0, End: this.#length };
       const target = ends[event.key] ?? this.#now + SEEKS[event.key];
       if (!isNaN(target) && !(event.ctrlKey || event.altKey || event.metaKey || event.shiftKey)) {

@@ -195,7 +195,8 @@ def test_the_slider_knows_its_keys_and_says_where_it_is_once_a_second(tab: Tab) 
     page = tab.shown(88)
     loaded(page)
     slider = page.get_by_role("slider", name="Timeline")
-    for key, seconds in [("End", 141), ("Home", 0), ("PageUp", 30), ("ArrowUp", 35)]:
+    seeks = {"End": 141, "Home": 0, "PageUp": 30, "ArrowUp": 35, "ArrowRight": 40, "ArrowLeft": 35}
+    for key, seconds in seeks.items():
         slider.press(key)
         until(page, f"currentTime === {seconds}")
         expect(slider).to_have_attribute("aria-valuenow", str(seconds))
