@@ -69,7 +69,7 @@ test-openapi: $(VENV)/installed ## lint openapi.yaml, and read calls with client
 	@$(BIN)/python -m tests.openapi.tools
 	$(BIN)/python -m pytest tests/openapi $(PYTEST_ARGS)
 
-test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHROMIUM names another)
+test-site: $(VENV)/installed ## run the tests of the call page in Chromium (CHROMIUM names another), Firefox and WebKit
 	@$(BIN)/python -m local.emulator
 	$(BIN)/python -m pytest tests/unit/test_site_modules.py tests/site tests/local/test_site.py $(PYTEST_ARGS)
 

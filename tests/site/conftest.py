@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from local.site import site_files, site_server, swagger_ui
+from local.site import SITE, site_files, site_server, swagger_ui
 from local.stack import app_served, recordings
 from tests.support.browser import SCREENSHOTS, Clock, OpenTab, Stack, Tab, opening
 from tests.support.link import link_to
 from tests.support.project import PROJECT, Emulator
 from tests.support.serving import served
 
+NOTE = """
+const note = (fault) => (sessionStorage.faults = `${sessionStorage.faults ?? ""}${fault}\n`);
+addEventListener("error", ({ message }) => note(message));
+addEventListener("unhandledrejection", ({ reason }) => note(reason));
+addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  note(`${violatedDirective} ${blockedURI}`));
+"""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -74,6 +81,19 @@ def open_tab(browser: Browser, stack: Stack) -> Iterator[OpenTab]:
 def tab(browser: Browser, stack: Stack) -> Iterator[Tab]:
     with opening(browser, stack) as open_tab:
         yield open_tab()
+
+
+@pytest.fixture(scope="session")
+def watched_site(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the page with a script before its own, which a driven browser cannot add."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "watch.js").write_text(NOTE)
+    page = (SITE / "index.html").read_text("utf-8")
+    own = '<script type="module"'
+    (folder / "index.html").write_text(page.replace(own, f'<script src="/watch.js"></script>{own}'))
+    files = site_files(None) | {f"/{file.name}": file for file in folder.iterdir()}
+    with app_served(site_server(stack.url, stack.recordings, files)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session", autouse=True)
