@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.support.browser import LINK_LIFE, WIDE, OpenTab, Tab
+from tests.support.browser import LINK_LIFE, NARROW, WIDE, OpenTab, Tab
 from tests.support.player import LATE, at, current, hour, loaded, recording, until
 from tests.support.project import PutCall
 
@@ -139,6 +139,17 @@ def test_the_player_is_one_row(tab: Tab) -> None:
     box = page.locator("#player").bounding_box()
     assert box
     assert box["height"] <= 72
+
+
+def test_the_player_is_two_rows_on_a_narrow_screen(open_tab: OpenTab, put_call: PutCall) -> None:
+    """Also of an hour's call, whose times are wide, and where a scroll bar takes some room."""
+    page = open_tab(viewport={**NARROW, "width": NARROW["width"] - 15}).shown(put_call(hour()))
+    loaded(page)
+    box = page.locator("#player").bounding_box()
+    assert box
+    assert box["height"] <= 112
+    expect(page.get_by_role("checkbox", name="Follow playback")).to_be_visible()
+    expect(page.get_by_role("link", name="Open recording")).to_be_visible()
 
 
 SHIFT = """() => {
