@@ -72,6 +72,18 @@ def test_it_goes_on_while_the_player_is_operated(playing: Page) -> None:
     expect(current(playing)).to_be_in_viewport()
 
 
+def test_a_focus_in_the_player_leaves_the_page_where_it_is(tab: Tab, put_call: PutCall) -> None:
+    page = tab.shown(put_call(QUICK))
+    loaded(page)
+    page.get_by_role("link", name="Open recording").focus()
+    page.evaluate("scrollTo(0, 2000)")
+    for _ in range(5):
+        page.keyboard.press("Shift+Tab")
+        page.wait_for_timeout(100)
+        assert page.evaluate("scrollY") == 2000
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_focused()
+
+
 def test_playback_is_not_followed_where_that_is_not_wanted(tab: Tab, put_call: PutCall) -> None:
     page = tab.shown(put_call(QUICK))
     loaded(page)
