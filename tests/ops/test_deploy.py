@@ -14,8 +14,9 @@ from tests.support.cloud import (
     COMMANDS,
     DEPLOY_SCRIPTS,
     SETTINGS,
+    SMOKE,
+    After,
     Cloud,
-    a_cloud,
     changes,
     index_of,
 )
@@ -60,16 +61,15 @@ def test_a_dry_run_needs_no_gcloud_and_no_clean_work_tree(cloud: Cloud) -> None:
     assert cloud.run("function", "--dry-run", without="gcloud").code == 0
 
 
-def test_a_dry_run_prints_what_a_first_run_runs(cloud: Cloud) -> None:
-    for command in ("function", "gateway"):
-        home = a_cloud(cloud.home / command)
-        printed = home.run(command, "--dry-run").out.splitlines()
-        ran = [shlex.split(line) for line in home.succeed(command)]
+@pytest.mark.parametrize("command", ["function", "gateway"])
+def test_a_dry_run_prints_what_a_first_run_runs(command: str, after: After) -> None:
+    printed = after().run(command, "--dry-run").out.splitlines()
+    ran = [shlex.split(line) for line in after(command).commands()]
 
-        ran = [words for words in ran if words[0] == "gcloud"]
-        assert [shlex.split(line)[:4] for line in printed if "SPEC-HASH" not in line] == [
-            words[:4] for words in ran if "get-call-spec" not in words and not is_of_spec(words)
-        ]
+    ran = [words for words in ran if words[0] == "gcloud"]
+    assert [shlex.split(line)[:4] for line in printed if "SPEC-HASH" not in line] == [
+        words[:4] for words in ran if "get-call-spec" not in words and not is_of_spec(words)
+    ]
 
 
 def is_of_spec(words: list[str]) -> bool:
@@ -79,22 +79,22 @@ def is_of_spec(words: list[str]) -> bool:
 # First and second runs
 
 
-def test_a_first_run_grants_three_roles_and_then_the_public_one(cloud: Cloud) -> None:
-    commands = cloud.succeed("function")
+def test_a_first_run_grants_three_roles_and_then_the_public_one(deployed: Cloud) -> None:
+    commands = deployed.commands()
 
-    assert grants(cloud) == RUNTIME_GRANTS | {PUBLIC_GRANT}
-    deployed = index_of(commands, "functions deploy get-call ")
+    assert grants(deployed) == RUNTIME_GRANTS | {PUBLIC_GRANT}
+    deploy = index_of(commands, "functions deploy get-call ")
     for part in ("datastore.viewer", "objectViewer", "TokenCreator", "ops.firestore_rules"):
-        assert index_of(commands, part) < deployed
-    assert "--no-allow-unauthenticated" in commands[deployed]
+        assert index_of(commands, part) < deploy
+    assert "--no-allow-unauthenticated" in commands[deploy]
     assert changes(commands)[-1] == commands[index_of(commands, "allUsers")]
 
 
-def test_the_function_is_deployed_with_explicit_limits_and_its_commit(cloud: Cloud) -> None:
-    commands = cloud.succeed("function")
+def test_the_function_is_deployed_with_explicit_limits_and_its_commit(deployed: Cloud) -> None:
+    commands = deployed.commands()
 
     words = shlex.split(commands[index_of(commands, "functions deploy get-call ")])
-    head = (cloud.clone / ".git" / "refs" / "heads").iterdir()
+    head = (deployed.clone / ".git" / "refs" / "heads").iterdir()
     commit = next(head).read_text()[:12]
     assert {
         "--gen2",
@@ -149,8 +149,9 @@ def test_a_secret_takes_the_place_of_signing_through_iam(cloud: Cloud) -> None:
     assert "RECORDING_SIGNER_KEY_FILE=/secrets/signer/key.json" in deploy
 
 
-def test_behind_the_gateway_only_the_gateway_may_call(cloud: Cloud) -> None:
-    commands = cloud.succeed("gateway")
+def test_behind_the_gateway_only_the_gateway_may_call(after: After) -> None:
+    cloud = after("gateway")
+    commands = cloud.commands()
 
     assert grants(cloud) == RUNTIME_GRANTS | {GATEWAY_GRANT}
     deploy = commands[index_of(commands, "functions deploy get-call-private ")]
@@ -161,29 +162,24 @@ def test_behind_the_gateway_only_the_gateway_may_call(cloud: Cloud) -> None:
     assert index_of(commands, "run.invoker") < index_of(commands, "gateways create")
 
 
-@pytest.mark.parametrize("command", ["function", "gateway", "alerts"])
-def test_a_second_run_creates_nothing(command: str, cloud: Cloud) -> None:
-    cloud.succeed(command)
-    first = cloud.resources()
+@pytest.mark.parametrize(
+    "runs", [("function",), ("gateway",), ("alerts",), ("function", "ci")], ids=" ".join
+)
+def test_a_second_run_creates_nothing(runs: tuple[str, ...], after: After) -> None:
+    again = after(*runs, runs[-1])
 
-    second = cloud.succeed(command)
-
-    assert cloud.resources() == first
-    assert not [c for c in second if " create " in c or " enable " in c]
-
-
-def test_a_second_run_does_not_close_the_function_to_its_clients(cloud: Cloud) -> None:
-    cloud.succeed("function")
-
-    second = cloud.succeed("function")
-
-    assert not [command for command in second if "unauthenticated" in command]
+    assert again.resources() == after(*runs).resources()
+    assert not [c for c in again.commands() if " create" in c or " enable " in c]
 
 
-def test_a_changed_spec_makes_one_config_and_moves_the_gateway_to_it(cloud: Cloud) -> None:
-    cloud.succeed("gateway")
+def test_a_second_run_does_not_close_the_function_to_its_clients(after: After) -> None:
+    again = after("function", "function").commands()
 
-    commands = cloud.succeed("gateway", SPEC="changed")
+    assert not [command for command in again if "unauthenticated" in command]
+
+
+def test_a_changed_spec_makes_one_config_and_moves_the_gateway_to_it(after: After) -> None:
+    commands = after("gateway").succeed("gateway", SPEC="changed")
 
     created = [c for c in commands if " create " in c]
     assert [shlex.split(c)[1:4] for c in created] == [["api-gateway", "api-configs", "create"]]
@@ -191,8 +187,8 @@ def test_a_changed_spec_makes_one_config_and_moves_the_gateway_to_it(cloud: Clou
     assert f"--api-config={name}" in commands[index_of(commands, "gateways update")]
 
 
-def test_alerts_keep_the_channels_that_a_policy_has(cloud: Cloud) -> None:
-    cloud.succeed("alerts")
+def test_alerts_keep_the_channels_that_a_policy_has(after: After) -> None:
+    cloud = after("alerts")
     cloud.add("channels named/get-call: 5xx ratio projects/my-project/notificationChannels/7")
 
     commands = cloud.succeed("alerts")
@@ -204,24 +200,11 @@ def test_alerts_keep_the_channels_that_a_policy_has(cloud: Cloud) -> None:
 # What an operator gets wrong
 
 
-@pytest.mark.parametrize(
-    ("command", "environment", "sentence"),
-    [
-        ("status", {"LIFECYCLE": "DELETE_REQUESTED"}, "is DELETE_REQUESTED, not ACTIVE"),
-        ("status", {"REGION": ""}, "REGION is required: where the function runs"),
-        ("function", {"MEMORY": "256Mi"}, "MEMORY is malformed: '256Mi' is not 512Mi to 32Gi"),
-        ("gateway", {"PROJECT": "123456789012"}, "PROJECT is malformed: '123456789012' is not a"),
-    ],
-)
-def test_a_mistake_is_one_sentence(
-    command: str, environment: dict[str, str], sentence: str, cloud: Cloud
-) -> None:
-    result = cloud.run(command, **environment)
+def test_a_project_that_is_to_be_deleted_is_one_sentence(cloud: Cloud) -> None:
+    result = cloud.run("status", LIFECYCLE="DELETE_REQUESTED")
 
-    assert result.code == 1
-    assert sentence in result.err
-    assert len(result.err.splitlines()) == 1
-    assert cloud.resources() == set()
+    sentence = "deploy.sh: the project my-project is DELETE_REQUESTED, not ACTIVE.\n"
+    assert (result.code, result.err) == (1, sentence)
 
 
 @pytest.mark.parametrize(
@@ -362,10 +345,10 @@ def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> No
 
 
 def test_the_site_is_deployed_after_its_files_are_prepared_and_nothing_else_is(
-    cloud: Cloud,
+    after: After,
 ) -> None:
-    cloud.succeed("function")
-    commands = cloud.succeed("site")
+    cloud = after("function", "site")
+    commands = cloud.commands()
 
     prepared = index_of(commands, "python -m ops.hosting ")
     deployed = index_of(commands, "firebase deploy ")
@@ -378,14 +361,16 @@ def test_the_site_is_deployed_after_its_files_are_prepared_and_nothing_else_is(
     assert grants(cloud) == RUNTIME_GRANTS | {PUBLIC_GRANT}
 
 
-def test_no_site_is_deployed_without_its_function(cloud: Cloud) -> None:
-    result = cloud.run("site")
+@pytest.mark.parametrize("command", ["site", "edge", "ci", "canary"])
+def test_a_command_that_needs_the_function_says_so_without_it(command: str, cloud: Cloud) -> None:
+    result = cloud.run(command, **SMOKE)
 
-    assert result.code == 1
-    assert result.err == (
-        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n"
+    assert (result.code, result.err) == (
+        1,
+        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n",
     )
-    assert not any("firebase" in command for command in cloud.commands())
+    assert not changes(result.commands)
+    assert not any("firebase" in command for command in result.commands)
 
 
 def test_hosting_rewrites_calls_to_the_deployed_function_and_keeps_its_headers() -> None:
@@ -407,24 +392,23 @@ def test_hosting_rewrites_calls_to_the_deployed_function_and_keeps_its_headers()
 # After the deployment
 
 
-def test_the_smoke_test_runs_where_there_is_a_key_for_it(cloud: Cloud) -> None:
-    without = cloud.run("function")
-    with_key = cloud.run("function", SMOKE_KEY="the-key", SMOKE_CALL="77")
+def test_the_smoke_test_runs_where_there_is_a_key_for_it(deployed: Cloud) -> None:
+    without = deployed.run("function")
+    with_key = deployed.run("function", **SMOKE)
 
     assert "KEY=… make smoke URL=https://get-call-abc.a.run.app CALL=…" in without.out
     assert with_key.out == "smoke https://get-call-abc.a.run.app the-key 77\n"
 
 
-def test_the_smoke_test_goes_through_the_gateway(cloud: Cloud) -> None:
-    result = cloud.run("gateway", SMOKE_KEY="the-key", SMOKE_CALL="77")
+def test_the_smoke_test_goes_through_the_gateway(after: After) -> None:
+    result = after("gateway").run("gateway", **SMOKE)
 
     assert result.out == "smoke https://get-call-abc.gateway.dev the-key 77\n"
 
 
-def test_status_says_what_is_and_what_is_not_deployed(cloud: Cloud) -> None:
-    nothing = cloud.run("status").out
-    cloud.succeed("function")
-    function = cloud.run("status").out
+def test_status_says_what_is_and_what_is_not_deployed(after: After) -> None:
+    nothing = after().run("status").out
+    function = after("function").run("status").out
 
     assert nothing.splitlines() == [
         "get-call: not deployed in europe-west1",
@@ -435,35 +419,29 @@ def test_status_says_what_is_and_what_is_not_deployed(cloud: Cloud) -> None:
     assert function.startswith("get-call:\nstate: ACTIVE\n")
 
 
-def test_rollback_gives_the_traffic_to_the_ready_revision_before(cloud: Cloud) -> None:
-    for _ in range(3):
-        cloud.succeed("function")
-    cloud.add("broken get-call-2")
+@pytest.fixture
+def thrice(after: After) -> Cloud:
+    """A function with three revisions, of which the third serves."""
+    return after("function", "function", "function")
 
-    (*_, command) = cloud.succeed("rollback")
+
+@pytest.mark.parametrize("passed_over", ["broken get-call-2", "twin get-call-3"])
+def test_rollback_is_to_the_ready_revision_of_another_image(
+    passed_over: str, thrice: Cloud
+) -> None:
+    """A revision that only a changed setting has made would not be a way back."""
+    thrice.add(passed_over)
+
+    (*_, command) = thrice.succeed("rollback")
 
     assert "update-traffic get-call --to-revisions=get-call-1=100" in command
-    again = cloud.run("rollback")
+    again = thrice.run("rollback")
     assert again.code == 1
     assert "no ready revision of get-call that is older than get-call-1" in again.err
 
 
-def test_rollback_is_never_to_the_same_image(cloud: Cloud) -> None:
-    """A revision that only a changed setting has made would not be a way back."""
-    for _ in range(3):
-        cloud.succeed("function")
-    cloud.add("twin get-call-3")
-
-    (*_, command) = cloud.succeed("rollback")
-
-    assert "--to-revisions=get-call-1=100" in command
-
-
-def test_rollback_goes_to_the_revision_that_was_named(cloud: Cloud) -> None:
-    for _ in range(3):
-        cloud.succeed("function")
-
-    (*_, command) = cloud.succeed("rollback", "get-call-1")
+def test_rollback_goes_to_the_revision_that_was_named(thrice: Cloud) -> None:
+    (*_, command) = thrice.succeed("rollback", "get-call-1")
 
     assert "update-traffic get-call --to-revisions=get-call-1=100" in command
 
@@ -505,17 +483,14 @@ def test_a_malformed_revision_is_refused_before_gcloud_is_asked(name: str, cloud
     ],
 )
 def test_rollback_is_to_a_ready_revision_of_the_function_alone(
-    name: str, sentence: str, cloud: Cloud
+    name: str, sentence: str, after: After
 ) -> None:
-    for command in ("function", "function", "function", "gateway"):
-        cloud.succeed(command)
-    cloud.add("broken get-call-2")
-    before = len(cloud.commands())
+    cloud = after("function", "function", "function", "gateway", "broken get-call-2")
 
     result = cloud.run("rollback", name)
 
     assert (result.code, result.err) == (1, f"deploy.sh: {sentence}\n")
-    assert not changes(cloud.commands()[before:])
+    assert not changes(result.commands)
 
 
 def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
@@ -525,7 +500,7 @@ def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
     for command in ("gateway", "site", "alerts"):
         cloud.succeed(command)
 
-    commands = cloud.succeed("delete", answer="get-call\n")
+    commands = cloud.succeed("delete")
 
     stored = [c for c in changes(commands) if re.search(r"firestore|storage|gs://", c)]
     assert [c for c in stored if "remove-iam-policy-binding" not in c] == []
@@ -541,45 +516,39 @@ def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
     )
 
 
-def test_delete_disables_the_site_before_the_functions_end(cloud: Cloud) -> None:
-    for command in ("function", "gateway", "site"):
-        cloud.succeed(command)
-
-    commands = cloud.succeed("delete", answer="get-call\n")
+def test_delete_disables_the_site_before_the_functions_end(after: After) -> None:
+    commands = after("function", "site").succeed("delete")
 
     disabled = index_of(commands, "ops.hosting_release")
     assert commands[disabled].endswith(
         "--project=my-project --function=get-call --region=europe-west1"
     )
-    assert disabled < min(i for i, command in enumerate(commands) if "functions delete" in command)
+    assert disabled < index_of(commands, "functions delete")
 
 
-def test_delete_stops_if_the_site_cannot_be_disabled(cloud: Cloud) -> None:
-    for command in ("function", "site"):
-        cloud.succeed(command)
+def test_delete_stops_if_the_site_cannot_be_disabled(after: After) -> None:
+    cloud = after("function", "site")
 
-    result = cloud.run("delete", answer="get-call\n", FAIL="python -m ops.hosting_release*")
+    result = cloud.run("delete", FAIL="python -m ops.hosting_release*")
 
     assert result.code == 1
     assert {"functions get-call", "site"} <= cloud.resources()
 
 
 @pytest.mark.parametrize("answer", ["", "y\n", "get-cal\n"])
-def test_delete_does_nothing_without_the_name(answer: str, cloud: Cloud) -> None:
-    cloud.succeed("function")
-    before = cloud.resources()
+def test_delete_does_nothing_without_the_name(answer: str, deployed: Cloud) -> None:
+    before = deployed.resources()
 
-    result = cloud.run("delete", answer=answer)
+    result = deployed.run("delete", answer=answer)
 
     assert result.code == 1
     assert "nothing was deleted" in result.err
-    assert cloud.resources() == before
+    assert deployed.resources() == before
 
 
-def test_delete_keeps_what_another_region_uses(cloud: Cloud) -> None:
-    cloud.succeed("function")
-    cloud.add("functions projects/my-project/locations/asia-south1/functions/get-call")
+def test_delete_keeps_what_another_region_uses(deployed: Cloud) -> None:
+    deployed.add("functions projects/my-project/locations/asia-south1/functions/get-call")
 
-    commands = cloud.succeed("delete", answer="get-call\n")
+    commands = deployed.succeed("delete")
 
     assert not [c for c in commands if "get-call-gateway" in c]

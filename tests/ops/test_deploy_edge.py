@@ -5,8 +5,7 @@ import shlex
 
 import pytest
 
-from tests.support.cloud import EVERY_OPTION, Cloud, changes, index_of
-from tests.support.deploy_failures import check_reruns, failed_at, steps_to_fail
+from tests.support.cloud import EVERY_OPTION, SMOKE, After, Cloud, changes, index_of
 
 CERTIFICATE = "get-call-edge-d0c43d"  # of api.example.com
 ALONE = "internal-and-cloud-load-balancing"
@@ -26,15 +25,19 @@ PARTS = {
 
 
 @pytest.fixture
-def deployed(cloud: Cloud) -> Cloud:
-    """A project that has the public function."""
-    cloud.succeed("function")
-    return cloud
+def balanced(after: After) -> Cloud:
+    """A project that has the balancer too, which waits for its certificate."""
+    return after("function", "edge")
 
 
-def issue(cloud: Cloud, certificate: str = CERTIFICATE) -> None:
-    """Let Google issue a certificate."""
-    cloud.add(f"state compute ssl-certificates {certificate} ACTIVE")
+@pytest.fixture
+def closed(after: After) -> Cloud:
+    """A project in which Google has issued the certificate, and the balancer alone reaches the function."""
+    return after("function", "edge", issued(CERTIFICATE), "edge")
+
+
+def issued(certificate: str) -> str:
+    return f"state compute ssl-certificates {certificate} ACTIVE"
 
 
 def rules(cloud: Cloud) -> dict[str, str]:
@@ -61,8 +64,8 @@ def test_a_first_run_makes_a_balancer_and_says_which_dns_record_is_missing(deplo
     assert ingress(deployed) == ""
 
 
-def test_it_speaks_https_alone_with_tls_1_2_at_least(deployed: Cloud) -> None:
-    commands = deployed.succeed("edge")
+def test_it_speaks_https_alone_with_tls_1_2_at_least(balanced: Cloud) -> None:
+    commands = balanced.commands()
 
     (rule,) = (command for command in commands if "forwarding-rules create" in command)
     assert "--ports=443" in rule.split()
@@ -73,8 +76,8 @@ def test_it_speaks_https_alone_with_tls_1_2_at_least(deployed: Cloud) -> None:
     assert "--ssl-policy=get-call-edge" in proxy.split()
 
 
-def test_the_limits_are_attached_before_the_first_request_can_come(deployed: Cloud) -> None:
-    commands = deployed.succeed("edge")
+def test_the_limits_are_attached_before_the_first_request_can_come(balanced: Cloud) -> None:
+    commands = balanced.commands()
 
     key = shlex.split(commands[index_of(commands, "rules create 1000 ")])
     address = shlex.split(commands[index_of(commands, "rules create 2000 ")])
@@ -99,99 +102,74 @@ def test_the_limits_are_attached_before_the_first_request_can_come(deployed: Clo
     assert attached < index_of(commands, "add-backend")
 
 
-@pytest.mark.parametrize("is_issued", [False, True])
-def test_a_second_run_changes_nothing(deployed: Cloud, is_issued: bool) -> None:
-    deployed.succeed("edge")
-    if is_issued:
-        issue(deployed)
-        deployed.succeed("edge")
-    first = deployed.resources()
+@pytest.mark.parametrize("state", ["balanced", "closed"])
+def test_a_second_run_changes_nothing(state: str, request: pytest.FixtureRequest) -> None:
+    cloud: Cloud = request.getfixturevalue(state)
+    first = cloud.resources()
 
-    second = deployed.succeed("edge")
+    second = cloud.succeed("edge")
 
     assert changes(second) == []
-    assert deployed.resources() == first
+    assert cloud.resources() == first
 
 
 def test_the_function_s_own_address_is_closed_last_and_once_the_domain_answers(
-    deployed: Cloud,
+    balanced: Cloud,
 ) -> None:
-    deployed.succeed("edge")
-    issue(deployed)
-    before = len(deployed.commands())
+    balanced.add(issued(CERTIFICATE))
 
-    result = deployed.run("edge", SMOKE_KEY="the-key", SMOKE_CALL="77")
+    result = balanced.run("edge", **SMOKE)
 
     assert result.code == 0, result.err
     assert result.out == "smoke https://api.example.com the-key 77\n"
-    (closing,) = changes(deployed.commands()[before:])
+    (closing,) = changes(result.commands)
     assert f"run services update get-call --ingress={ALONE} " in closing
-    assert ingress(deployed) == ALONE
+    assert ingress(balanced) == ALONE
 
 
-def test_a_domain_that_does_not_answer_leaves_the_own_address_open(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    issue(deployed)
-    (deployed.clone / "Makefile").write_text("smoke:\n\t@false\n")
+def test_a_domain_that_does_not_answer_leaves_the_own_address_open(balanced: Cloud) -> None:
+    balanced.add(issued(CERTIFICATE))
 
-    result = deployed.run("edge", SMOKE_KEY="the-key", SMOKE_CALL="77")
+    result = balanced.run("edge", **SMOKE, BROKEN_URL="https://api.example.com")
 
     assert result.code != 0
-    assert ingress(deployed) == ""
+    assert ingress(balanced) == ""
 
 
 def test_a_deployment_keeps_the_address_closed_and_is_tested_through_the_domain(
-    deployed: Cloud,
+    deployed: Cloud, closed: Cloud
 ) -> None:
     open_ = deployed.commands()
     assert "--ingress-settings=all " in open_[index_of(open_, "functions deploy")]
-    deployed.succeed("edge")
-    issue(deployed)
-    deployed.succeed("edge")
-    before = len(deployed.commands())
 
-    result = deployed.run("function", SMOKE_KEY="the-key", SMOKE_CALL="77")
+    result = closed.run("function", **SMOKE)
 
     assert result.code == 0, result.err
     assert result.out == "smoke https://api.example.com the-key 77\n"
-    commands = deployed.commands()[before:]
-    deploy = commands[index_of(commands, "functions deploy get-call ")]
+    deploy = result.commands[index_of(result.commands, "functions deploy get-call ")]
     assert "--ingress-settings=internal-and-gclb " in deploy
-    assert ingress(deployed) == ALONE
+    assert ingress(closed) == ALONE
 
 
-def test_a_canary_behind_the_balancer_is_tested_through_the_domain_alone(deployed: Cloud) -> None:
+def test_a_canary_behind_the_balancer_is_tested_through_the_domain_alone(closed: Cloud) -> None:
     """The tag's address is as closed as the function's own."""
-    deployed.succeed("edge")
-    issue(deployed)
-    deployed.succeed("edge")
-    before = len(deployed.commands())
-
-    result = deployed.run("canary", SMOKE_KEY="the-key", SMOKE_CALL="77")
+    result = closed.run("canary", **SMOKE)
 
     assert result.code == 0, result.err
     assert result.out == "smoke https://api.example.com the-key 77\n" * 5
-    commands = deployed.commands()[before:]
-    assert not any("--update-tags" in command for command in commands)
-    assert index_of(commands, "get-call-1=90") < index_of(commands, "-2=100")
+    assert not any("--update-tags" in command for command in result.commands)
+    assert index_of(result.commands, "get-call-1=90") < index_of(result.commands, "-2=100")
 
 
 @pytest.mark.parametrize("command", ["function", "canary"])
-def test_a_closed_function_is_deployed_by_who_says_its_domain(
-    command: str, deployed: Cloud
-) -> None:
-    deployed.succeed("edge")
-    issue(deployed)
-    deployed.succeed("edge")
-    before = len(deployed.commands())
-
-    result = deployed.run(command, DOMAIN="", SMOKE_KEY="the-key", SMOKE_CALL="77")
+def test_a_closed_function_is_deployed_by_who_says_its_domain(command: str, closed: Cloud) -> None:
+    result = closed.run(command, **SMOKE | {"DOMAIN": ""})
 
     assert result.code == 1
     assert result.err.splitlines()[-1] == (
         "deploy.sh: DOMAIN is required: get-call takes requests from the load balancer alone."
     )
-    assert changes(deployed.commands()[before:]) == []
+    assert changes(result.commands) == []
 
 
 def test_a_certificate_that_google_has_given_up_is_a_failure(deployed: Cloud) -> None:
@@ -205,120 +183,76 @@ def test_a_certificate_that_google_has_given_up_is_a_failure(deployed: Cloud) ->
     assert ingress(deployed) == ""
 
 
-def test_a_region_is_deleted_where_the_balancer_went_before(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    resources = (deployed.home / "resources").read_text().splitlines(keepends=True)
+def test_a_region_is_deleted_where_the_balancer_went_before(balanced: Cloud) -> None:
+    resources = (balanced.home / "resources").read_text().splitlines(keepends=True)
     left = [line for line in resources if not line.startswith("compute backend-services")]
-    (deployed.home / "resources").write_text("".join(left))
+    (balanced.home / "resources").write_text("".join(left))
 
-    deployed.succeed("delete", answer="get-call\n")
+    balanced.succeed("delete")
 
-    assert not any("network-endpoint-groups" in line for line in deployed.resources())
+    assert not any("network-endpoint-groups" in line for line in balanced.resources())
 
 
-def test_the_gateway_s_function_stays_open_to_the_gateway(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    issue(deployed)
-    deployed.succeed("edge")
-
-    commands = deployed.succeed("gateway")
+def test_the_gateway_s_function_stays_open_to_the_gateway(closed: Cloud) -> None:
+    commands = closed.succeed("gateway")
 
     deploy = commands[index_of(commands, "functions deploy get-call-private ")]
     assert "--ingress-settings=all " in deploy
 
 
-def test_the_site_needs_the_address_that_is_closed(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    issue(deployed)
-    deployed.succeed("edge")
-
-    refused = deployed.run("site")
-    deployed.succeed("edge", INGRESS="all")
-    deployed.succeed("site")
+def test_the_site_needs_the_address_that_is_closed(closed: Cloud) -> None:
+    refused = closed.run("site")
+    closed.succeed("edge", INGRESS="all")
+    closed.succeed("site")
 
     assert refused.code == 1
     assert "INGRESS=all ./deploy.sh edge, with its other settings, opens it" in refused.err
     assert len(refused.err.splitlines()) == 1
-    assert ingress(deployed) == "all"
+    assert ingress(closed) == "all"
 
 
-def test_a_changed_figure_changes_its_rule_alone(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-
-    commands = deployed.succeed("edge", KEY_REQUESTS_PER_MINUTE="1200")
+def test_a_changed_figure_changes_its_rule_alone(balanced: Cloud) -> None:
+    commands = balanced.succeed("edge", KEY_REQUESTS_PER_MINUTE="1200")
 
     (change,) = changes(commands)
     assert "security-policies rules update 1000 " in change
-    assert rules(deployed) == {"1000": "1200", "2000": "600"}
+    assert rules(balanced) == {"1000": "1200", "2000": "600"}
 
 
-def test_keys_can_be_counted_with_everybody_else(deployed: Cloud) -> None:
+def test_keys_can_be_counted_with_everybody_else(balanced: Cloud) -> None:
     """Against somebody who invents a key for each request: the first rule that matches is the only one."""
-    deployed.succeed("edge")
+    balanced.succeed("edge", KEY_REQUESTS_PER_MINUTE="0", ADDRESS_REQUESTS_PER_MINUTE="6000")
+    assert rules(balanced) == {"2000": "6000"}
 
-    deployed.succeed("edge", KEY_REQUESTS_PER_MINUTE="0", ADDRESS_REQUESTS_PER_MINUTE="6000")
-    assert rules(deployed) == {"2000": "6000"}
-
-    deployed.succeed("edge")
-    assert rules(deployed) == {"1000": "6000", "2000": "600"}
+    balanced.succeed("edge")
+    assert rules(balanced) == {"1000": "6000", "2000": "600"}
 
 
-def test_another_region_joins_the_balancer(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    deployed.add("functions get-call")
-
-    commands = deployed.succeed("edge", REGION="asia-south1")
+def test_another_region_joins_the_balancer(balanced: Cloud) -> None:
+    commands = balanced.succeed("edge", REGION="asia-south1")
 
     assert [shlex.split(command)[2:5] for command in changes(commands)] == [
         ["network-endpoint-groups", "create", "get-call-edge"],
         ["backend-services", "add-backend", "get-call-edge"],
     ]
     regions = re.findall(
-        r"^backend get-call-edge .*/regions/([^/]+)/", "\n".join(deployed.resources()), re.MULTILINE
+        r"^backend get-call-edge .*/regions/([^/]+)/", "\n".join(balanced.resources()), re.MULTILINE
     )
     assert sorted(regions) == ["asia-south1", "europe-west1"]
 
 
 def test_a_new_domain_is_served_beside_the_old_one_until_it_has_a_certificate(
-    deployed: Cloud,
+    closed: Cloud,
 ) -> None:
-    deployed.succeed("edge")
-    issue(deployed)
-    deployed.succeed("edge")
-
-    deployed.succeed("edge", DOMAIN="calls.example.com")
-    (both,) = (line for line in deployed.resources() if line.startswith("certificates "))
+    closed.succeed("edge", DOMAIN="calls.example.com")
+    (both,) = (line for line in closed.resources() if line.startswith("certificates "))
     new = both.split(",")[1]
-    issue(deployed, new)
-    deployed.succeed("edge", DOMAIN="calls.example.com")
+    closed.add(issued(new))
+    closed.succeed("edge", DOMAIN="calls.example.com")
 
     assert both == f"certificates get-call-edge {CERTIFICATE},{new}"
-    assert f"certificates get-call-edge {new}" in deployed.resources()
-    assert f"compute ssl-certificates {CERTIFICATE}" not in deployed.resources()
-
-
-def test_no_balancer_without_its_function(cloud: Cloud) -> None:
-    result = cloud.run("edge")
-
-    assert (result.code, result.err) == (
-        1,
-        "deploy.sh: get-call is not deployed in europe-west1: run ./deploy.sh function first.\n",
-    )
-    assert cloud.resources() == set()
-
-
-def test_a_rerun_after_a_failure_ends_in_the_same_state(deployed: Cloud) -> None:
-    """Whichever step failed, and whether before or after its effect."""
-    issue(deployed)
-    done = deployed.copied_to(deployed.home.with_name("done"))
-    steps = steps_to_fail(done.succeed("edge"))
-    points = [(step, "before") for step in steps]
-    points += [(step, "after") for step in changes(steps)]
-
-    failed = failed_at(points, deployed, "edge")
-
-    assert [point for point, (_, code) in zip(points, failed, strict=True) if code == 0] == []
-    check_reruns([cloud for cloud, _ in failed], done.resources(), "edge")
+    assert f"certificates get-call-edge {new}" in closed.resources()
+    assert f"compute ssl-certificates {CERTIFICATE}" not in closed.resources()
 
 
 def test_a_dry_run_shows_a_run_with_a_certificate(cloud: Cloud) -> None:
@@ -331,22 +265,20 @@ def test_a_dry_run_shows_a_run_with_a_certificate(cloud: Cloud) -> None:
 # What the other commands do with it
 
 
-def test_status_shows_the_balancer(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    before = len(deployed.commands())
+def test_status_shows_the_balancer(balanced: Cloud) -> None:
+    result = balanced.run("status")
 
-    assert "\nedge:\nstate: ACTIVE\n" in deployed.run("status").out
-    asked = "\n".join(deployed.commands()[before:])
+    assert "\nedge:\nstate: ACTIVE\n" in result.out
+    asked = "\n".join(result.commands)
     for part in ("address", "managed.status", "managed.domains", "backends", "rateLimitThreshold"):
         assert part in asked
 
 
-def test_delete_removes_the_balancer_from_the_outside_in(deployed: Cloud) -> None:
-    deployed.succeed("edge")
+def test_delete_removes_the_balancer_from_the_outside_in(after: After) -> None:
+    cloud = after("function", "edge", "delete")
+    commands = cloud.commands()
 
-    commands = deployed.succeed("delete", answer="get-call\n")
-
-    assert not [line for line in deployed.resources() if " get-call-edge" in line]
+    assert not [line for line in cloud.resources() if " get-call-edge" in line]
     removed = [shlex.split(c)[2:4] for c in commands if re.search("compute .* (delete|remove)", c)]
     assert [" ".join(words) for words in removed] == [
         "backend-services remove-backend",
@@ -363,27 +295,14 @@ def test_delete_removes_the_balancer_from_the_outside_in(deployed: Cloud) -> Non
     assert index_of(commands, "remove-backend") < index_of(commands, "functions delete get-call ")
 
 
-def test_delete_leaves_the_balancer_to_another_region(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    deployed.succeed("edge", REGION="asia-south1")
-    deployed.add("functions projects/my-project/locations/asia-south1/functions/get-call")
+def test_delete_leaves_the_balancer_to_another_region(balanced: Cloud) -> None:
+    balanced.succeed("edge", REGION="asia-south1")
+    balanced.add("functions projects/my-project/locations/asia-south1/functions/get-call")
 
-    deployed.succeed("delete", answer="get-call\n")
+    balanced.succeed("delete")
 
-    left = deployed.resources()
+    left = balanced.resources()
     assert "compute network-endpoint-groups get-call-edge asia-south1" in left
     assert "compute network-endpoint-groups get-call-edge europe-west1" not in left
     assert "compute forwarding-rules get-call-edge" in left
     assert len([line for line in left if line.startswith("backend get-call-edge ")]) == 1
-
-
-def test_delete_goes_on_after_a_failure_at_any_step(deployed: Cloud) -> None:
-    deployed.succeed("edge")
-    done = deployed.copied_to(deployed.home.with_name("done"))
-    steps = steps_to_fail(done.succeed("delete", answer="get-call\n"))
-
-    points = [(step, "after") for step in steps if " compute " in step]
-    failed = failed_at(points, deployed, "delete", answer="get-call\n")
-
-    clouds = [cloud for cloud, _ in failed]
-    check_reruns(clouds, done.resources(), "delete", answer="get-call\n")

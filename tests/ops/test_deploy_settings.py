@@ -126,7 +126,14 @@ MALFORMED = {
     "ADDRESS_REQUESTS_PER_MINUTE": ["0", "1e3"],
     "INGRESS": ["internal", "All"],
     "NOTIFICATION_CHANNELS": ["7", "projects/p/notificationChannels/1,", "pager@example.com"],
-    "REPOSITORY": ["name", "owner/", "owner/name/x", "https://github.com/owner/name", "o'/n"],
+    "REPOSITORY": [
+        "name",
+        "owner/",
+        "owner/name/x",
+        "https://github.com/owner/name",
+        "o'/n",
+        'owner/name" || true || "',  # in the condition under which Google lets somebody in
+    ],
     "REPOSITORY_ID": ["0", "owner", "-1", "1" * 20],
     "CI_ENVIRONMENT": ["test", "Staging"],
     "SMOKE_KEY": ["two words", "k\xe9y"],
@@ -166,6 +173,21 @@ def test_memory_goes_with_cpu_as_cloud_run_says(cpu: str, memory: str, goes: boo
     _, faults = deploy_settings.read("function", SETTINGS | {"CPU": cpu, "MEMORY": memory})
 
     assert (faults == []) == goes
+
+
+@pytest.mark.parametrize(
+    ("command", "required"),
+    [
+        ("alerts", ["PROJECT"]),
+        ("status", ["PROJECT", "REGION"]),
+        ("function", ["PROJECT", "REGION", "RECORDINGS_BUCKET"]),
+        ("ci", ["PROJECT", "REGION", "REPOSITORY", "REPOSITORY_ID", "CI_ENVIRONMENT"]),
+    ],
+)
+def test_what_has_no_default_is_required(command: str, required: list[str]) -> None:
+    _, faults = deploy_settings.read(command, {})
+
+    assert [fault.partition(" is required: ")[0] for fault in faults] == required
 
 
 def test_every_fault_is_said_at_once_and_before_anything_is_asked(cloud: Cloud) -> None:

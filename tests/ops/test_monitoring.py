@@ -15,7 +15,7 @@ import yaml
 from call_api.errors import CallsUnavailable, SigningUnavailable, UpstreamTimeout
 from call_api.log import JsonLog, RequestEntry
 from local.seed import sample_calls
-from tests.support.cloud import Cloud, index_of
+from tests.support.cloud import After, Cloud, index_of
 from tests.support.fakes import FakeCalls, FakeRecordingUrls
 from tests.support.in_process import KEYS, MINE, asked
 from tests.support.monitoring import (
@@ -61,7 +61,7 @@ def test_policies_are_found_again_however_their_json_is_laid_out(cloud: Cloud) -
 
 @pytest.mark.parametrize("command", ["alerts", "delete"])
 def test_a_missing_python_is_one_sentence(command: str, cloud: Cloud) -> None:
-    result = cloud.run(command, answer="get-call\n", without="python")
+    result = cloud.run(command, without="python")
 
     assert result.code == 1
     assert result.err.endswith("/python is missing: install Python 3.11 or newer.\n")
@@ -73,9 +73,8 @@ def test_a_missing_python_is_one_sentence(command: str, cloud: Cloud) -> None:
 CREATED = "monitoring uptime create"
 
 
-def test_the_public_function_is_checked_in_each_region(cloud: Cloud) -> None:
-    for command in ("function", "gateway"):
-        cloud.succeed(command)
+def test_the_public_function_is_checked_in_each_region(after: After) -> None:
+    cloud = after("function", "gateway")
     cloud.add("functions projects/my-project/locations/asia-south1/functions/get-call")
     cloud.add("functions projects/my-project/locations/asia-south1/functions/another")
 
@@ -90,10 +89,9 @@ def test_the_public_function_is_checked_in_each_region(cloud: Cloud) -> None:
         assert "--protocol=https" in words
 
 
-def test_a_check_is_created_once_and_then_updated(cloud: Cloud) -> None:
-    cloud.succeed("function")
-    first = cloud.succeed("alerts")
-    second = cloud.succeed("alerts")
+def test_a_check_is_created_once_and_then_updated(after: After) -> None:
+    cloud = after("function", "alerts")
+    first, second = cloud.commands(), cloud.succeed("alerts")
 
     assert len([line for line in first if CREATED in line]) == 1
     update = shlex.split(second[index_of(second, "monitoring uptime update")])
@@ -103,25 +101,25 @@ def test_a_check_is_created_once_and_then_updated(cloud: Cloud) -> None:
     assert {word.replace("--set-", "--") for word in update[5:]} < set(created)
 
 
-def test_where_nothing_is_deployed_nothing_is_checked(cloud: Cloud) -> None:
-    assert not [line for line in cloud.succeed("alerts") if CREATED in line]
+def test_where_nothing_is_deployed_nothing_is_checked(after: After) -> None:
+    assert not [line for line in after("alerts").commands() if CREATED in line]
 
 
-def test_delete_ends_the_check_before_its_function_and_keeps_those_of_others(cloud: Cloud) -> None:
-    cloud.succeed("function")
-    cloud.add("functions projects/my-project/locations/asia-south1/functions/get-call")
-    cloud.succeed("alerts")
+def test_delete_ends_the_check_before_its_function_and_keeps_those_of_others(
+    deployed: Cloud,
+) -> None:
+    deployed.add("functions projects/my-project/locations/asia-south1/functions/get-call")
+    deployed.succeed("alerts")
 
-    commands = cloud.succeed("delete", answer="get-call\n")
+    commands = deployed.succeed("delete")
 
     assert index_of(commands, "uptime delete") < index_of(commands, "functions delete")
-    left = [line for line in cloud.resources() if line.startswith("monitoring uptime ")]
+    left = [line for line in deployed.resources() if line.startswith("monitoring uptime ")]
     assert left == ["monitoring uptime get-call in asia-south1\tnamed/get-call in asia-south1"]
 
 
-def test_the_check_expects_what_the_function_answers(cloud: Cloud) -> None:
-    cloud.succeed("function")
-    commands = cloud.succeed("alerts")
+def test_the_check_expects_what_the_function_answers(after: After) -> None:
+    commands = after("function", "alerts").commands()
     words = shlex.split(commands[index_of(commands, CREATED)])
     flags = dict(word[2:].split("=", 1) for word in words if word.startswith("--"))
 

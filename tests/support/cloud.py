@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.serving import ROOT
@@ -54,6 +55,7 @@ EVERY_OPTION = SETTINGS | {
     "RETENTION_DAYS": "90",
     "SIGNER_SECRET": "signer:3",
 }
+SMOKE = {"SMOKE_KEY": "the-key", "SMOKE_CALL": "77"}
 CHANGES = re.compile(
     r" (create|create-oidc|update|update-oidc|update-traffic|undelete|enable|deploy|add-backend|add-iam\S+) "
     r"|_rules |_spec "
@@ -77,11 +79,12 @@ MORE_TOOLS = ("mv", "readlink", "rm", "sed", "sleep", "sort", "tee", "tr", "wc")
 
 @dataclass(frozen=True)
 class Result:
-    """How a run of deploy.sh ended."""
+    """How a run ended; of deploy.sh also what it ran."""
 
     code: int
     out: str
     err: str
+    commands: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,16 @@ class Cloud:
     home: Path
 
     def run(
-        self, *arguments: str, answer: str = "", without: str = "", **environment: str
+        self, *arguments: str, answer: str = "get-call\n", without: str = "", **environment: str
     ) -> Result:
-        """Run deploy.sh; `without` names a tool that is not installed."""
+        """Run deploy.sh; `without` names a tool that is not installed, and `delete` gets the answer."""
         tools = self.home / "bin"
         if without:
             tools = self.home / f"bin-without-{without}"
             shutil.copytree(self.home / "bin", tools, symlinks=True)
             (tools / without).unlink()
         settings = {name: value for name, value in (SETTINGS | environment).items() if value}
+        before = len(self.commands())
         run = subprocess.run(
             [self.clone / "deploy.sh", *arguments],
             cwd=self.home,
@@ -122,14 +126,13 @@ class Cloud:
             check=False,
             timeout=60,
         )
-        return Result(run.returncode, run.stdout, run.stderr)
+        return Result(run.returncode, run.stdout, run.stderr, self.commands()[before:])
 
-    def succeed(self, *arguments: str, answer: str = "", **environment: str) -> list[str]:
+    def succeed(self, *arguments: str, **environment: str) -> list[str]:
         """Run deploy.sh and return the commands that it ran."""
-        before = len(self.commands())
-        result = self.run(*arguments, answer=answer, **environment)
+        result = self.run(*arguments, **environment)
         assert result.code == 0, result.err
-        return self.commands()[before:]
+        return result.commands
 
     def commands(self) -> list[str]:
         return (self.home / "log").read_text().splitlines()
@@ -153,6 +156,11 @@ class Cloud:
         """Return what exists; a run may end with more revisions than another, of the same."""
         lines = (self.home / "resources").read_text().splitlines()
         return {line for line in lines if not line.startswith(("reads ", "revision ", "serving "))}
+
+
+# From commands of deploy.sh, and lines to add to what exists, to a project in which they came one after
+# another. Its log is that of the last command.
+After = Callable[..., Cloud]
 
 
 def a_cloud(home: Path) -> Cloud:
@@ -185,16 +193,23 @@ def a_cloud(home: Path) -> Cloud:
         )
     (home / "bin").mkdir()
     for tool in TOOLS + MORE_TOOLS:
-        found = shutil.which(tool)
-        assert found, tool
-        (home / "bin" / tool).symlink_to(found)
+        (home / "bin" / tool).symlink_to(find(tool))
     # An operator's own, without the packages of this environment.
     (home / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
+    # By Bash itself: a start of `env` would be a sixth of what each command takes.
+    fake = (ROOT / "tests" / "support" / "fake_gcloud").read_text("utf-8")
     for name in ("firebase", "gcloud", "python"):
-        (home / "bin" / name).symlink_to(ROOT / "tests" / "support" / "fake_gcloud")
+        (home / "bin" / name).write_text(fake.replace("/usr/bin/env bash", find("bash"), 1))
+        (home / "bin" / name).chmod(0o755)
     (home / "log").touch()
     (home / "resources").touch()
     return Cloud(clone, home)
+
+
+def find(tool: str) -> str:
+    found = shutil.which(tool)
+    assert found, tool
+    return found
 
 
 def changes(commands: list[str]) -> list[str]:
