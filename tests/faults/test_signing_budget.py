@@ -6,25 +6,11 @@ A 503 is a failure that was told before the budget of 4 s ran out; a 504 is one 
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from grpc import StatusCode
-
 from tests.support.asking import problem_of
 from tests.support.google_cloud import HANG, GoogleCloud
 from tests.support.serving import Service, served
 
 CLIENTS = 64
-
-
-def test_a_lasting_failure_is_503_within_the_budget(
-    keyless: Service, cloud: GoogleCloud, acme_key: str
-) -> None:
-    before = cloud.iam.requests
-    cloud.iam.lasting = StatusCode.RESOURCE_EXHAUSTED
-    status, code, message = problem_of(keyless, acme_key)
-
-    assert (status, code) == (503, "signing_unavailable")
-    assert message.endswith("signBlob answered RESOURCE_EXHAUSTED")
-    assert cloud.iam.requests - before > 2
 
 
 def test_without_a_token_nothing_is_signed_until_there_is_one(

@@ -114,9 +114,7 @@ class Metadata(Server):
     def __init__(self) -> None:
         self.tokens = 0
         self.revoked: set[str] = set()
-        self.token_seconds = 3600
-        self.seconds = 0.0
-        self.failures: deque[int | str | Raw] = deque()  # of the next tokens
+        self.failures: deque[int | Raw] = deque()  # of the next tokens
         self.projects: deque[int | str] = (
             deque()
         )  # what is said of the project, or HANG, before its ID
@@ -141,7 +139,6 @@ class _MetadataHandler(Handler):
         if path.endswith("/token"):
             with self.server.lock:
                 failure = self.server.failures.popleft() if self.server.failures else None
-            time.sleep(HANG_SECONDS if failure == HANG else self.server.seconds)
             if isinstance(failure, int):
                 self.answer(failure, "no token", flavor)
                 return
@@ -151,7 +148,7 @@ class _MetadataHandler(Handler):
             with self.server.lock:
                 self.server.tokens += 1
             token = {"access_token": self.server.token(), "token_type": "Bearer"}
-            self.answer(200, token | {"expires_in": self.server.token_seconds}, flavor)
+            self.answer(200, token | {"expires_in": 3600}, flavor)
         elif path.endswith("/email"):
             self.answer(200, EMAIL, flavor)
         elif "/service-accounts/" in path:
