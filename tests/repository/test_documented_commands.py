@@ -1,6 +1,7 @@
 """Every command in the pages works as it is written, or is checked as far as it can be here."""
 
 import ast
+import functools
 import importlib
 import json
 import os
@@ -104,16 +105,21 @@ def check_python(command: Command) -> None:
                 module = importlib.import_module(statement.module or "")
                 assert all(hasattr(module, alias.name) for alias in statement.names)
         return
-    subcommand = [word for word in arguments[:1] if word[0] != "-"]
+    known = options_of(what, *(word for word in arguments[:1] if word[0] != "-"))
+    assert {word for word in arguments if word[0] == "-"} <= known
+
+
+@functools.cache
+def options_of(*command: str) -> set[str]:
+    """Return the options in the help of a module, or of one of its commands."""
     shown = subprocess.run(
-        [sys.executable, "-m", what, *subcommand, "--help"],
+        [sys.executable, "-m", *command, "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    options = [word for word in arguments if word[0] == "-"]
-    assert [each for each in options if each not in re.findall(r"--[\w-]+", shown)] == []
+    return set(re.findall(r"--[\w-]+", shown))
 
 
 def check_npm(command: Command) -> None:
