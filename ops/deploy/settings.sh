@@ -36,14 +36,15 @@ check_function_environment() {
     FUNCTION_ENVIRONMENT+=("RECORDING_SIGNER_KEY_FILE=${SIGNER_KEY_FILE}")
   fi
   readonly FUNCTION_ENVIRONMENT
+  if faults="$(
+    env -i PATH="${PATH}" "${FUNCTION_ENVIRONMENT[@]}" \
+      "${DEPLOY_PYTHON}" -m call_api.settings --check 2>&1
+  )"; then
+    return
+  fi
   if [[ "${DRY_RUN}" == true ]] && ! "${DEPLOY_PYTHON}" -c 'import call_api.settings' 2>/dev/null; then
     echo "(LOG_LEVEL and ALLOWED_ORIGINS are not checked: run \`make install\` first.)" >&2
     return
   fi
-  if ! faults="$(
-    env -i PATH="${PATH}" "${FUNCTION_ENVIRONMENT[@]}" \
-      "${DEPLOY_PYTHON}" -m call_api.settings --check 2>&1
-  )"; then
-    fail "${faults//$'\n'/$'\n'deploy.sh: }"
-  fi
+  fail "${faults//$'\n'/$'\n'deploy.sh: }"
 }
