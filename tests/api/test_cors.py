@@ -24,23 +24,10 @@ PREFLIGHT = [
 ]
 
 
-@pytest.fixture(scope="module", params=["false", "true"], ids=["trigger", "gateway"])
-def browsers(
-    settings: dict[str, str], keys: dict[str, str], request: pytest.FixtureRequest
-) -> Iterator[Service]:
-    assert keys
-    changes = {
-        "ALLOWED_ORIGINS": f"https://other.example,{APP}",
-        "BEHIND_API_GATEWAY": request.param,
-    }
-    with served(settings | changes) as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
-def one_origin(settings: dict[str, str], keys: dict[str, str]) -> Iterator[Service]:
+def browsers(settings: dict[str, str], keys: dict[str, str]) -> Iterator[Service]:
     assert keys
-    with served(settings | {"ALLOWED_ORIGINS": APP}) as running:
+    with served(settings | {"ALLOWED_ORIGINS": f"https://other.example,{APP}"}) as running:
         yield running
 
 
@@ -106,17 +93,15 @@ def test_refusals_can_be_read_by_a_listed_origin(
 
 
 def test_calls_and_broken_calls_can_be_read_by_a_listed_origin(
-    one_origin: Service, acme_key: str, put_call: PutCall
+    browsers: Service, acme_key: str, put_call: PutCall
 ) -> None:
     broken = put_call({"status": "unheard of"})
-    found = one_origin.request(headers=[("Origin", APP)], key=acme_key)
+    found = browsers.request(headers=[("Origin", APP)], key=acme_key)
     held = [("Origin", APP), ("If-None-Match", "*")]
-    unchanged = one_origin.request(headers=held, key=acme_key)
-    failed = one_origin.request(
-        target=f"/v2/calls/{broken}", headers=[("Origin", APP)], key=acme_key
-    )
-    unlisted = one_origin.request(headers=[("Origin", "null")], key=acme_key)
-    without = one_origin.request(key=acme_key)
+    unchanged = browsers.request(headers=held, key=acme_key)
+    failed = browsers.request(target=f"/v2/calls/{broken}", headers=[("Origin", APP)], key=acme_key)
+    unlisted = browsers.request(headers=[("Origin", "null")], key=acme_key)
+    without = browsers.request(key=acme_key)
 
     assert list(found.json()) == [
         "recording_url" if name == "recording_object" else name for name in Call.model_fields
@@ -144,12 +129,12 @@ def test_other_origins_are_answered_without_cors(origins: list[str], browsers: S
 
 @pytest.mark.parametrize("origin", [APP, "https://evil.example", "null"])
 def test_an_origin_changes_no_answer(
-    origin: str, one_origin: Service, acme_key: str, globex_key: str
+    origin: str, browsers: Service, acme_key: str, globex_key: str
 ) -> None:
     """Who may see a call is decided by the key alone."""
     for key, status in ((acme_key, 200), (globex_key, 403), ("unknown", 401), (None, 401)):
-        with_it = one_origin.request(headers=[("Origin", origin)], key=key)
-        without = one_origin.request(key=key)
+        with_it = browsers.request(headers=[("Origin", origin)], key=key)
+        without = browsers.request(key=key)
 
         assert with_it.status == without.status == status
         volatile = {"recording_url", "request_id"}
