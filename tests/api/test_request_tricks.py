@@ -257,11 +257,10 @@ METHODS = [
           body=b"_method=GET"),
 ]  # fmt: skip
 
-PATHS = [
+PATHS = [  # beside those that tests/api/test_contract.py sends
     *(
         path(target, CALL)
         for target in (
-            b"/v2/calls/%37%37",  # unreserved, so the same path (RFC 3986, 6.2.2.2)
             b"/%76%32/calls/77",
             b"/v2/calls/77?",
             b"/v2/calls/77?/v2/calls/87",
@@ -271,17 +270,13 @@ PATHS = [
     *(
         path(target, NO_CALL)
         for target in (
-            b"/v2/calls/.",
             b"/v2/calls/..",
             b"/v2/calls/%2e%2e",
             b"/v2/calls/%252e%252e",
-            b"/v2/calls/%2577",
             b"/v2/calls/%252F77",
             b"/v2/calls/%C0%AF77",  # "/" in two bytes
             b"/v2/calls/%C0%B7%C0%B7",  # "77" in two bytes each
             b"/v2/calls/%E0%80%B7",
-            b"/v2/calls/%EF%BC%97%EF%BC%97",  # full-width
-            b"/v2/calls/%D9%A7%D9%A7",  # Arabic-Indic
             b"/v2/calls/%E0%A5%AD%E0%A5%AD",  # Devanagari
             b"/v2/calls/%F0%9D%9F%95%F0%9D%9F%95",  # mathematical
             b"/v2/calls/7%E2%80%8B7",  # a zero-width space
@@ -291,11 +286,9 @@ PATHS = [
             b"/v2/calls/%ED%A0%80",  # half of a surrogate pair
             b"/v2/calls/%FF",
             b"/v2/calls/%00",
-            b"/v2/calls/77%00",
             b"/v2/calls/%0077",
             b"/v2/calls/77%0D",
             b"/v2/calls/77%7F",
-            b"/v2/calls/77%20",
             b"/v2/calls/77%",
             b"/v2/calls/%zz",
             b"/v2/calls/77;jsessionid=1",
@@ -318,11 +311,8 @@ PATHS = [
     *(
         path(target, NO_ROUTE)
         for target in (
-            b"/v2/calls/77/",
             b"/v2/calls/77//",
-            b"/v2/calls//77",
             b"/v2//calls/77",
-            b"//v2/calls/77",
             b"//x/v2/calls/77",
             b"///v2/calls/77",
             b"/v2/calls/../calls/77",
@@ -334,7 +324,6 @@ PATHS = [
             b"/x/../v2/calls/77",
             b"/v2/calls/%2e%2e/77",
             b"/v2/calls/..%2Fapi_keys%2F77",
-            b"/v2/calls/77%2F",
             b"/v2/calls/77%2f87",
             b"/v2/calls/%2F77",
             b"/v2/calls%2F77",
