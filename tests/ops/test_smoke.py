@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -25,7 +26,7 @@ from ops.openapi import published_call
 from ops.smoke import CHECKS, main
 from tests.support.contract import example_headers
 from tests.support.project import BUCKET, SIGNER, PutCall
-from tests.support.serving import ROOT, Service, served
+from tests.support.serving import ROOT, Service, free_port, served
 
 OBJECT = f"/{BUCKET}/recordings/2026/03/25/call-77.wav"
 EXAMPLE = json.dumps(published_call(sample_calls()[77], recording_url=None)).encode()
@@ -54,8 +55,8 @@ def smoke(capsys: pytest.CaptureFixture[str]) -> Smoke:
 
 
 @contextmanager
-def server_that(answers: Answer) -> Iterator[str]:
-    """Serve GET so."""
+def server_that(answers: Answer, port: int = 0) -> Iterator[str]:
+    """Serve GET so, at a free port or at this one."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -69,7 +70,7 @@ def server_that(answers: Answer) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
@@ -89,8 +90,12 @@ def function(settings: dict[str, str], key_file: Path, keys: dict[str, str]) -> 
     bucket = recordings_server(
         {OBJECT: SAMPLES / "tone.wav"}, {SIGNER: private.public_key()}, lambda: datetime.now(UTC)
     )
-    with app_served(bucket) as storage, served(settings | {"STORAGE_EMULATOR_HOST": storage}) as it:
-        yield it
+    allowed = {"ALLOWED_ORIGINS": ",".join(ALLOWED_ORIGINS)}
+    with (
+        app_served(bucket) as storage,
+        served(settings | allowed | {"STORAGE_EMULATOR_HOST": storage}) as function,
+    ):
+        yield function
 
 
 @pytest.fixture
@@ -98,10 +103,18 @@ def url(function: Service) -> str:
     return f"http://127.0.0.1:{function.port}"
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+class Leading(NamedTuple):
+    """A function, and the port to which its links lead: nothing listens there but what a test starts."""
+
+    url: str
+    port: int
+
+
+@pytest.fixture(scope="module")
+def leading(settings: dict[str, str]) -> Iterator[Leading]:
+    port = free_port()
+    with served(settings | {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}) as function:
+        yield Leading(f"http://127.0.0.1:{function.port}", port)
 
 
 def test_a_right_function_passes(smoke: Smoke, url: str, acme_key: str) -> None:
@@ -136,10 +149,9 @@ def test_a_right_function_passes(smoke: Smoke, url: str, acme_key: str) -> None:
     ],
 )
 def test_pages_of_an_origin_may_call_it_if_the_function_allows_them(
-    origin: str, row: str, smoke: Smoke, settings: dict[str, str], acme_key: str
+    origin: str, row: str, smoke: Smoke, url: str, acme_key: str
 ) -> None:
-    with served(settings | {"ALLOWED_ORIGINS": ",".join(ALLOWED_ORIGINS)}) as allowing:
-        _, lines = smoke(f"http://127.0.0.1:{allowing.port}", acme_key, origin=origin)
+    _, lines = smoke(url, acme_key, origin=origin)
 
     assert re.fullmatch(row, lines[-2])
 
@@ -185,7 +197,7 @@ def test_another_url_of_the_function_fails(smoke: Smoke, url: str, acme_key: str
 
 
 def test_where_nobody_listens_it_fails_once(smoke: Smoke, acme_key: str) -> None:
-    status, lines = smoke(f"http://127.0.0.1:{closed_port()}", acme_key)
+    status, lines = smoke(f"http://127.0.0.1:{free_port()}", acme_key)
 
     assert (status, len(lines)) == (1, 3)
     assert re.search("FAIL .* no answer: ConnectError .*refused", lines[1])
@@ -287,19 +299,15 @@ def test_a_recording_that_is_not_there_fails(
     assert lines[6].endswith(f"  {said}")
 
 
-def test_a_link_that_leads_nowhere_fails(
-    smoke: Smoke, settings: dict[str, str], acme_key: str
-) -> None:
-    nowhere = f"http://127.0.0.1:{closed_port()}"
-    with served(settings | {"STORAGE_EMULATOR_HOST": nowhere}) as function:
-        status, lines = smoke(f"http://127.0.0.1:{function.port}", acme_key)
+def test_a_link_that_leads_nowhere_fails(smoke: Smoke, leading: Leading, acme_key: str) -> None:
+    status, lines = smoke(leading.url, acme_key)
 
     assert status == 1
     assert lines[6].endswith("the link cannot be followed: ConnectError")
 
 
 def test_a_recording_comes_in_part_and_without_the_key(
-    smoke: Smoke, settings: dict[str, str], acme_key: str
+    smoke: Smoke, leading: Leading, acme_key: str
 ) -> None:
     seen: list[Mapping[str, str]] = []
 
@@ -307,11 +315,8 @@ def test_a_recording_comes_in_part_and_without_the_key(
         seen.append(headers)
         return 200, {"Content-Type": "audio/wav"}, b"RIFF" * 10_000
 
-    with (
-        server_that(whole) as bucket,
-        served(settings | {"STORAGE_EMULATOR_HOST": bucket}) as function,
-    ):
-        status, lines = smoke(f"http://127.0.0.1:{function.port}", acme_key)
+    with server_that(whole, leading.port):
+        status, lines = smoke(leading.url, acme_key)
 
     assert status == 1
     assert lines[6].endswith("200, not 206 with bytes 0-3")
@@ -320,16 +325,13 @@ def test_a_recording_comes_in_part_and_without_the_key(
 
 
 def test_a_header_of_the_recording_controls_no_terminal(
-    smoke: Smoke, settings: dict[str, str], acme_key: str
+    smoke: Smoke, leading: Leading, acme_key: str
 ) -> None:
     def part(*_: object) -> tuple[int, Mapping[str, str], bytes]:
         return 206, {"Content-Range": "bytes 0-3/9\x1b[2J\x9b31m"}, b"RIFF"
 
-    with (
-        server_that(part) as bucket,
-        served(settings | {"STORAGE_EMULATOR_HOST": bucket}) as function,
-    ):
-        _, lines = smoke(f"http://127.0.0.1:{function.port}", acme_key)
+    with server_that(part, leading.port):
+        _, lines = smoke(leading.url, acme_key)
 
     assert r"206, bytes 0-3/9\x1b[2J\x9b31m, " in lines[6]
 
