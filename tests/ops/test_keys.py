@@ -943,14 +943,13 @@ def run_without_output(redirection: str, host: str, *argv: str) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("redirection", "why"),
+    ("redirection", "why", "more"),
     [
-        (">/dev/full", "[Errno 28] No space left on device"),
-        ("|", "[Errno 32] Broken pipe"),
-        (">&-", "it is closed"),
+        (">/dev/full", "[Errno 28] No space left on device", ()),
+        ("|", "[Errno 32] Broken pipe", ("--json",)),
+        (">&-", "it is closed", ()),
     ],
 )
-@pytest.mark.parametrize("more", [(), ("--json",)])
 def test_a_key_that_cannot_be_shown_is_deleted_again(
     redirection: str, why: str, more: tuple[str, ...], tool: Tool, emulator_host: str
 ) -> None:
@@ -1003,11 +1002,8 @@ def test_an_interrupt_while_a_key_is_shown_deletes_it(
     assert tool("list", "--org", "org_interrupted", "--json").json() == []
 
 
-@pytest.mark.parametrize("more", [(), ("--json",)])
-def test_a_list_that_cannot_be_shown_is_one_sentence(
-    more: tuple[str, ...], emulator_host: str
-) -> None:
-    done = run_without_output("|", emulator_host, "list", "--org", "org_acme", *more)
+def test_a_list_that_cannot_be_shown_is_one_sentence(emulator_host: str) -> None:
+    done = run_without_output("|", emulator_host, "list", "--org", "org_acme")
 
     assert done.status == 1
     assert done.stderr == (
