@@ -39,7 +39,7 @@ export function factsOf(call) {
 
 /** Takes all facts off the page. */
 export function clearFacts() {
-  for (const part of byId("call").querySelectorAll("#title, #subtitle, #strip, .body")) {
+  for (const part of byId("call").querySelectorAll("#title, #subtitle, #status, #strip, .body")) {
     part.replaceChildren();
   }
 }

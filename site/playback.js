@@ -55,10 +55,11 @@ export class Playback {
   }
 
   clear() {
-    this.#chosen = null;
+    [this.#turns, this.#hint, this.#length, this.#chosen] = [new Turns([]), 0, null, null];
     this.#player.clear();
     this.#transcript.show([], {});
     this.#following.begin();
+    this.#update();
   }
 
   seek(seconds) {
@@ -106,7 +107,7 @@ export class Playback {
     write("play", "ariaLabel", playing ? "Pause" : "Play");
     write("controls", "hidden", !playable);
     write("broken", "hidden", playable);
-    write("open-recording", "href", this.#player.url ?? location.href);
+    write("open-recording", "href", this.#player.url ?? location.href); // no link stays of a call that is closed
     this.#transcript.playable = playable;
     if (this.#transcript.mark(this.#heard()) && this.#following.on) {
       this.#scroll();

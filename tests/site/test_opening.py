@@ -233,6 +233,20 @@ def test_the_key_is_kept_in_the_session_alone_until_it_is_forgotten(tab: Tab, st
     tab.screenshot("welcome")
 
 
+def test_a_forgotten_key_leaves_nothing_of_a_call_in_the_page(open_tab: OpenTab) -> None:
+    """Not even where it is hidden, and the recording has never loaded."""
+    tab = open_tab(refusals=(404,))
+    tab.page.route("**/thinnestai-recordings/**", lambda route: route.fulfill(status=404))
+    page = tab.shown(88)
+    expect(page.get_by_text("The recording cannot be played.")).to_be_visible()
+    tab.unfold()
+    page.get_by_role("button", name="Forget key").click()
+    assert "X-Goog-Signature" not in page.content()
+    drawn = page.locator("#timeline path").evaluate_all("all => all.map(p => p.getAttribute('d'))")
+    assert drawn == ["", ""]
+    assert page.locator("#status").text_content() == ""
+
+
 @pytest.mark.parametrize("kept", ["a call", "the form"])
 def test_a_page_kept_for_back_has_neither_the_call_nor_the_key(
     browser_that_keeps_pages: Browser, stack: Stack, kept: str
