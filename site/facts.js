@@ -21,7 +21,7 @@ export function factsOf(call) {
     models: models(call),
     details: details(call),
   };
-  const title = [`Call ${call.id} `, element("span", { class: "agent", dir: "auto" }, call.agent ?? "Unnamed agent")];
+  const title = [`Call ${call.id} `, said("span", call.agent ?? "Unnamed agent", { class: "agent" })];
   const subtitle = [`${words(call.type)} call`, when(call.startedAt) ?? "not started"].join(" · ");
   const strip = stripOf(call);
   return function place() {

@@ -90,7 +90,8 @@ def test_overrides_of_direction_end_with_their_turn(tab: Tab, put_call: PutCall)
 
 
 def test_text_that_cannot_be_seen_is_said(tab: Tab, put_call: PutCall) -> None:
-    page = tab.shown(put_call(said(INVISIBLE, "", "a\u200bb")))
+    page = tab.shown(put_call(said(INVISIBLE, "", "a\u200bb") | {"agent_name": INVISIBLE}))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("(no visible text)")
     assert texts(page) == ["(no visible text)", "(no visible text)", "a\u200bb"]
 
 
