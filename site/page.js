@@ -50,10 +50,14 @@ async function keepAsking(opening) {
     }
     await wait(seconds, opening.abort.signal);
     const answer = await ask(opening, opening.etag);
-    if (answer) {
-      showOrSay(opening, answer);
-    } else {
-      problem(null);
+    try {
+      if (answer) {
+        show(opening, answer);
+      } else {
+        problem(null);
+      }
+    } catch (error) {
+      problem(error); // the next answer may be a call again
     }
   }
 }
@@ -78,8 +82,8 @@ async function ask({ id, key, abort: { signal } }, etag = null) {
 async function renew() {
   const opening = opened;
   try {
-    const answer = await getCall(opening.id, opening.key, { signal: opening.abort.signal });
-    return showOrSay(opening, answer);
+    show(opening, await getCall(opening.id, opening.key, { signal: opening.abort.signal }));
+    return true;
   } catch (error) {
     if (error instanceof Problem) {
       problem(error);
@@ -129,36 +133,28 @@ function wait(seconds, signal) {
 
 // Showing
 
-/** Shows an answer whole. Throws a Problem where there is no call in it: what is on the page stays. */
+/**
+ * Shows an answer whole. Throws a Problem where that fails; where there is no call in the answer, what is
+ * on the page stays.
+ */
 function show(opening, { body, text, etag, requestId }) {
-  let model, place;
   try {
-    model = modelOf(opening.id, body);
-    place = factsOf(model);
+    const model = modelOf(opening.id, body);
+    const place = factsOf(model);
+    document.title = `Call ${opening.id} · ${model.agent ?? "Unnamed agent"}`;
+    place();
+    playback.show(model);
+    search.refresh();
+    Object.assign(opening, { model, text, etag });
   } catch (error) {
     console.error(error); // for whoever reads the report
     throw unreadable(requestId);
   }
-  Object.assign(opening, { model, text, etag });
-  document.title = `Call ${opening.id} · ${model.agent ?? "Unnamed agent"}`;
   byId("call").hidden = false;
-  place();
-  playback.show(model);
-  search.refresh();
   problem(null);
   if (opening.focus) {
     byId("title").focus({ preventScroll: true }); // the form, which had it, is folded
     opening.focus = false;
-  }
-}
-
-function showOrSay(opening, answer) {
-  try {
-    show(opening, answer);
-    return true;
-  } catch (error) {
-    problem(error);
-    return false;
   }
 }
 

@@ -84,6 +84,17 @@ def test_an_answer_that_is_no_call_leaves_the_one_before_and_is_asked_for_again(
     tab.faults.clear()
 
 
+def test_a_fault_of_the_page_is_not_said_in_its_own_words(tab: Tab, put_call: PutCall) -> None:
+    page = tab.shown(put_call(ACTIVE))
+    page.evaluate("() => { CSS.highlights.set = () => { throw new Error('a fault') }; }")
+    put_call({"transcript": SAID}, at=int(page.title().split()[1]))
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("This call cannot be shown")
+    expect(alert).to_contain_text("Report it")
+    assert "a fault" in tab.faults[0]  # the console has the exception
+    tab.faults.clear()
+
+
 def test_an_outage_is_said_waited_for_and_over(open_tab: OpenTab, stack: Stack) -> None:
     tab = open_tab(refusals=(503, 504))
     answered: list[Response] = []
