@@ -108,9 +108,9 @@ function quality(call) {
   return [shown.length ? element("dl", {}, ...shown) : absent(call, "It is measured", "Nothing was measured.")];
 }
 
-function models({ models: { language, transcriber, voice, voiceId } }) {
+function models({ models: { llm, transcriber, voice, voiceId } }) {
   const shown = rows([
-    ["Language model", pair(language)],
+    ["Language model", pair(llm)],
     ["Transcriber", pair(transcriber)],
     ["Voice", pair(voice)],
     ["Voice ID", voiceId && said("span", voiceId)],

@@ -14,12 +14,10 @@ export function modelOf(id, answer) {
   const call = known(object, answer, "call");
   const type = known(text, call.type, "type");
   const speakers = speakersOf(type);
-  const { summary, score, ...analysis } = object(call.analysis, "analysis") ?? {};
+  const analysis = object(call.analysis, "analysis") ?? {};
   const turns = new Turns(list(call.transcript, "transcript").map((turn) => turnOf(turn, speakers)));
-  const durations = {
-    recording: number(call.recording_duration, "recording_duration"),
-    call: number(call.duration_seconds, "duration_seconds"),
-  };
+  const duration = number(call.duration_seconds, "duration_seconds");
+  const recorded = number(call.recording_duration, "recording_duration");
   return {
     id,
     type,
@@ -32,21 +30,21 @@ export function modelOf(id, answer) {
     endedReason: text(call.ended_reason, "ended_reason"),
     createdAt: time(call.created_at, "created_at"),
     updatedAt: time(call.updated_at, "updated_at"),
-    duration: durations.call,
+    duration,
     direction: text(call.call_direction, "call_direction"),
     agentPhone: text(call.phone_number, "phone_number"),
     otherPhone: text(call.caller_phone, "caller_phone"),
     turns,
     recording: link(call.recording_url, "recording_url"),
     /** How long the recording may be, until the audio says it. */
-    lengthHint: Math.max(durations.recording ?? durations.call ?? 0, turns.last),
+    lengthHint: Math.max(recorded ?? duration ?? 0, turns.last),
     cost: costOf(object(call.cost, "cost")),
-    models: modelsOf(call),
+    models: aiModelsOf(call),
     latency: number(call.latency_ms, "latency_ms"),
     interruptions: number(call.interruptions, "interruptions"),
-    summary: summaryOf(object(summary, "analysis.summary")),
+    summary: summaryOf(object(analysis.summary, "analysis.summary")),
     sentiment: text(analysis.sentiment, "analysis.sentiment"),
-    ...scoreOf(object(score, "analysis.score")),
+    ...scoreOf(object(analysis.score, "analysis.score")),
     tags: texts(analysis.tags, "analysis.tags"),
     gaps: texts(analysis.knowledge_gaps, "analysis.knowledge_gaps"),
     isAnalysed: call.analysis != null,
@@ -75,32 +73,34 @@ function costOf(cost) {
   };
 }
 
-function modelsOf(call) {
-  const named = (name, ...keys) => {
-    const found = object(call[name], name) ?? {};
-    return keys.map((key) => text(found[key], `${name}.${key}`));
+/** Of each model the names of its provider and of itself. */
+function aiModelsOf(call) {
+  const names = (field, ...keys) => {
+    const found = object(call[field], field) ?? {};
+    return keys.map((key) => text(found[key], `${field}.${key}`));
   };
-  const [[provider, model], transcriber, [speech, voice, voiceId]] = [
-    named("model", "provider", "model_id"),
-    named("transcriber", "provider", "model"),
-    named("voice", "provider", "model", "voice_id"),
-  ];
-  return { language: [provider, model], transcriber, voice: [speech, voice], voiceId };
+  const [voiceId] = names("voice", "voice_id");
+  return {
+    llm: names("model", "provider", "model_id"),
+    transcriber: names("transcriber", "provider", "model"),
+    voice: names("voice", "provider", "model"),
+    voiceId,
+  };
 }
 
 function summaryOf(summary) {
   return {
-    overview: text(summary?.overview, "summary.overview"),
-    topics: texts(summary?.key_topics, "summary.key_topics"),
-    actions: texts(summary?.action_items, "summary.action_items"),
-    outcome: text(summary?.outcome, "summary.outcome"),
+    overview: text(summary?.overview, "analysis.summary.overview"),
+    topics: texts(summary?.key_topics, "analysis.summary.key_topics"),
+    actions: texts(summary?.action_items, "analysis.summary.action_items"),
+    outcome: text(summary?.outcome, "analysis.summary.outcome"),
   };
 }
 
 function scoreOf(score) {
   return {
-    score: number(score?.score, "score.score"),
-    reasoning: text(score?.reasoning, "score.reasoning"),
+    score: number(score?.score, "analysis.score.score"),
+    reasoning: text(score?.reasoning, "analysis.score.reasoning"),
   };
 }
 

@@ -58,6 +58,17 @@ test("whoever was called is no caller", () => {
   assert.deepEqual(["web", "inbound", "outbound"].map(name), ["Caller", "Caller", "Customer"]);
 });
 
+test("models are known by their provider and their name", () => {
+  assert.deepEqual(with_({}).models, {
+    llm: ["groq", "llama-3.3-70b-versatile"],
+    transcriber: ["deepgram", "nova-3"],
+    voice: ["cartesia", "sonic-3"],
+    voiceId: "be79f378-47fe-...",
+  });
+  const { llm, voice, voiceId } = with_({ model: { provider: "groq" }, voice: null }).models;
+  assert.deepEqual([llm, voice, voiceId], [["groq", null], [null, null], null]);
+});
+
 test("parts of the cost that are not known are left out, those that are zero are not", () => {
   const breakdown = { stt: 0, llm: null, tts: -0.1 };
   const { cost } = with_({ cost: { total_usd: 0.1, breakdown } });
