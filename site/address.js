@@ -5,7 +5,7 @@ const KEY = /^[\x21-\x7e]{1,512}$/;
 const MOMENT = /^#t=(\d{1,6}(?:\.\d+)?)$/;
 
 /** The call and the second that an address names; null where it names none. */
-export function read({ search, hash }) {
+export function readAddress({ search, hash }) {
   return {
     id: idIn(new URLSearchParams(search).get("call") ?? ""),
     seconds: secondsIn(hash),
@@ -13,7 +13,7 @@ export function read({ search, hash }) {
 }
 
 /** The address of a moment of a call, exact to the millisecond. */
-export function write(id, seconds = 0) {
+export function addressOf(id, seconds = 0) {
   const moment = Number(seconds.toFixed(3));
   return `/?call=${id}${moment ? `#t=${moment}` : ""}`;
 }
@@ -22,7 +22,7 @@ export function write(id, seconds = 0) {
 export function readCall(typed) {
   const written = typed.trim();
   if (URL.canParse(written) && /^https?:/.test(written)) {
-    return read(new URL(written));
+    return readAddress(new URL(written));
   }
   return { id: idIn(written.replace(/^#/, "")), seconds: null };
 }

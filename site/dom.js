@@ -11,7 +11,7 @@ export function element(name, attributes = {}, ...children) {
 }
 
 /** Makes an element for text of a call, whose direction is its own. */
-export function said(name, text, attributes = {}) {
+export function callText(name, text, attributes = {}) {
   return element(name, { dir: "auto", ...attributes }, visible(text));
 }
 

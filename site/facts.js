@@ -1,6 +1,6 @@
 // Title, strip, and the facts of a call, made of its model. What is not known is not listed.
 
-import { byId, element, said } from "./dom.js";
+import { byId, callText, element } from "./dom.js";
 import { duration, localMoment, moment, money, number, words } from "./format.js";
 import { isLive, isSettling } from "./polling.js";
 
@@ -21,7 +21,7 @@ export function factsOf(call) {
     models: models(call),
     details: details(call),
   };
-  const title = [`Call ${call.id} `, said("span", call.agent ?? "Unnamed agent", { class: "agent" })];
+  const title = [`Call ${call.id} `, callText("span", call.agent ?? "Unnamed agent", { class: "agent" })];
   const subtitle = [`${words(call.type)} call`, when(call.startedAt) ?? "not started"].join(" · ");
   const strip = stripOf(call);
   return function place() {
@@ -46,7 +46,7 @@ export function clearFacts() {
 
 function stripOf({ summary: { outcome }, sentiment, score, duration: length, cost: amounts }) {
   return rows([
-    ["Outcome", outcome && said("strong", words(outcome))],
+    ["Outcome", outcome && callText("strong", words(outcome))],
     ["Sentiment", sentiment && element("span", { class: `sentiment ${sentiment}` }, words(sentiment))],
     ["Score", score !== null && [number(score), element("span", { class: "muted small" }, " of 100")]],
     ["Duration", length !== null && duration(length)],
@@ -60,11 +60,11 @@ function summary(call) {
     return [absent(call, "The analysis follows", "This call was not analysed.")];
   }
   const known = rows([
-    ["Outcome", outcome && said("span", words(outcome))],
+    ["Outcome", outcome && callText("span", words(outcome))],
     ["Key topics", topics.length && list(topics)],
     ["Action items", actions.length && list(actions)],
   ]);
-  const made = [...(overview ? [said("p", overview)] : []), ...(known.length ? [element("dl", {}, ...known)] : [])];
+  const made = [...(overview ? [callText("p", overview)] : []), ...(known.length ? [element("dl", {}, ...known)] : [])];
   return [...(made.length ? made : [sentence("No summary was made.")]), ...(call.tags.length ? [chips(call.tags)] : [])];
 }
 
@@ -99,7 +99,7 @@ function quality(call) {
   const { score, reasoning, sentiment, latency, interruptions, gaps } = call;
   const shown = rows([
     ["Score", score !== null && [`${number(score)} of 100`, bar(score, 100)]],
-    ["Reasoning", reasoning && said("span", reasoning)],
+    ["Reasoning", reasoning && callText("span", reasoning)],
     ["Sentiment", sentiment && words(sentiment)],
     ["Latency", latency !== null && `${number(latency)} ms`],
     ["Interruptions", interruptions !== null && number(interruptions)],
@@ -113,7 +113,7 @@ function models({ models: { llm, transcriber, voice, voiceId } }) {
     ["Language model", pair(llm)],
     ["Transcriber", pair(transcriber)],
     ["Voice", pair(voice)],
-    ["Voice ID", voiceId && said("span", voiceId)],
+    ["Voice ID", voiceId && callText("span", voiceId)],
   ]);
   return [shown.length ? element("dl", {}, ...shown) : sentence("No models are noted.")];
 }
@@ -122,15 +122,15 @@ function details(call) {
   const shown = rows([
     ["Call ID", call.id],
     ["Type", words(call.type)],
-    ["Direction", call.direction && said("span", words(call.direction))],
-    ["Agent’s number", call.agentPhone && said("span", call.agentPhone)],
-    [`${call.speakers.user}’s number`, call.otherPhone && said("span", call.otherPhone)],
-    ["Agent", call.agent && said("span", call.agent)],
-    ["Agent ID", call.agentId && said("span", call.agentId)],
+    ["Direction", call.direction && callText("span", words(call.direction))],
+    ["Agent’s number", call.agentPhone && callText("span", call.agentPhone)],
+    [`${call.speakers.user}’s number`, call.otherPhone && callText("span", call.otherPhone)],
+    ["Agent", call.agent && callText("span", call.agent)],
+    ["Agent ID", call.agentId && callText("span", call.agentId)],
     ["Started", time(call.startedAt)],
     ["Ended", time(call.endedAt)],
     ["Duration", call.duration !== null && duration(call.duration)],
-    ["Ended by", call.endedReason && said("span", words(call.endedReason))],
+    ["Ended by", call.endedReason && callText("span", words(call.endedReason))],
     ["Created", time(call.createdAt)],
     ["Updated", time(call.updatedAt)],
   ]);
@@ -169,13 +169,13 @@ function time(timestamp) {
 
 function pair(names) {
   const known = names.filter((name) => name !== null);
-  return known.length ? said("span", known.join(" · ")) : null;
+  return known.length ? callText("span", known.join(" · ")) : null;
 }
 
-const list = (items) => element("ul", {}, ...items.map((item) => said("li", item)));
+const list = (items) => element("ul", {}, ...items.map((item) => callText("li", item)));
 
 function chips(names) {
-  const items = names.map((name) => said("li", name, { class: "chip" }));
+  const items = names.map((name) => callText("li", name, { class: "chip" }));
   return element("ul", { class: "chips", role: "list", "aria-label": "Tags" }, ...items);
 }
 

@@ -8,7 +8,7 @@ const SEEK_SECONDS = 5;
 const FIELDS = "input:not([type=checkbox]), select, textarea";
 const PRESSED_BY_SPACE = "button, a, input, summary";
 
-export function listen(playback) {
+export function listenToKeys(playback) {
   const keys = {
     Space: (repeated) => repeated || playback.toggle(),
     ArrowLeft: () => playback.seek(playback.position - SEEK_SECONDS),

@@ -26,7 +26,7 @@ export function problem(shown) {
 }
 
 /** The problem that is said, or null. */
-export const current = () => said;
+export const currentProblem = () => said;
 
 function parts({ message, code, requestId, next }) {
   const origin = [

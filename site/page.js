@@ -4,13 +4,13 @@
 // again until it has ended, and for some minutes more. What can pass, an outage or a lost network, is
 // waited for; every other refusal ends the opening.
 
-import { read, readCall, readKey, write } from "./address.js";
+import { addressOf, readAddress, readCall, readKey } from "./address.js";
 import { getCall } from "./api.js";
 import { byId, element } from "./dom.js";
 import { clearFacts, factsOf } from "./facts.js";
 import { plainText } from "./format.js";
-import { listen } from "./keyboard.js";
-import { current, notice, problem } from "./messages.js";
+import { listenToKeys } from "./keyboard.js";
+import { currentProblem, notice, problem } from "./messages.js";
 import { modelOf } from "./model.js";
 import * as opener from "./opener.js";
 import { Playback } from "./playback.js";
@@ -38,7 +38,7 @@ async function open(id, key, seconds) {
     playback.seek(seconds ?? 0);
     await keepAsking(opening);
   } catch (error) {
-    ended(opening, error);
+    fail(opening, error);
   }
 }
 
@@ -92,18 +92,18 @@ async function renew() {
   }
 }
 
-/** What ends an opening. Without a call on the page, the form is there again. */
-function ended(opening, error) {
+/** Says what an opening has failed for. Without a call on the page, the form is there again. */
+function fail(opening, error) {
   if (opening.abort.signal.aborted) {
     return;
   }
-  const said = error instanceof Problem;
+  const expected = error instanceof Problem;
   notice("");
-  problem(said ? error : unreadable(""));
+  problem(expected ? error : unreadable(""));
   if (!opening.model) {
     opener.unfold(opening.id, "Open a call");
   }
-  if (!said) {
+  if (!expected) {
     throw error;
   }
 }
@@ -161,7 +161,7 @@ function show(opening, { body, text, etag, requestId }) {
 // The address and the form
 
 function openAddress() {
-  const { id, seconds } = read(location);
+  const { id, seconds } = readAddress(location);
   const key = opener.storedKey();
   if (id && key) {
     open(id, key, seconds);
@@ -176,7 +176,7 @@ function openAddress() {
 }
 
 addEventListener("popstate", () => {
-  const { id, seconds } = read(location);
+  const { id, seconds } = readAddress(location);
   if (opened?.id !== id) {
     openAddress();
   } else if (seconds !== null) {
@@ -200,11 +200,11 @@ document.forms[0].addEventListener("submit", (event) => {
     return;
   }
   opener.storeKey(key);
-  const here = read(location);
+  const here = readAddress(location);
   if (id !== here.id || seconds !== null) {
-    history.pushState(null, "", write(id, seconds ?? 0));
+    history.pushState(null, "", addressOf(id, seconds ?? 0));
   }
-  open(id, key, read(location).seconds);
+  open(id, key, readAddress(location).seconds);
 });
 
 byId("change").addEventListener("click", () => {
@@ -225,12 +225,12 @@ byId("forget").addEventListener("click", () => {
 // The network
 
 addEventListener("offline", () => opened && problem(unreachable({ offline: true })));
-addEventListener("online", () => current()?.offline && problem(null));
+addEventListener("online", () => currentProblem()?.offline && problem(null));
 
 // Taking away
 
 byId("copy-link").addEventListener("click", () =>
-  copy(location.origin + write(opened.id, playback.position), "The link is copied."),
+  copy(location.origin + addressOf(opened.id, playback.position), "The link is copied."),
 );
 
 byId("copy-transcript").addEventListener("click", () => copy(plainText(opened.model), "The transcript is copied."));
@@ -251,5 +251,5 @@ async function copy(text, done) {
 }
 
 history.scrollRestoration = "manual"; // the page scrolls to the moment of the address
-listen(playback);
+listenToKeys(playback);
 openAddress();

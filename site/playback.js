@@ -49,7 +49,7 @@ export class Playback {
     this.#player.load(call.recording);
     byId("player").hidden = call.recording === null;
     byId("no-recording").replaceChildren(call.recording === null ? whyNoRecording(call) : "");
-    byId("no-turns").replaceChildren(whyNoTimes(call));
+    byId("no-turns").replaceChildren(aboutTurns(call));
     this.#transcript.mark(this.#heard()); // what is opened is not scrolled away
     this.#update();
   }
@@ -100,14 +100,14 @@ export class Playback {
     if (length !== this.#length) {
       this.#length = length;
       this.#timeline.show(this.#turns, length);
-      write("length", "textContent", clock(length));
+      set("length", "textContent", clock(length));
     }
     this.#timeline.move(position);
-    write("position", "textContent", clock(position));
-    write("play", "ariaLabel", playing ? "Pause" : "Play");
-    write("controls", "hidden", !playable);
-    write("broken", "hidden", playable);
-    write("open-recording", "href", this.#player.url ?? location.href); // no link stays of a call that is closed
+    set("position", "textContent", clock(position));
+    set("play", "ariaLabel", playing ? "Pause" : "Play");
+    set("controls", "hidden", !playable);
+    set("broken", "hidden", playable);
+    set("open-recording", "href", this.#player.url ?? location.href); // no link stays of a call that is closed
     this.#transcript.playable = playable;
     if (this.#transcript.mark(this.#heard()) && this.#following.on) {
       this.#scroll();
@@ -121,8 +121,8 @@ export class Playback {
   }
 }
 
-/** Writes what has changed: this runs each frame while the recording plays. */
-function write(id, property, value) {
+/** Sets what has changed: this runs each frame while the recording plays. */
+function set(id, property, value) {
   if (byId(id)[property] !== value) {
     byId(id)[property] = value;
   }
@@ -137,7 +137,7 @@ function whyNoRecording(call) {
     : "This call was not recorded.";
 }
 
-function whyNoTimes(call) {
+function aboutTurns(call) {
   if (call.turns.all.length === 0) {
     return isLive(call) ? "Nothing has been said yet." : "There is no transcript of this call.";
   }

@@ -1,6 +1,6 @@
 // The list of turns: plain elements, so that search, selection and print work on all of them.
 
-import { element, said } from "./dom.js";
+import { callText, element } from "./dom.js";
 import { clock } from "./format.js";
 
 export class Transcript {
@@ -76,7 +76,7 @@ function item({ role, content, start }, speakers, playable) {
     { class: role },
     element("span", { class: "speaker" }, speakers[role]),
     ...(start === null ? [] : [playButton(start, playable)]),
-    said("p", content),
+    callText("p", content),
   );
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { read, readCall, readKey, write } from "../../../site/address.js";
+import { addressOf, readAddress, readCall, readKey } from "../../../site/address.js";
 
 test("a moment is written and read to the millisecond", () => {
   for (const [seconds, address] of [
@@ -11,15 +11,15 @@ test("a moment is written and read to the millisecond", () => {
     [83.2504999, "/?call=77#t=83.25"],
     [0, "/?call=77"],
   ]) {
-    assert.equal(write("77", seconds), address);
-    const { id, seconds: again } = read(new URL(address, "https://calls.example"));
+    assert.equal(addressOf("77", seconds), address);
+    const { id, seconds: again } = readAddress(new URL(address, "https://calls.example"));
     assert.equal(id, "77");
     assert.ok(Math.abs((again ?? 0) - seconds) < 0.001);
   }
 });
 
 test("an address without a call or a moment names none", () => {
-  const of = (address) => Object.values(read(new URL(address, "https://calls.example")));
+  const of = (address) => Object.values(readAddress(new URL(address, "https://calls.example")));
   assert.deepEqual(of("/"), [null, null]);
   assert.deepEqual(of("/?call=077#t=5"), [null, 5]);
   for (const moment of ["-1", "x", "1e9", "1:30", "99999999"]) {
