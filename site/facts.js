@@ -55,17 +55,29 @@ function stripOf({ summary: { outcome }, sentiment, score, duration: length, cos
 }
 
 function summary(call) {
-  const { overview, topics, actions, outcome } = call.summary;
   if (!call.isAnalysed) {
     return [absent(call, "The analysis follows", "This call was not analysed.")];
   }
+  const { overview, topics, actions, outcome } = call.summary;
   const known = rows([
     ["Outcome", outcome && callText("span", words(outcome))],
     ["Key topics", topics.length && list(topics)],
     ["Action items", actions.length && list(actions)],
   ]);
-  const made = [...(overview ? [callText("p", overview)] : []), ...(known.length ? [element("dl", {}, ...known)] : [])];
-  return [...(made.length ? made : [sentence("No summary was made.")]), ...(call.tags.length ? [chips(call.tags)] : [])];
+  const shown = [];
+  if (overview) {
+    shown.push(callText("p", overview));
+  }
+  if (known.length) {
+    shown.push(element("dl", {}, ...known));
+  }
+  if (!shown.length) {
+    shown.push(sentence("No summary was made."));
+  }
+  if (call.tags.length) {
+    shown.push(chips(call.tags));
+  }
+  return shown;
 }
 
 function cost(call) {
@@ -99,7 +111,7 @@ function quality(call) {
   const { score, reasoning, sentiment, latency, interruptions, gaps } = call;
   const shown = rows([
     ["Score", score !== null && [`${number(score)} of 100`, bar(score, 100)]],
-    ["Reasoning", reasoning && callText("span", reasoning)],
+    ["Reasoning", fact(reasoning)],
     ["Sentiment", sentiment && words(sentiment)],
     ["Latency", latency !== null && `${number(latency)} ms`],
     ["Interruptions", interruptions !== null && number(interruptions)],
@@ -113,7 +125,7 @@ function models({ models: { llm, transcriber, voice, voiceId } }) {
     ["Language model", pair(llm)],
     ["Transcriber", pair(transcriber)],
     ["Voice", pair(voice)],
-    ["Voice ID", voiceId && callText("span", voiceId)],
+    ["Voice ID", fact(voiceId)],
   ]);
   return [shown.length ? element("dl", {}, ...shown) : sentence("No models are noted.")];
 }
@@ -123,10 +135,10 @@ function details(call) {
     ["Call ID", call.id],
     ["Type", words(call.type)],
     ["Direction", call.direction && callText("span", words(call.direction))],
-    ["Agent’s number", call.agentPhone && callText("span", call.agentPhone)],
-    [`${call.speakers.user}’s number`, call.otherPhone && callText("span", call.otherPhone)],
-    ["Agent", call.agent && callText("span", call.agent)],
-    ["Agent ID", call.agentId && callText("span", call.agentId)],
+    ["Agent’s number", fact(call.agentPhone)],
+    [`${call.speakers.user}’s number`, fact(call.otherPhone)],
+    ["Agent", fact(call.agent)],
+    ["Agent ID", fact(call.agentId)],
     ["Started", time(call.startedAt)],
     ["Ended", time(call.endedAt)],
     ["Duration", call.duration !== null && duration(call.duration)],
@@ -167,10 +179,10 @@ function time(timestamp) {
   return local ? [`${local} `, element("span", { class: "muted" }, utc)] : [utc];
 }
 
-function pair(names) {
-  const known = names.filter((name) => name !== null);
-  return known.length ? callText("span", known.join(" · ")) : null;
-}
+/** A text of the call as a row's value; one that is not known has no row. */
+const fact = (text) => text && callText("span", text);
+
+const pair = (names) => fact(names.filter((name) => name !== null).join(" · "));
 
 const list = (items) => element("ul", {}, ...items.map((item) => callText("li", item)));
 
