@@ -1,7 +1,10 @@
 // Follow playback: the turn that is heard is kept in view until the person reads elsewhere.
 //
-// Whatever the person does ends it: a scroll, a key, a focus, a selection. The page's own scrolling only
-// ever comes nearer to where it goes; every other movement is the person's.
+// Whatever the person does ends it: a scroll, a key, a focus, a selection. Each is a listener in the
+// constructor. To operate the player, or the list of its keys, is not to read elsewhere.
+//
+// A scroll event does not say whose it is. The page's own scrolling only ever comes nearer to where it goes;
+// every other movement is the person's.
 
 const MODIFIERS = ["Alt", "AltGraph", "CapsLock", "Control", "Fn", "Meta", "NumLock", "Shift"];
 const PLAYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
@@ -11,14 +14,14 @@ export class Following {
   #checkbox;
   #player;
   #target = null; // where the page scrolls to, or has scrolled
-  #distance = 0;
+  #distance = 0; // from there: the least so far
   #focused = null;
 
-  /** `begin` is called when it starts again. Keys that operate the player are not for reading elsewhere. */
-  constructor(checkbox, player, begin) {
+  /** `resume` is called when the person checks the box. */
+  constructor(checkbox, player, resume) {
     this.#checkbox = checkbox;
     this.#player = player;
-    checkbox.addEventListener("change", () => checkbox.checked && begin());
+    checkbox.addEventListener("change", () => checkbox.checked && resume());
     const end = () => this.end();
     addEventListener("wheel", end, { passive: true });
     addEventListener("touchmove", ({ target }) => this.#operates(target) || end(), { passive: true });
@@ -66,8 +69,8 @@ export class Following {
   }
 
   #readsElsewhere({ key, target, defaultPrevented }) {
-    const plays = this.#operates(target) && PLAYS.includes(key);
-    return !(defaultPrevented || plays || MODIFIERS.includes(key));
+    const played = defaultPrevented || (this.#operates(target) && PLAYS.includes(key)); // keyboard.js prevents
+    return !played && !MODIFIERS.includes(key);
   }
 
   /** Tells whether an element belongs to the player, or to the list of its keys. */
