@@ -3,6 +3,8 @@
 // An answer is made into a model first, and shown whole or not at all. A call that is live is asked for
 // again until it has ended, and for some minutes more. What can pass, an outage or a lost network, is
 // waited for; every other refusal ends the opening.
+//
+// docs/local.md has a line for each module.
 
 import { addressOf, readAddress, readCall, readKey } from "./address.js";
 import { getCall } from "./api.js";
@@ -21,14 +23,18 @@ import { Search } from "./search.js";
 const playback = new Playback(renew);
 const search = new Search(byId("turns"));
 
-/** The call that is open: `{id, key, abort, focus}`, and once it is shown `{model, text, etag}`. */
+/**
+ * The call that is open: `{id, key, abort, focusTitle}`, and once it is shown `{model, text, etag}`. What
+ * waits or is asked for on its behalf keeps it, and ends by `abort` when another one is opened.
+ */
 let opened = null;
 
 // Opening
 
 async function open(id, key, seconds) {
   close();
-  const opening = { id, key, abort: new AbortController(), focus: opener.fold() };
+  const focusTitle = opener.fold(); // the form had the focus
+  const opening = { id, key, abort: new AbortController(), focusTitle };
   opened = opening;
   document.title = `Call ${id}`;
   notice("Opening the call …", { lasting: true });
@@ -120,15 +126,20 @@ function close() {
   document.title = "Calls";
 }
 
-/** Waits; where the device comes online again, no longer. */
-function wait(seconds, signal) {
-  return new Promise((resolve, reject) => {
-    const over = new AbortController();
-    const timer = setTimeout(() => (over.abort(), resolve()), 1000 * seconds);
-    const once = { once: true, signal: over.signal };
-    addEventListener("online", () => (clearTimeout(timer), over.abort(), resolve()), once);
-    signal.addEventListener("abort", () => (clearTimeout(timer), over.abort(), reject(signal.reason)), once);
-  });
+/** Waits; where the device comes online again, no longer. Throws an AbortError where the signal aborts. */
+async function wait(seconds, signal) {
+  const over = new AbortController();
+  let timer = 0;
+  try {
+    await new Promise((resolve, reject) => {
+      timer = setTimeout(resolve, 1000 * seconds);
+      addEventListener("online", resolve, { signal: over.signal });
+      signal.addEventListener("abort", () => reject(signal.reason), { signal: over.signal });
+    });
+  } finally {
+    clearTimeout(timer);
+    over.abort(); // takes the listeners away
+  }
 }
 
 // Showing
@@ -152,9 +163,9 @@ function show(opening, { body, text, etag, requestId }) {
   }
   byId("call").hidden = false;
   problem(null);
-  if (opening.focus) {
-    byId("title").focus({ preventScroll: true }); // the form, which had it, is folded
-    opening.focus = false;
+  if (opening.focusTitle) {
+    byId("title").focus({ preventScroll: true });
+    opening.focusTitle = false;
   }
 }
 
