@@ -10,7 +10,7 @@ export class Search {
 
   constructor(list) {
     this.#list = list;
-    byId("wanted").addEventListener("input", () => this.#find(0));
+    byId("wanted").addEventListener("input", () => this.#find(0, { scroll: true }));
     byId("wanted").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.isComposing) {
         event.preventDefault();
@@ -23,15 +23,16 @@ export class Search {
 
   /** Searches what the transcript has now, and stays at the hit that is in view. */
   refresh() {
-    this.#find(null);
+    this.#find(this.#at, { scroll: false });
   }
 
   clear() {
     byId("wanted").value = "";
-    this.#find(null);
+    this.refresh();
   }
 
-  #find(first) {
+  /** Finds all hits, and shows the one at this place or the last one before. */
+  #find(at, { scroll }) {
     const texts = [...this.#list.querySelectorAll("p")].map((text) => text.firstChild);
     const hits = hitsIn(texts.map(({ data }) => data), byId("wanted").value);
     this.#ranges = hits.map(({ index, from, to }) => {
@@ -40,23 +41,23 @@ export class Search {
       range.setEnd(texts[index], to);
       return range;
     });
-    this.#show(first ?? Math.min(this.#at, Math.max(hits.length - 1, 0)), first !== null);
+    this.#show(Math.min(at, Math.max(hits.length - 1, 0)), { scroll });
   }
 
   #go(step) {
     const count = this.#ranges.length;
     if (count) {
-      this.#show((this.#at + step + count) % count, true);
+      this.#show((this.#at + step + count) % count, { scroll: true });
     }
   }
 
-  #show(at, scroll) {
+  #show(at, { scroll }) {
     this.#at = at;
     const [count, hit] = [this.#ranges.length, this.#ranges[at]];
     const wanted = byId("wanted").value.trim();
     byId("hits").replaceChildren(count ? `${at + 1} of ${count}` : wanted ? "No hits" : "");
     byId("next").disabled = byId("previous").disabled = count === 0;
-    if (globalThis.Highlight) {
+    if (globalThis.Highlight) { // without it, hits are counted and scrolled to, and not highlighted
       CSS.highlights.set("hits", new Highlight(...this.#ranges));
       CSS.highlights.set("hit", new Highlight(...(hit ? [hit] : [])));
     }
