@@ -7,8 +7,9 @@
 // browser waits for data, and where the recording fails. A recording that fails with a young link is broken:
 // that is said, and costs no request.
 
+import { INEXACT_SEEK } from "./turns.js";
+
 const OLD_MS = 55 * 60 * 1000; // a link lasts an hour
-const INEXACT_SEEK = 0.1; // seconds: some decoders start a little before what is asked for
 
 export class Player {
   #audio;

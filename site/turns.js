@@ -1,7 +1,7 @@
 // When each turn starts and ends, and which one is heard at a moment. A call stores starts alone.
 
 const TOLERANCE = 0.01; // seconds: no two programs write the same moment alike
-const INEXACT_SEEK = 0.1; // seconds: some decoders start a little before what is asked for
+export const INEXACT_SEEK = 0.1; // seconds: some decoders start a little before what is asked for
 const SLOWEST_SPEECH = 8; // characters a second
 const SHORTEST_TURN = 1; // second
 const SECONDS = /^\d{1,6}(\.\d+)?$/;
