@@ -26,13 +26,18 @@ export function listenToKeys(playback) {
     "keydown",
     (event) => {
       const { code, key, target } = event;
-      const listed = key === "?" || (code in keys && !event.shiftKey && !(code === "Space" && target.matches(PRESSED_BY_SPACE)));
+      const pressed = code === "Space" && target.matches(PRESSED_BY_SPACE);
+      const listed = key === "?" || (code in keys && !event.shiftKey && !pressed);
       const modified = event.ctrlKey || event.altKey || event.metaKey || event.isComposing;
       if (!listed || modified || !on.checked || list.open || !playback.playable || target.matches(FIELDS)) {
         return;
       }
       event.preventDefault();
-      key === "?" ? list.showModal() : keys[code](event.repeat);
+      if (key === "?") {
+        list.showModal();
+      } else {
+        keys[code](event.repeat);
+      }
     },
     { capture: true },
   );

@@ -16,13 +16,9 @@ export class Transcript {
     list.addEventListener("click", ({ target }) => {
       const button = target.closest("button");
       if (button) {
-        choose(this.#turns[this.#items.indexOf(button.parentElement)]);
+        choose(this.#turns[[...list.children].indexOf(button.parentElement)]);
       }
     });
-  }
-
-  get #items() {
-    return [...this.#list.children];
   }
 
   /** Shows the turns. Those that are shown already stay as they are: a selection survives an update. */
