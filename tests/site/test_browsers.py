@@ -280,11 +280,12 @@ def test_firefox_without_an_audio_device_says_so_and_asks_for_no_other_link(
     """It loads the recording, and fails when it is to be heard."""
     with firefox(installed_firefox(), has_audio=False) as page:
         opened(page, f"{watched_site}/?call=88", stack.key)
-        page.click("Play")
-        page.until(SAID_TO_BE_BROKEN)
-        page.click("Try again")
-        page.click("Play")
-        page.until(SAID_TO_BE_BROKEN)
+        for again in (False, True):
+            if again:
+                page.click("Try again")
+            page.until(f"{AUDIO}.readyState >= 1")
+            page.click("Play")
+            page.until(SAID_TO_BE_BROKEN)
         assert page.see(f"{AUDIO}.paused")
         assert page.see(ASKED) == 1
         assert page.see("sessionStorage.faults") is None
