@@ -104,7 +104,7 @@ def contrast(one: str, other: str) -> float:
 def test_graphics_have_contrast(open_tab: OpenTab, look: str) -> None:
     page = open_tab(**LOOKS[look]).shown(88)
     loaded(page)
-    expect(current(page)).to_be_visible()
+    expect(current(page)).to_have_css("outline-style", "solid")
     measured = {what: contrast(*page.evaluate(COLOURS, [*of])) for what, of in GRAPHICS.items()}
     FIGURES.append(f"call page, {look}: contrast of graphics at least {min(measured.values()):.2f}")
     assert {what: ratio for what, ratio in measured.items() if ratio < 3} == {}
