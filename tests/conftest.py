@@ -245,7 +245,7 @@ def noon() -> datetime:
     return datetime(2026, 3, 25, 12, 0, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def gateway_service(settings: dict[str, str]) -> Iterator[Service]:
     with served(settings | {"BEHIND_API_GATEWAY": "true"}) as running:
         yield running
