@@ -169,13 +169,6 @@ def test_traffic_that_cannot_be_given_back_is_said(deployed: Cloud) -> None:
     assert result.err.count("SSL error") == 5
 
 
-def test_no_traffic_moves_where_the_deployment_fails(deployed: Cloud) -> None:
-    result = deployed.run("canary", **SMOKE, FAIL="gcloud functions deploy*")
-
-    assert result.code == 1
-    assert traffic(deployed) == {"100 get-call-1"}
-
-
 def test_a_failure_at_any_step_leaves_the_old_revision_serving_and_a_rerun_succeeds(
     after: After,
 ) -> None:
