@@ -3,7 +3,6 @@
 import { secondsToRetry } from "./polling.js";
 
 const RETRY_SECONDS = 5; // where there is no answer at all
-const REPORT = "Report it with the request ID.";
 
 const NEXT = {
   unauthenticated: "Check the key: it may be mistyped, expired or revoked.",
@@ -25,12 +24,13 @@ export class Problem extends Error {
 }
 
 /** Of a status that is neither 200 nor 304; `times` is how often in a row the call was refused. */
-export function refusal({ status, retryAfter, problem, requestId }, times) {
+export function refusal({ status, retryAfter, problem, requestId: header }, times) {
   const retrySeconds = secondsToRetry(status, retryAfter, times);
+  const requestId = asText(problem?.request_id) ?? header;
   return new Problem(asText(problem?.detail) ?? SAID[status] ?? `The API answered ${status}`, {
     code: asText(problem?.code) ?? "",
-    requestId: asText(problem?.request_id) ?? requestId,
-    next: retrySeconds === null ? (NEXT[problem?.code] ?? REPORT) : `The page tries again in ${retrySeconds} s.`,
+    requestId,
+    next: retrySeconds === null ? (NEXT[problem?.code] ?? reportOf(requestId)) : tryAgainIn(retrySeconds),
     retrySeconds,
   });
 }
@@ -44,14 +44,14 @@ export function unreachable({ late, offline }) {
     });
   }
   return new Problem(late ? "The API does not answer" : "The API cannot be reached", {
-    next: `The page tries again in ${RETRY_SECONDS} s.`,
+    next: tryAgainIn(RETRY_SECONDS),
     retrySeconds: RETRY_SECONDS,
   });
 }
 
 /** Of an answer of which the page can make no call. */
 export function unreadable(requestId) {
-  return new Problem("This call cannot be shown", { requestId, next: REPORT });
+  return new Problem("This call cannot be shown", { requestId, next: reportOf(requestId) });
 }
 
 export function noSuchId() {
@@ -66,4 +66,6 @@ export function noKey() {
   });
 }
 
+const tryAgainIn = (seconds) => `The page tries again in ${seconds} s.`;
+const reportOf = (requestId) => (requestId ? "Report it with the request ID." : "Report it.");
 const asText = (value) => (typeof value === "string" ? value : null);
