@@ -139,3 +139,32 @@ def test_the_pictures_are_of_the_figures_that_are_kept() -> None:
     assert [
         name for name in drawn if (DOCS / f"{name}.svg").read_text("utf-8") != drawn[name]
     ] == []
+
+
+def modules_on_the_map() -> tuple[set[str], set[str]]:
+    """Return the call page's modules that `docs/local.md` lists: those of the page, and the pure ones."""
+    section = PAGES[DOCS / "local.md"].split("\n## The call page\n")[1].split("\n## ")[0]
+    _, of_the_page, pure = section.split("| file | role |")
+    named = [re.findall(r"^\| (.+?) \|", part, re.MULTILINE) for part in (of_the_page, pure)]
+    page, without_page = (set(re.findall(r"`(\w+\.js)`", "".join(cells))) for cells in named)
+    return page, without_page
+
+
+def test_every_module_of_the_call_page_is_on_its_map() -> None:
+    page, pure = modules_on_the_map()
+
+    assert page | pure == {module.name for module in (ROOT / "site").glob("*.js")}
+    assert page & pure == set()
+
+
+def test_pure_modules_have_their_tests_and_import_pure_ones_alone() -> None:
+    _, pure = modules_on_the_map()
+    tests = (ROOT / "tests" / "site" / "pure").glob("*.test.mjs")
+    imported = {
+        name
+        for module in pure
+        for name in re.findall(r' from "\./(.+)";', (ROOT / "site" / module).read_text("utf-8"))
+    }
+
+    assert pure == {test.name.replace(".test.mjs", ".js") for test in tests}
+    assert imported <= pure
