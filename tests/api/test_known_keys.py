@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,10 +14,10 @@ from call_api.log import JsonLog
 from local.seed import sample_calls
 from tests.support.fakes import FakeCalls, FakeDocument, api_over, request_in
 
-GOOD = {"org_id": "org_acme"}
+GOOD: dict[str, Any] = {"org_id": "org_acme"}
 KEY_ID = hashlib.sha256(b"key").hexdigest()[:12]
-REVOKED = GOOD | {"revoked_at": sample_calls()[77]["created_at"]}
-EXPIRED = GOOD | {"expires_at": sample_calls()[77]["created_at"]}
+PAST = datetime(2026, 3, 25, tzinfo=UTC)
+REVOKED, EXPIRED = GOOD | {"revoked_at": PAST}, GOOD | {"expires_at": PAST}
 
 
 class KeysAlone(FakeCalls):
@@ -69,22 +70,22 @@ def test_a_key_is_known_after_a_request_for_no_call() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys",
-    [{"key": REVOKED}, {"key": EXPIRED}, {}],
+    ("record", "org_id"),
+    [(REVOKED, "org_acme"), (EXPIRED, "org_acme"), (None, None)],
     ids=["revoked", "expired", "deleted"],
 )
 def test_a_key_that_has_ended_makes_the_function_read_one_call_more(
-    keys: dict[str, dict[str, Any]],
+    record: dict[str, Any] | None, org_id: str | None
 ) -> None:
     function = Function()
     function.reads_for("77")
-    function.store.keys = keys
+    function.store.keys = {} if record is None else dict.fromkeys(function.store.keys, record)
 
     assert function.reads_for("77") == [77]
-    assert function.last_entry()[0] == 401
+    assert function.last_entry()[:2] == (401, "org_acme")
     for call in ("77", "78", "no-id"):
         assert function.reads_for(call) == [None]
-        assert function.last_entry()[0] == 401
+        assert function.last_entry()[:2] == (401, org_id)
 
 
 def test_the_log_names_org_and_key_of_a_first_request_for_no_call() -> None:
