@@ -67,7 +67,7 @@ def test_markup_in_any_other_field_is_text(tab: Tab, put_call: PutCall, text: st
         if field.kind in {"string", "object"}
     }
     page = tab.shown(put_call(changes | {"type": "inbound"}))
-    assert page.locator("#call").evaluate("call => call.textContent").count(text[1:]) >= 18
+    assert page.locator("#call").evaluate("call => call.textContent").count(text[1:]) >= 22
     assert page.locator("#call").locator("img, script, svg:not(.player svg)").count() == 0
     links = page.locator("#call a:not(#open-recording)").evaluate_all(
         "all => all.map(a => a.getAttribute('href'))"
