@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.browser import Stack
+from tests.support.browser import WIDE, Stack
 from tests.support.driven import Driven, firefox, webkit
 from tests.support.player import said
 from tests.support.project import PutCall
@@ -57,13 +57,12 @@ def driven(request: pytest.FixtureRequest) -> Iterator[Driven]:
 
 @pytest.fixture
 def page(driven: Driven, watched_site: str) -> Iterator[Driven]:
-    """Return a window without a key, in which nothing may go wrong."""
-    driven.resize(1440, 900)
+    """Return a window of its own, in which nothing may go wrong."""
+    driven.renew()
+    driven.resize(*WIDE.values())
     driven.go(watched_site)
     yield driven
-    faults = driven.see("sessionStorage.faults")
-    driven.run("sessionStorage.clear(); localStorage.clear();")
-    assert faults is None
+    assert driven.see("sessionStorage.faults") is None
 
 
 @pytest.fixture
@@ -144,7 +143,7 @@ def test_a_call_is_opened_by_a_link(open_call: OpenCall) -> None:
     page.resize(320, 800)
     assert page.see("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot("narrow")
-    page.resize(1440, 900)
+    page.resize(*WIDE.values())
     page.run("document.documentElement.style.colorScheme = 'dark'")
     page.screenshot("dark")
 
@@ -279,6 +278,7 @@ def test_firefox_without_an_audio_device_says_so_and_asks_for_no_other_link(
 ) -> None:
     """It loads the recording, and fails when it is to be heard."""
     with firefox(installed_firefox(), has_audio=False) as page:
+        page.renew()
         opened(page, f"{watched_site}/?call=88", stack.key)
         for again in (False, True):
             if again:

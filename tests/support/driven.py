@@ -58,6 +58,10 @@ class Driven(ABC):
     name: str
 
     @abstractmethod
+    def renew(self) -> None:
+        """Replace the window by another one, for which nothing is stored."""
+
+    @abstractmethod
     def go(self, address: str) -> None:
         """Open an address, and wait until it has loaded."""
 
@@ -127,11 +131,16 @@ class Firefox(Driven):
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._sent = 0
+        self._user = self._window = ""
         self._call("session.new", capabilities={})
-        self._window = self._call("browsingContext.getTree")["contexts"][0]["context"]
-        self._call(
-            "browsingContext.activate", context=self._window
-        )  # it has the focus, as a person's
+
+    def renew(self) -> None:
+        if self._user:
+            self._call("browser.removeUserContext", userContext=self._user)
+        self._user = self._call("browser.createUserContext")["userContext"]
+        created = self._call("browsingContext.create", type="tab", userContext=self._user)
+        self._window = created["context"]
+        self._call("browsingContext.activate", context=self._window)
 
     def go(self, address: str) -> None:
         self._call("browsingContext.navigate", context=self._window, url=address, wait="complete")
@@ -175,8 +184,14 @@ class WebKit(Driven):
 
     def __init__(self, driver: httpx2.Client) -> None:
         self._driver = driver
-        session = self._call("session", capabilities={})
-        driver.base_url = driver.base_url.join(f"session/{session['sessionId']}/")
+        self._session = ""
+
+    def renew(self) -> None:
+        """Start another MiniBrowser: one that has shown many pages crashes at times."""
+        if self._session:
+            _value(self._driver.delete(self._session))
+        session = _value(self._driver.post("/session", json={"capabilities": {}}))
+        self._session = f"/session/{session['sessionId']}"
 
     def go(self, address: str) -> None:
         self._call("url", url=address)
@@ -193,11 +208,11 @@ class WebKit(Driven):
         self.until(f"innerWidth >= {width} && innerHeight === {height}")
 
     def picture(self) -> str:
-        data: str = _value(self._driver.get("screenshot"))
+        data: str = _value(self._driver.get(f"{self._session}/screenshot"))
         return data
 
     def _call(self, command: str, **parameters: Any) -> Any:
-        return _value(self._driver.post(command, json=parameters))
+        return _value(self._driver.post(f"{self._session}/{command}", json=parameters))
 
 
 def _value(answer: httpx2.Response) -> Any:
