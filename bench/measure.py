@@ -101,8 +101,8 @@ class Bench:
                 )
                 self._add(name, "memory/slow_readers_mib", most)
             self._take_turns(servers, OWN_CASES)
-            with self._started(["function"], self.key_file) as idle:
-                self._measure_neighbour("function", servers["function"], idle["function"])
+            with self._started(["function"], self.key_file) as second:
+                self._measure_neighbour("function", servers["function"], second["function"])
         with self._started(complete, self.keyless) as servers:
             self._take_turns(servers, KEYLESS_CASES)
 
@@ -141,17 +141,17 @@ class Bench:
                     for figure, value in found.items():
                         self._add(name, f"{case_name}/{clients}/{figure}", value)
 
-    def _measure_neighbour(self, name: str, server: Running, idle: Running) -> None:
+    def _measure_neighbour(self, name: str, server: Running, apart: Running) -> None:
         """Let one client of another org ask while a crowd asks for a large call.
 
-        It asks the crowd's server, and then an idle one, whose times are what the crowd, the emulator and
-        the server of the crowd leave of the machine.
+        It asks the crowd's server, and then a second one that nobody else asks, whose times are what the
+        machine and the emulator cost beside the crowd.
         """
         small = self._request(Case(OTHER_ORGS, (1,), ()), "org_globex")
         seconds = 2 * self.seconds
         for crowd_s, call_id in (("turns", LARGE), ("hour", HOUR)):
             large = self._request(Case(call_id, (CROWD,), ()))
-            for figures, asked in ((f"neighbour/{crowd_s}", server), (f"idle/{crowd_s}", idle)):
+            for figures, asked in ((f"neighbour/{crowd_s}", server), (f"apart/{crowd_s}", apart)):
                 with (
                     Wrk(server, large, clients=CROWD, seconds=seconds) as crowd,
                     Wrk(asked, small, clients=1, seconds=seconds) as one,

@@ -97,7 +97,7 @@ def test_a_run_yields_every_figure(results: Results) -> None:
         }
     expected[OURS] |= {
         f"{asked}/{crowd}/{each}"
-        for asked in ("neighbour", "idle")
+        for asked in ("neighbour", "apart")
         for crowd in ("turns", "hour")
         for each in ("p50_ms", "p99_ms", "errors", "crowd_refused")
     }
