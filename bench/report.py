@@ -28,6 +28,7 @@ class Target(NamedTuple):
     figure: str
     bound: str  # such as "≤ 1.4"
     server: str = ""
+    why_missed: str = ""  # where it is
 
     def measured(self, results: Results) -> list[float]:
         """Return the figure or the ratio in each round."""
@@ -46,22 +47,46 @@ class Target(NamedTuple):
 
 RPS, ONE_P50 = "small/16/requests_per_second", "small/1/p50_ms"
 TURNS_P99, HOUR_P99 = "neighbour/turns/p99_ms", "neighbour/hour/p99_ms"
+UPSTREAMS = "the read and the RSA signature, which the limit has too: two thirds of the CPU"
+PUBLISHING = "decoding, validation, rendering and the link, which the limit does not have"
+TURNS = "protobuf makes six objects of each turn"
+IMPORTS = "the imports of pydantic, uvicorn and gRPC's asyncio, and the models that pydantic builds"
+MACHINE = "two cores, shared with the crowd and the emulator: see a second function's p99 below"
 TARGETS = [
-    Target("requests/s at 16 clients, to the tutorial", RPS, "≥ 2.7", "tutorial"),
-    Target("requests/s at 16 clients, to the limit", RPS, "≥ 0.72", "limit"),
-    Target("p50 at one client, to the limit", ONE_P50, "≤ 1.3", "limit"),
-    Target("CPU of a one-hour call, to the tutorial", "hour/4/cpu_ms", "≤ 0.25", "tutorial"),
+    Target("requests/s at 16 clients, to the tutorial", RPS, "≥ 2.7", "tutorial", UPSTREAMS),
+    Target("requests/s at 16 clients, to the limit", RPS, "≥ 0.72", "limit", PUBLISHING),
+    Target("p50 at one client, to the limit", ONE_P50, "≤ 1.3", "limit", PUBLISHING),
+    Target("CPU of a one-hour call, to the tutorial", "hour/4/cpu_ms", "≤ 0.25", "tutorial", TURNS),
     Target(
         "CPU of a one-hour call, compressed, to the tutorial",
         "hour_gzip/4/cpu_ms",
         "≤ 0.28",
         "tutorial",
+        TURNS,
     ),
-    Target("cold start with a key file, to the tutorial", "cold_start/key_s", "≤ 1.05", "tutorial"),
-    Target("cold start without, to the tutorial", "cold_start/keyless_s", "≤ 1.1", "tutorial"),
+    Target(
+        "cold start with a key file, to the tutorial",
+        "cold_start/key_s",
+        "≤ 1.05",
+        "tutorial",
+        IMPORTS,
+    ),
+    Target(
+        "cold start without, to the tutorial", "cold_start/keyless_s", "≤ 1.1", "tutorial", IMPORTS
+    ),
     Target("memory after the load, to the tutorial", "memory/load_mib", "≤ 1.0", "tutorial"),
-    Target("another org's p99 beside 40 clients of 15,500 turns, ms", TURNS_P99, "≤ 40"),
-    Target("another org's p99 beside 40 clients of a one-hour call, ms", HOUR_P99, "≤ 40"),
+    Target(
+        "another org's p99 beside 40 clients of 15,500 turns, ms",
+        TURNS_P99,
+        "≤ 40",
+        why_missed=MACHINE,
+    ),
+    Target(
+        "another org's p99 beside 40 clients of a one-hour call, ms",
+        HOUR_P99,
+        "≤ 40",
+        why_missed=MACHINE,
+    ),
     Target("another org's errors beside 15,500 turns", "neighbour/turns/errors", "≤ 0"),
     Target("another org's errors beside a one-hour call", "neighbour/hour/errors", "≤ 0"),
     Target("upstream calls, keyless", "upstream_calls/keyless", "≤ 2"),
@@ -208,18 +233,18 @@ def _three_numbers(results: Results, rows: Sequence[Row]) -> str:
         f" waits {ours(ONE_P50, '{:.1f}')} ms"
     )
     cost = (
-        f"with Firestore, log and network, at 100 requests/s; ${keyless[10]:.2f} at 10, and"
+        f"simulated, signed by IAM, with Firestore, log and network, at 100 requests/s; ${keyless[10]:.2f} at 10, and"
         f" ${keyless[1_000]:.2f} at 1,000 ([Capacity](capacity.md))"
     )
     beside = (
-        "for 99 of 100 small calls while 40 clients of another org ask for calls of 15,500 turns;"
+        "p99 of small calls, while 40 clients of another org ask for calls of 15,500 turns;"
         f" {ours(HOUR_P99, '{:.0f}')} ms while they ask for one-hour calls,"
         f" {ours('small/1/p99_ms', '{:.0f}')} ms alone; {errors:.0f} errors"
     )
     answers = [
         ("How fast is it?", f"**{ours(RPS, '{:,.0f}')} requests/s**", fast),
         ("What do a million calls cost?", f"**${keyless[100]:.2f}**", cost),
-        ("Beside a noisy neighbour?", f"**at most {ours(TURNS_P99, '{:.0f}')} ms**", beside),
+        ("Beside a noisy neighbour?", f"**{ours(TURNS_P99, '{:.0f}')} ms**", beside),
     ]
     return table(["", "", ""], answers)
 
@@ -237,7 +262,8 @@ def is_deployed(python: str) -> bool:
 
 def _target_rows(results: Results) -> Iterator[Sequence[str]]:
     for target in TARGETS:
-        holds = "holds" if target.holds(results) else "**missed**"
+        why = f": {target.why_missed}" if target.why_missed else ""
+        holds = "holds" if target.holds(results) else f"**missed**{why}"
         yield target.what, target.bound, _spread(target.measured(results), "{:.4g}"), holds
 
 

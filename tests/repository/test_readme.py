@@ -8,7 +8,7 @@ import pytest
 
 from bench import capacity as simulated
 from bench import plots
-from bench.report import report
+from bench.report import GROUPS, OURS, report
 from call_api.calls.access import ApiKey
 from call_api.calls.schema import Call
 from call_api.settings import Settings
@@ -118,6 +118,12 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     named = re.findall(r"`((?:bench|call_api|docs|local|ops|tests)/[\w./-]+)`", PAGES[page])
 
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_run_that_is_kept_has_every_figure() -> None:
+    named = [figure for group in GROUPS.values() for _, figure, _ in group]
+
+    assert [figure for figure in named if figure not in RESULTS["figures"][OURS]] == []
 
 
 def test_the_page_on_performance_is_of_the_run_that_is_kept() -> None:
