@@ -1,4 +1,4 @@
-"""`make capacity`: 10 to 10,000 requests a second, simulated with the times that were measured."""
+"""Capacity: 10 to 10,000 requests a second, simulated with the times that were measured."""
 
 import json
 import math
@@ -45,14 +45,12 @@ class Row(NamedTuple):
 def simulated(results: Results) -> list[Row]:
     """Simulate each rate, signed in both ways, with as many instances as it needs."""
     default = int(FIGURES["max_instances"][0])
-    cases = [
-        (rate, signer, max(default, _needed(results, rate, signer)))
+    cases = {
+        (rate, signer, most)
         for rate in RATES
         for signer in ("IAM", "key")
-    ]
-    cases += [
-        case for rate, signer, most in cases if (case := (rate, signer, default)) not in cases
-    ]
+        for most in (default, max(default, _needed(results, rate, signer)))
+    }
     # Not forked: `make bench` has gRPC's threads, which survive no fork.
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
         return list(processes.map(partial(row, results), *zip(*sorted(cases), strict=True)))
@@ -98,6 +96,7 @@ def row(results: Results, rate: int, signer: str, max_instances: int) -> Row:
     instances = outcome.instances * parts
     admitted = rate * (1 - outcome.turned_away / outcome.ended)
     answered = rate * len(outcome.times_ms) / outcome.ended
+    # Refusals are read, logged and charged for, but carry no call.
     answer_bytes = figures["answer_bytes"] * answered / admitted
     dollars = costs(admitted, instances, {**figures, "answer_bytes": answer_bytes})["sum"]
     found = (

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple, Self
 
 import simpy
 
-from call_api.recordings.iam import RETRY_BUDGET_SECONDS
+from call_api.recordings.iam import QUOTA_PAUSE_SECONDS, RETRY_BUDGET_SECONDS
 from call_api.web.admission import ALL_FETCHES, WAIT_SECONDS
 
 SLICE_MS = 1.0
 EVALUATION_MS, WINDOW_MS = 5_000.0, 60_000.0  # of the averages by which Cloud Run scales
 QUEUE_MS = 10_000.0  # Cloud Run's, for a place
-FIRST_PAUSE_MS = 1_000.0  # at most, before IAM is asked again; the next can be twice as long
+FIRST_PAUSE_MS = QUOTA_PAUSE_SECONDS * 1000  # at most; the next one can be twice as long
 NORMAL_P99 = statistics.NormalDist().inv_cdf(0.99)
 
 Process = Generator[simpy.Event, Any, Any]  # what SimPy runs: it yields what it waits for

@@ -74,7 +74,7 @@ FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run'
     "sign_p99_ms": (300, "ms, `signBlob`, p99", ASSUMED),
     "platform_start_ms": (1_000, "ms, Cloud Run before the function's own start", ASSUMED),
 }
-DIVISORS = ("target", "ramp_reads", "max_instances", "concurrency", "cpus", "read_ms", "sign_ms")
+DIVISORS = ("target", "ramp_reads", "max_instances", "concurrency", "cpus")
 
 
 def figure(text: str) -> tuple[str, float]:

@@ -25,6 +25,7 @@ MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
 # A request that is cancelled after this long without an answer drops its channel.
 SILENCE_SECONDS = 1.0
 RETRY_BUDGET_SECONDS = 3.0
+QUOTA_PAUSE_SECONDS = 1.0
 _HOST = "iamcredentials.googleapis.com:443"
 _HINTS = {
     StatusCode.UNAUTHENTICATED: " to a new access token, too: is the service account disabled?",
@@ -107,7 +108,7 @@ class IamSigner:
             raise _problem(error) from error
 
     # Over the quota IAM is asked again late, since each request more keeps it used up.
-    @AsyncRetry(_is_over_quota, initial=1.0, timeout=RETRY_BUDGET_SECONDS)
+    @AsyncRetry(_is_over_quota, initial=QUOTA_PAUSE_SECONDS, timeout=RETRY_BUDGET_SECONDS)
     @AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _signature(self, email: str, message: bytes, token: str) -> bytes:
         credentials, _ = await self._tokens.credentials()

@@ -58,8 +58,8 @@ def test_a_busier_cpu_makes_requests_wait_as_theory_says() -> None:
     """The mean wait of a queue with random arrivals and equal jobs (M/D/1): x / 2(1 - x) jobs."""
     jobs = setup(200, instances=1, read_ms=1e-6, read_p99_ms=1e-6)
     outcome = Simulation(jobs, seed=1, warm=1).run(60)
-    # A request is two jobs of 1.5 ms, the second at the end of the queue: at most the wait of one job
-    # of 3 ms and one of 1.5 ms, at least that of one.
+    # A request is two jobs of 1.5 ms, the second at the end of the queue: between first come, first
+    # served (this wait) and processor sharing (3 / (1 - x) in all, which is twice this wait).
     busy = 0.2 * 3
     wait = busy / 2 / (1 - busy) * 3
 
