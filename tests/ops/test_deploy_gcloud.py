@@ -23,7 +23,7 @@ VARIED = re.compile(r"ops/\S+|'?named/[^']+'?|(?:get-call|[A-Z]{4,})[\w-]*|\d+|'
 @pytest.mark.gcloud
 def test_the_real_gcloud_accepts_every_command_of_every_run(after: After, tmp_path: Path) -> None:
     lines = [*first_runs(after()), *later_runs(after("function", "gateway", "alerts"))]
-    # One of each form, since each command takes gcloud a fifth of a second.
+    # One of each form, since gcloud is slow.
     forms = {VARIED.sub("X", line): line for line in lines if line.startswith("gcloud ")}
     commands = tmp_path / "commands.json"
     commands.write_text(json.dumps([{"command_string": line} for line in forms.values()]))

@@ -158,8 +158,8 @@ class Cloud:
         return {line for line in lines if not line.startswith(("reads ", "revision ", "serving "))}
 
 
-# From commands of deploy.sh, and lines to add to what exists, to a project in which they came one after
-# another. Its log is that of the last command.
+# Makes a project in which these steps came one after another. A step is a command of deploy.sh, or a line to
+# add to what exists. The log is that of the last command.
 After = Callable[..., Cloud]
 
 
@@ -196,7 +196,7 @@ def a_cloud(home: Path) -> Cloud:
         (home / "bin" / tool).symlink_to(find(tool))
     # An operator's own, without the packages of this environment.
     (home / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
-    # By Bash itself: a start of `env` would be a sixth of what each command takes.
+    # By Bash itself: `env` is one start more for each command.
     fake = (ROOT / "tests" / "support" / "fake_gcloud").read_text("utf-8")
     for name in ("firebase", "gcloud", "python"):
         (home / "bin" / name).write_text(fake.replace("/usr/bin/env bash", find("bash"), 1))
