@@ -90,6 +90,7 @@ def watched_site(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (folder / "watch.js").write_text(NOTE)
     page = (SITE / "index.html").read_text("utf-8")
     own = '<script type="module"'
+    assert own in page
     (folder / "index.html").write_text(page.replace(own, f'<script src="/watch.js"></script>{own}'))
     files = site_files(None) | {f"/{file.name}": file for file in folder.iterdir()}
     with app_served(site_server(stack.url, stack.recordings, files)) as url:

@@ -40,7 +40,7 @@ def installed(program: str, package: str) -> str:
 
 
 def installed_firefox() -> str:
-    """Return Debian's Firefox, or another one, as other systems call theirs."""
+    """Return Firefox as most systems call it, or as Debian does."""
     return shutil.which("firefox") or installed("firefox-esr", "firefox-esr")
 
 

@@ -26,8 +26,8 @@ from tests.support.serving import START_SECONDS, free_port
 
 PATIENCE_SECONDS = PATIENCE_MS / 1000
 HOST = "127.0.0.1"
-SCREEN = "1600x1200x24"  # of any size that a window is given
-# What WebDriver calls keys that write nothing.
+SCREEN = "1600x1200x24"  # larger than any window
+# WebDriver's codes of keys.
 KEYS = {
     "ArrowLeft": "\ue012",
     "ArrowRight": "\ue014",
@@ -95,7 +95,7 @@ class Driven(ABC):
     def click(self, name: str) -> None:
         """Click on the middle of what has this name, once it can be used."""
         quoted = json.dumps(name)
-        self.until(f"named({quoted})?.disabled === false || named({quoted})?.role")
+        self.until(f"named({quoted}) && !named({quoted}).disabled")
         x, y = self.run(MIDDLE % quoted)
         move = {"type": "pointerMove", "x": x, "y": y}
         press = [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
