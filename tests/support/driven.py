@@ -50,6 +50,10 @@ element.scrollIntoView({ block: "nearest", behavior: "instant" });
 const { left, top, width, height } = element.getBoundingClientRect();
 return [left + width / 2, top + height / 2].map(Math.floor);
 """
+DRAW = """
+window.isDrawn = false;
+requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { window.isDrawn = true; }, 100)));
+"""
 
 
 class Driven(ABC):
@@ -118,7 +122,9 @@ class Driven(ABC):
         self.perform({"type": "wheel", "id": "wheel", "actions": [scroll]})
 
     def screenshot(self, state: str) -> None:
-        """Keep what the window shows, for people."""
+        """Keep what the window shows, for people, once it is drawn: WebKit's pictures may be late."""
+        self.run(DRAW)
+        self.until("window.isDrawn")
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         (SCREENSHOTS / f"{self.name}-{state}.png").write_bytes(base64.b64decode(self.picture()))
 
