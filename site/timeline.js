@@ -59,10 +59,7 @@ export class Timeline {
 
   move(seconds) {
     this.#now = Math.min(seconds, this.#length);
-    for (const line of this.#root.querySelectorAll("line")) {
-      line.setAttribute("x1", this.#now / this.#length);
-      line.setAttribute("x2", this.#now / this.#length);
-    }
+    this.#root.querySelector(".playhead").style.translate = `${(100 * this.#now) / this.#length}%`;
     if (!this.#timer) {
       this.#timer = setTimeout(() => this.#say(), Math.max(this.#said + SAY_MS - performance.now(), 0));
     }

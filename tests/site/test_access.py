@@ -73,9 +73,13 @@ def test_axe_finds_nothing(open_tab: OpenTab, look: str, size: str) -> None:
 GRAPHICS = {
     "the agent on the timeline": ("#timeline .assistant", "fill", "#timeline"),
     "the customer on the timeline": ("#timeline .user", "fill", "#timeline"),
-    "the playhead": ("#timeline .playhead", "stroke", "#timeline"),
-    "the playhead's halo, on the agent": ("#timeline .halo", "stroke", "#timeline .assistant"),
-    "the playhead's halo, on the customer": ("#timeline .halo", "stroke", "#timeline .user"),
+    "the playhead": ("#timeline .playhead", "borderInlineStartColor", "#timeline"),
+    "the playhead's halo, on the agent": (
+        "#timeline .playhead",
+        "boxShadow",
+        "#timeline .assistant",
+    ),
+    "the playhead's halo, on the customer": ("#timeline .playhead", "boxShadow", "#timeline .user"),
     "a bar": (".bar-track i", "backgroundColor", "#cost"),
     "the edge of the agent's turns": ("#turns .assistant", "borderInlineStartColor", "body"),
     "the edge of the customer's turns": ("#turns .user", "borderInlineStartColor", "body"),
