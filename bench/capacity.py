@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.simulation import Outcome, Setup, Simulation, Work
-from ops.capacity import FIGURES, MONTH, costs, measured_cpu, needs
+from ops.capacity import MONTH, costs, defaults, measured_cpu, needs
 from ops.pages import table
 
 COMMAND = "make capacity"
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 def simulated(results: Results) -> list[Row]:
     """Simulate each rate, signed in both ways, with as many instances as it needs."""
-    default = int(FIGURES["max_instances"][0])
+    default = int(defaults()["max_instances"])
     cases = {
         (rate, signer, most)
         for rate in RATES
@@ -58,17 +58,13 @@ def simulated(results: Results) -> list[Row]:
 
 def _needed(results: Results, rate: float, signer: str) -> int:
     """Return the instances that a rate needs, in tens."""
-    *instances, _ = needs(rate, signer, measured_cpu(results), _figures())
+    *instances, _ = needs(rate, signer, measured_cpu(results), defaults())
     return math.ceil(max(instances) / 10) * 10
-
-
-def _figures() -> dict[str, float]:
-    return {name: value for name, (value, *_) in FIGURES.items()}
 
 
 def setup(results: Results, rate: float, signer: str, max_instances: int) -> Setup:
     """Return what is simulated."""
-    cpu, figures = measured_cpu(results), _figures()
+    cpu, figures = measured_cpu(results), defaults()
     way = "keyless_s" if signer == "IAM" else "key_s"
     start_s = statistics.median(results["figures"]["function"][f"cold_start/{way}"])
     work = Work(

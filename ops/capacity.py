@@ -77,6 +77,11 @@ FIGURES: dict[str, tuple[float, str, str]] = {  # $ is US dollars, in Cloud Run'
 DIVISORS = ("target", "ramp_reads", "max_instances", "concurrency", "cpus")
 
 
+def defaults() -> dict[str, float]:
+    """Return the value of each figure."""
+    return {name: value for name, (value, *_) in FIGURES.items()}
+
+
 def figure(text: str) -> tuple[str, float]:
     """Return a figure's name and value from NAME=VALUE."""
     name, _, value = text.partition("=")
@@ -177,7 +182,7 @@ def printed(
     rates: Iterable[float] = RATES,
 ) -> str:
     """Return the tables, and the figures behind them with their sources."""
-    f = {name: value for name, (value, *_) in FIGURES.items()} | dict(changed or {})
+    f = defaults() | dict(changed or {})
     # Decimals, since a float would print as 2.4e-05.
     rows = [(f"`{name}`", f"{Decimal(str(f[name])):,f}", *FIGURES[name][1:]) for name in FIGURES]
     figures = table(("figure", "value", "unit", "source"), rows)

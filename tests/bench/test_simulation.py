@@ -9,14 +9,14 @@ import pytest
 
 from bench.capacity import kept, row
 from bench.simulation import Setup, Simulation, Work
-from ops.capacity import FIGURES, RESULTS
+from ops.capacity import RESULTS, defaults
 
 WORK = Work(small_ms=3.0, hour_ms=20.0, unchanged_ms=2.0, start_ms=1_500.0)
 
 
 def setup(rate: float, *, keyless: bool = False, instances: int = 20, **figures: float) -> Setup:
     """Return a service of small calls, as deployed but for these figures."""
-    deployed = {name: value for name, (value, *_) in FIGURES.items()}
+    deployed = defaults()
     return Setup(rate, keyless, WORK, instances, {**deployed, "hours": 0, **figures})
 
 
