@@ -94,7 +94,7 @@ class Driven(ABC):
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.see(expression):
             assert time.monotonic() < deadline, (expression, self.see("document.body.innerText"))
-            time.sleep(0.05)
+            time.sleep(0.05)  # the classic protocol reports no events
 
     def click(self, name: str) -> None:
         """Click on the middle of what has this name, once it can be used."""
@@ -267,6 +267,6 @@ def _wait_for(port: int) -> None:
             socket.create_connection((HOST, port)).close()
         except ConnectionRefusedError:
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.05)  # neither browser tells when it listens
         else:
             return

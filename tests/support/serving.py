@@ -166,8 +166,8 @@ def environment(settings: Mapping[str, str], port: int, home: Path) -> dict[str,
     }
 
 
-# Below those that the kernel gives to whoever asks for any: between the choice and the start of the function, a
-# server of another test could get one of them.
+# Below Linux's ephemeral ports. One of those could be assigned to another test's server between the choice and the
+# start of the function.
 PORTS = range(20_000, 32_000)
 
 
