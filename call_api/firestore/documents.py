@@ -37,13 +37,17 @@ _VARINT, _64_BITS, _LENGTH_DELIMITED, _32_BITS = 0, 1, 2, 5  # wire types
 
 
 class Fields(Protocol):
-    """Fields by name: protobuf's map of values, or RawFields."""
+    """Fields by name: protobuf's map of values, or RawFields.
+
+    Ask `name in fields` before `fields[name]`: of a name that is not there protobuf's map makes an
+    empty value, and RawFields raises KeyError. The map has a `get`, which takes longer than both.
+    """
 
     def __contains__(self, name: str) -> bool:
         """Tell whether there is such a field."""
 
     def __getitem__(self, name: str) -> Any:
-        """Return the `Value` of a field that is there; of another, protobuf's map would make one."""
+        """Return the `Value` of a field that is there."""
 
 
 class RawFields:
@@ -57,7 +61,7 @@ class RawFields:
         return name in self._raw
 
     def __getitem__(self, name: str) -> Any:
-        """Return the `Value`."""
+        """Return the `Value` of a field that is there."""
         try:
             return _Value.FromString(bytes(self._raw[name]))
         except DecodeError:  # nested deeper than protobuf goes, which is 100 messages
@@ -205,7 +209,7 @@ def _decoded_map(fields: Fields, shape: dict[str, Shape]) -> dict[str, object]:
     """Decode a map. A call is mostly this, so it calls as few functions as it can."""
     values: dict[str, object] = {}
     for name, inner in shape.items():
-        if name in fields:  # asked first, since protobuf's map would make it; its `get` is slower
+        if name in fields:  # rather than `get`: see Fields
             field = fields[name]
             values[name] = field.string_value or (
                 _scalar(field) if inner is None else _decoded(field, inner)
