@@ -77,7 +77,7 @@ def error_info_reason(error: BaseException) -> str | None:
     return _constant(error.reason) if isinstance(error, GoogleAPICallError) else None
 
 
-def of_call(error: BaseException, hints: dict[StatusCode, str]) -> Failure:
+def of_rpc(error: BaseException, hints: dict[StatusCode, str]) -> Failure:
     """Classify a failed call of gRPC's.
 
     `hints` say what a status mostly means, for people, where Google gives no reason.

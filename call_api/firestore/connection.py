@@ -12,13 +12,12 @@ from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from call_api.calls.access import StoredDocument
 from call_api.cloud.channels import channel_options
 from call_api.cloud.credentials import quota_metadata
 from call_api.cloud.failures import status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
-from call_api.firestore.documents import MAX_DOCUMENT_BYTES, read_response
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES, FirestoreDocument, read_response
 from call_api.settings import Settings
 
 RETRY_BUDGET_SECONDS = 1.0
@@ -27,7 +26,7 @@ TRANSIENT = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CA
 _HOST, _METHOD = "firestore.googleapis.com:443", "/google.firestore.v1.Firestore/BatchGetDocuments"
 _Request = types.BatchGetDocumentsRequest.pb()
 
-Documents = dict[str, StoredDocument | None]  # by path; None where there is no document
+Documents = dict[str, FirestoreDocument | None]  # by path; None where there is no document
 BatchGet = Callable[..., AsyncIterable[bytes]]
 WithToken = Callable[[Callable[[str], Awaitable[Documents]]], Awaitable[Documents]]
 

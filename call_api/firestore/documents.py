@@ -17,7 +17,6 @@ from google.cloud.firestore_v1 import types
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from call_api.calls.access import StoredDocument
 from call_api.calls.publish import LARGE_BYTES
 from call_api.calls.schema import MAX_ITEMS, Shape
 from call_api.errors import StoredCallInvalid
@@ -70,7 +69,10 @@ class RawFields:
 
 @dataclass(frozen=True)
 class FirestoreDocument:
-    """A document whose fields are decoded on demand; it is a `calls.access.StoredDocument`."""
+    """A document whose fields are decoded on demand; it is a `calls.access.StoredDocument`.
+
+    Of one with more than MAX_DOCUMENT_BYTES, only the fields that tell its owner are here.
+    """
 
     size: int
     updated_ns: int
@@ -81,33 +83,14 @@ class FirestoreDocument:
         return _scalar(self.fields[name]) if name in self.fields else None
 
     def decoded(self, shape: dict[str, Shape]) -> dict[str, object]:
-        """Return the fields that `shape` names."""
+        """Return the fields that `shape` names.
+
+        Raises:
+            StoredCallInvalid: the document is larger than a call may be.
+        """
+        if self.size > MAX_DOCUMENT_BYTES:
+            raise StoredCallInvalid("call document: larger than 2 MiB")
         return _decoded_map(self.fields, shape)
-
-
-@dataclass(frozen=True)
-class OversizedDocument:
-    """A document too large to be fetched whole; only what tells its owner was."""
-
-    fetched: StoredDocument
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of what was fetched."""
-        return self.fetched.size
-
-    @property
-    def updated_ns(self) -> int:
-        """Return when it was last written."""
-        return self.fetched.updated_ns
-
-    def value(self, name: str) -> object:
-        """Return a field that holds a scalar, or None if there is no such field."""
-        return self.fetched.value(name)
-
-    def decoded(self, _shape: dict[str, Shape]) -> dict[str, object]:
-        """Refuse to: it is no valid call."""
-        raise StoredCallInvalid("call document: larger than 2 MiB")
 
 
 def read_response(raw: bytes) -> tuple[str, FirestoreDocument | None] | None:

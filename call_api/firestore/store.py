@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import grpc
 from google.api_core.exceptions import RetryError
@@ -12,12 +13,12 @@ from call_api.calls import keys
 from call_api.calls.access import ApiKey, StoredDocument
 from call_api.calls.schema import STORED_CALL_SHAPE
 from call_api.cloud.credentials import CredentialsError
-from call_api.cloud.failures import is_oversized, of_call, status_of
+from call_api.cloud.failures import is_oversized, of_rpc, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore.circuit_breaker import CircuitBreaker, CircuitOpenError
 from call_api.firestore.connection import Connection, Documents, FirestoreConnector
-from call_api.firestore.documents import MAX_DOCUMENT_BYTES, OversizedDocument
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES
 from call_api.settings import Settings
 
 CALLS = "calls"
@@ -105,7 +106,7 @@ async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:
     found = await connection.read(paths, _KEY_FIELDS)
     for path, document in found.items():
         if document is not None and path.startswith(f"{CALLS}/"):
-            found[path] = OversizedDocument(document)
+            found[path] = replace(document, size=MAX_DOCUMENT_BYTES + 1)  # or more: nobody counted
     return found
 
 
@@ -120,5 +121,5 @@ def _problem(error: Exception) -> Problem:
         return CallsUnavailable("Firestore: incomplete answers")
     if status_of(error) is StatusCode.DEADLINE_EXCEEDED:
         return UpstreamTimeout("Firestore: DEADLINE_EXCEEDED")
-    failure = of_call(error, _HINTS)
+    failure = of_rpc(error, _HINTS)
     return (CallsUnavailable if failure.passes else Internal)(f"Firestore: {failure.reason}")

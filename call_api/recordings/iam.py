@@ -16,7 +16,7 @@ from grpc import ChannelConnectivity, StatusCode
 
 from call_api.cloud.channels import channel_options
 from call_api.cloud.credentials import CredentialsError, quota_metadata
-from call_api.cloud.failures import PASSING, is_oversized, of_call, status_of
+from call_api.cloud.failures import PASSING, is_oversized, of_rpc, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
 from call_api.recordings.key_file import SERVICE_ACCOUNT_EMAIL
@@ -161,7 +161,7 @@ def _problem(error: Exception) -> Problem:
     """Return what a failure is to the client."""
     if is_oversized(error):
         return Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
-    failure = of_call(error, _HINTS)
+    failure = of_rpc(error, _HINTS)
     return (SigningUnavailable if failure.passes else Internal)(
         f"signBlob answered {failure.reason}"
     )

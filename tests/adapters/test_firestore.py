@@ -404,7 +404,7 @@ def test_the_owner_of_an_oversized_call_is_still_checked(
         StoredCallInvalid, match=r"^stored_call_invalid: call document: larger than 2 MiB$"
     ):
         document.decoded(STORED_CALL_SHAPE)
-    assert document.size < LARGE_BYTES, "it takes no turn to be refused"
+    assert document.size > LARGE_BYTES, "the next request for it waits for a turn"
     assert document.updated_ns == int(WRITTEN.timestamp()) * 10**9 + 123_456_000
 
 
