@@ -16,7 +16,7 @@ from call_api.calls.schema import (
     MAX_ITEMS,
     STORED_CALL_SHAPE,
     UnreadableCallError,
-    read_call,
+    parse_call,
 )
 from call_api.firestore.documents import FirestoreDocument, read_response
 from local.seed import sample_calls
@@ -97,7 +97,7 @@ def _cost(raw: bytes) -> Cost:
     decode_ms = ms()
     validate_ms = render_ms = None
     with suppress(UnreadableCallError):
-        call, _ = read_call(values, 77)
+        call, _ = parse_call(values, 77)
         validate_ms = ms()
         call.render()
         render_ms = ms()

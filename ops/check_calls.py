@@ -28,7 +28,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import Client
 
 from call_api.calls.access import parse_call_id
-from call_api.calls.schema import STORED_CALL_SHAPE, UnreadableCallError, read_call
+from call_api.calls.schema import STORED_CALL_SHAPE, UnreadableCallError, parse_call
 from ops.terminal import printable, write
 
 FIELDS = sorted({"org_id", *STORED_CALL_SHAPE})  # the function reads no others
@@ -172,7 +172,7 @@ def faults_of(call: StoredCall) -> list[Fault]:
     essential: Mapping[str, str] = {}
     descriptive: Mapping[str, str]
     try:
-        _, descriptive = read_call(values, call_id)
+        _, descriptive = parse_call(values, call_id)
     except UnreadableCallError as error:
         essential, descriptive = error.essential, error.descriptive
     for effect, found in (("500", essential), ("null", descriptive)):

@@ -51,8 +51,8 @@ class CallStore(Protocol):
     ) -> tuple[StoredDocument | None, StoredDocument | None]:
         """Return the key's record and the call (None for each that does not exist).
 
-        `began_at` is when the request began, by the event loop's clock: all reads of a request
-        share one budget. With `call_id` None only the key's record is read.
+        `began_at` is the time, by the event loop's clock, from which all reads of a request share one
+        budget. With `call_id` None only the key's record is read.
 
         Raises:
             Unavailable: the store cannot be read right now, or not in time.

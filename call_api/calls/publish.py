@@ -21,7 +21,7 @@ from call_api.calls.schema import (
     STORED_CALL_SHAPE,
     Call,
     UnreadableCallError,
-    read_call,
+    parse_call,
 )
 from call_api.errors import StoredCallInvalid
 
@@ -63,8 +63,8 @@ class LargeCallThread:
 def _share_one_heap() -> None:
     """Let all threads take memory from the main thread's heap.
 
-    This is the one unusual thing in this file, because glibc gives each thread a heap of its own, which
-    grows in small steps and shrinks after each call: the same work takes much longer there.
+    glibc gives each thread a heap of its own, which grows in small steps and shrinks after each call:
+    the same work takes much longer there.
     """
     with suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
@@ -98,7 +98,7 @@ def publish(
         StoredCallInvalid: an essential field cannot be read.
     """
     try:
-        call, faults = read_call(document.decoded(STORED_CALL_SHAPE), call_id)
+        call, faults = parse_call(document.decoded(STORED_CALL_SHAPE), call_id)
     except UnreadableCallError as error:
         raise StoredCallInvalid(f"call document: {error}") from None
     tag = etag(call, document.updated_ns, now())

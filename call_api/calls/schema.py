@@ -295,7 +295,7 @@ class UnreadableCallError(Exception):
         self.descriptive = descriptive
 
 
-def read_call(values: dict[str, Any], call_id: int) -> tuple[Call, dict[str, str]]:
+def parse_call(values: dict[str, Any], call_id: int) -> tuple[Call, dict[str, str]]:
     """Return a stored call, and by name the descriptive fields that cannot be read, with the reason.
 
     `values` is changed: what cannot be read is replaced in it.

@@ -120,19 +120,19 @@ class CallsApi:
             place = self.admission.enter(hashed_key, entry.call_id)
             held.callback(place.leave)
             with entry.stage("read"):
-                key, call = await self._read_and_publish(request, hashed_key, entry, place)
-            body = call.json
-            if body is not None and call.recording is not None and request.method == "GET":
+                key, published = await self._read_and_publish(request, hashed_key, entry, place)
+            body, recording = published.json, published.recording
+            if body is not None and recording is not None and request.method == "GET":
                 with entry.stage("sign"):
-                    link = await self.recording_urls.signed_url(call.recording, call.call_id)
+                    link = await self.recording_urls.signed_url(recording, published.call_id)
                 body = with_link(body, link)
-            # Again, since it has waited for its turn and for the signature: no link is dated later.
+            # The request may have waited since the key was read: no link is later than the key's end.
             require_unended(key, self.now())
             if body is None:
-                return Response(status_code=304, headers={"ETag": call.etag, **VARIES})
+                return Response(status_code=304, headers={"ETag": published.etag, **VARIES})
             place.hold(len(body))
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
-            headers = {"ETag": call.etag, "Server-Timing": timing, **VARIES}
+            headers = {"ETag": published.etag, "Server-Timing": timing, **VARIES}
             to_gzip = len(body) >= MIN_GZIP_BYTES and accepts_gzip(
                 request.headers.getlist("Accept-Encoding")
             )
@@ -145,9 +145,9 @@ class CallsApi:
                 response: Response = HeldResponse(body, headers, held.pop_all())
             else:
                 response = Response(body, headers=headers, media_type="application/json")
-        if request.method == "HEAD" and (call.recording is not None or to_gzip):
-            # Only GET knows its length: with the URL, and compressed. Another must not be given
-            # (RFC 9110, 8.6).
+        if request.method == "HEAD" and (recording is not None or to_gzip):
+            # A GET's length is not known, since its body has a link, or is compressed; no other length
+            # may be given (RFC 9110, 8.6).
             del response.headers["Content-Length"]
         return response
 

@@ -61,7 +61,7 @@ def read(
     key: str = KEY,
 ) -> schema.Call:
     document = asyncio.run(read_call(CallAccess(stored(record, call)), key, call_id, noon))
-    return schema.read_call(document.decoded(schema.STORED_CALL_SHAPE), 77)[0]
+    return schema.parse_call(document.decoded(schema.STORED_CALL_SHAPE), 77)[0]
 
 
 def test_the_owner_sees_its_call(noon: datetime) -> None:

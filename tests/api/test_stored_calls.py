@@ -11,7 +11,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 from google.cloud.firestore_v1.vector import Vector
 
-from call_api.calls.schema import MAX_ITEMS, UnreadableCallError, read_call
+from call_api.calls.schema import MAX_ITEMS, UnreadableCallError, parse_call
 from local.seed import sample_calls
 from ops.openapi import published, schema
 from tests.support.contract import stored_fields
@@ -120,7 +120,7 @@ def test_times_are_answered_in_utc_wherever_the_server_is(monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Kolkata")
         time.tzset()
-        call, _ = read_call(sample_calls()[77] | {"started_at": "2026-03-25T10:20:57"}, 77)
+        call, _ = parse_call(sample_calls()[77] | {"started_at": "2026-03-25T10:20:57"}, 77)
     time.tzset()
 
     assert call.started_at == "2026-03-25T10:20:57Z"
@@ -226,7 +226,7 @@ def test_a_call_of_nothing_but_faults_does_not_hold_up_the_others() -> None:
     call = sample_calls()[77] | {"transcript": [None] * MAX_ITEMS}
     started = time.thread_time()
     with pytest.raises(UnreadableCallError, match=r"^transcript\[\]$"):
-        read_call(call, 77)
+        parse_call(call, 77)
 
     assert time.thread_time() - started < 0.5
 
