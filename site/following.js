@@ -7,7 +7,7 @@
 // every other movement is the person's.
 
 const MODIFIERS = ["Alt", "AltGraph", "CapsLock", "Control", "Fn", "Meta", "NumLock", "Shift"];
-const PLAYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+const PLAYER_KEYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const OVERSHOT = 40; // pixels: what an animation that is broken off may still add
 
 export class Following {
@@ -24,12 +24,12 @@ export class Following {
     checkbox.addEventListener("change", () => checkbox.checked && resume());
     const end = () => this.end();
     addEventListener("wheel", end, { passive: true });
-    addEventListener("touchmove", ({ target }) => this.#operates(target) || end(), { passive: true });
+    addEventListener("touchmove", ({ target }) => this.#belongsToPlayer(target) || end(), { passive: true });
     addEventListener("scroll", () => this.#scrolled());
     addEventListener("keydown", (event) => this.#readsElsewhere(event) && end());
     addEventListener("focusin", ({ target }) => {
       // A window that comes to the front again gives the focus back to where it was.
-      if (target !== this.#focused && target.tabIndex >= 0 && !this.#operates(target)) {
+      if (target !== this.#focused && target.tabIndex >= 0 && !this.#belongsToPlayer(target)) {
         end();
       }
       this.#focused = target;
@@ -50,7 +50,7 @@ export class Following {
   }
 
   /** Scrolls to an element: smoothly, unless it is far or motion is not wanted. */
-  show(element) {
+  bringIntoView(element) {
     const { top, height } = element.getBoundingClientRect();
     const room = document.documentElement.scrollHeight - innerHeight;
     const target = Math.min(Math.max(scrollY + top - (innerHeight - height) / 2, 0), Math.max(room, 0));
@@ -69,12 +69,12 @@ export class Following {
   }
 
   #readsElsewhere({ key, target, defaultPrevented }) {
-    const played = defaultPrevented || (this.#operates(target) && PLAYS.includes(key)); // keyboard.js prevents
+    const played = defaultPrevented || (this.#belongsToPlayer(target) && PLAYER_KEYS.includes(key)); // keyboard.js prevents
     return !played && !MODIFIERS.includes(key);
   }
 
   /** Tells whether an element belongs to the player, or to the list of its keys. */
-  #operates(element) {
+  #belongsToPlayer(element) {
     return this.#player.contains(element) || Boolean(element.closest?.("dialog"));
   }
 }

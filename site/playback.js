@@ -116,7 +116,7 @@ export class Playback {
 
   #scroll() {
     if (this.#transcript.marked) {
-      this.#following.show(this.#transcript.marked);
+      this.#following.bringIntoView(this.#transcript.marked);
     }
   }
 }
