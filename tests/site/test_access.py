@@ -130,10 +130,12 @@ def test_the_player_leaves_a_low_window_to_the_text(open_tab: OpenTab) -> None:
     tab = open_tab(viewport=ZOOMED)
     page = tab.shown(88)
     loaded(page)
+    player = page.locator("#player")
+    expect(player).to_be_visible()
     for button in page.locator("#turns button").all()[5:8]:
         button.focus()
         expect(button).to_be_in_viewport()
-    expect(page.locator("#player")).not_to_be_in_viewport()
+    expect(player).not_to_be_in_viewport()
 
 
 @pytest.mark.parametrize("size", ["phone", "wide"])
