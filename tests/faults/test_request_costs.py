@@ -138,7 +138,7 @@ def test_another_org_is_answered_beside_hostile_requests(
     pieces = running.with_key(hostile)
 
     async def send_until(end: float) -> set[int]:
-        statuses = set()
+        statuses = {await status_of(port, pieces)}
         while time.monotonic() < end:
             statuses.add(await status_of(port, pieces))
         return statuses
