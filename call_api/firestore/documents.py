@@ -71,7 +71,8 @@ class RawFields:
 class FirestoreDocument:
     """A document whose fields are decoded on demand; it is a `calls.access.StoredDocument`.
 
-    Of one with more than MAX_DOCUMENT_BYTES, only the fields that tell its owner are here.
+    One that is too large to be fetched has MAX_DOCUMENT_BYTES + 1 for its size, and only the fields
+    of a key's record.
     """
 
     size: int

@@ -106,7 +106,7 @@ async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:
     found = await connection.read(paths, _KEY_FIELDS)
     for path, document in found.items():
         if document is not None and path.startswith(f"{CALLS}/"):
-            found[path] = replace(document, size=MAX_DOCUMENT_BYTES + 1)  # or more: nobody counted
+            found[path] = replace(document, size=MAX_DOCUMENT_BYTES + 1)  # or more
     return found
 
 

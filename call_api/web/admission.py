@@ -11,9 +11,9 @@ depends on the size of its document when the same caller (an API key) last asked
                 caller's slot until its turn to be published, so others can still fetch small ones.
 
 From the owner check on, a large document also holds its bytes, of which there are MAX_BYTES; and then
-its answer, if that is as large, until it has been sent. All waits of a request share WAIT_SECONDS. Sized for 512 MiB of memory, of which the process
-takes 100 at rest. A document takes up to 2 MiB as it arrives, and ten times as much while it is
-published.
+its answer, if that is as large, until it has been sent. All waits of a request share WAIT_SECONDS.
+Sized for 512 MiB of memory, of which the process takes 100 at rest. A document takes up to 2 MiB as it
+arrives, and ten times as much while it is published.
 """
 
 import asyncio

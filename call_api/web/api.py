@@ -126,7 +126,7 @@ class CallsApi:
                 with entry.stage("sign"):
                     link = await self.recording_urls.signed_url(recording, published.call_id)
                 body = with_link(body, link)
-            # The request may have waited since the key was read: no link is later than the key's end.
+            # Again, since the request may have waited: nothing is answered after the key's end.
             require_unended(key, self.now())
             if body is None:
                 return Response(status_code=304, headers={"ETag": published.etag, **VARIES})
