@@ -86,7 +86,8 @@ def row(results: Results, rate: int, signer: str, max_instances: int) -> Row:
     part = whole.part(parts)
     by_cpu, by_places, _ = needs(part.rate, signer, cpu, part.figures)
     steady = Simulation(part, seed=SEED, warm=min(part.max_instances, max(by_cpu, by_places)))
-    steady.run(40 if is_overloaded else 2)  # until the queues are as long as they get
+    # Until the queues are as long as they get, which takes long where hardly more comes than is answered.
+    steady.run(150 if is_overloaded else 2)
     outcome = steady.run(max(SECONDS, REQUESTS / part.rate))
 
     instances = outcome.instances * parts

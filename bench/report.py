@@ -47,7 +47,7 @@ class Target(NamedTuple):
 
 RPS, ONE_P50 = "small/16/requests_per_second", "small/1/p50_ms"
 TURNS_P99, HOUR_P99 = "neighbour/turns/p99_ms", "neighbour/hour/p99_ms"
-UPSTREAMS = "the read and the RSA signature, which the limit has too: most of the CPU"
+UPSTREAMS = "the server, the read and the RSA signature, which the limit has too"
 PUBLISHING = "decoding, validation, rendering and the link, which the limit does not have"
 TURNS = "protobuf makes six objects of each turn"
 IMPORTS = "the imports of pydantic, uvicorn and gRPC's asyncio, and the models that pydantic builds"
