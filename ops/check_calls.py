@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -29,6 +30,7 @@ from google.cloud.firestore import Client
 
 from call_api.calls.access import parse_call_id
 from call_api.calls.schema import STORED_CALL_SHAPE, UnreadableCallError, parse_call
+from ops.cloud import run_as_program
 from ops.terminal import printable, write
 
 FIELDS = sorted({"org_id", *STORED_CALL_SHAPE})  # the function reads no others
@@ -313,4 +315,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_as_program(partial(main, sys.argv[1:]))

@@ -1,7 +1,8 @@
 """How operators' commands ask Google Cloud: each request once, and its failure in one sentence."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +26,24 @@ def asking(service: str, role: str) -> Iterator[None]:
     # The last: credentials that cannot be read, and what `requests` raises.
     except (GoogleAPICallError, RetryError, GoogleAuthError, OSError) as error:
         sys.exit(unusable(service, error))
+
+
+def run_as_program(main: Callable[[], None]) -> None:
+    """Run a command as a program, which Ctrl-C ends at once.
+
+    The interpreter's own end waits for gRPC, and that for a call which was interrupted while it started:
+    for ever.
+    """
+    try:
+        main()
+    except SystemExit as left:
+        if not isinstance(left.__context__, KeyboardInterrupt):
+            raise
+        if isinstance(left.code, int):
+            os._exit(left.code)
+        sys.stderr.write(f"{left.code}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def unusable(service: str, error: Exception) -> str:

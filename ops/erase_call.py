@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from call_api.calls.schema import ObjectName
 from call_api.names import bucket_name
-from ops.cloud import FIRESTORE_ONCE, STORAGE_ONCE, asking
+from ops.cloud import FIRESTORE_ONCE, STORAGE_ONCE, asking, run_as_program
 from ops.terminal import printable, write
 
 COLLECTION = "calls"
@@ -369,4 +370,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_as_program(partial(main, sys.argv[1:]))

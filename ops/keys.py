@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from google.api_core.exceptions import (
@@ -37,7 +38,7 @@ from pydantic import ValidationError
 
 from call_api.calls.access import ApiKey
 from call_api.calls.keys import COLLECTION, is_well_formed, key_hash, key_id, new_key
-from ops.cloud import FIRESTORE_ONCE, asking, unusable
+from ops.cloud import FIRESTORE_ONCE, asking, run_as_program, unusable
 from ops.terminal import printable, write
 
 # Of a key that has been rotated: what its first rotation has overwritten, for the life of a later successor.
@@ -327,4 +328,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:], datetime.now(UTC))
+    run_as_program(partial(main, sys.argv[1:], datetime.now(UTC)))

@@ -890,10 +890,11 @@ keys.main(sys.argv[1:], datetime.now(UTC))
 
 
 # A background job of a shell, as a test run may be, has the signal ignored, and its children inherit that.
-RUN_INTERRUPTIBLE = f"""
-import signal
+RUN_INTERRUPTIBLE = """
+import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-{RUN_MAIN}"""
+runpy.run_module("ops.keys", run_name="__main__")
+"""
 
 
 def test_an_interrupt_is_reported_in_one_word() -> None:
@@ -914,7 +915,10 @@ def test_an_interrupt_is_reported_in_one_word() -> None:
             silent.accept()[0],
         ):  # it waits for Firestore now
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            try:
+                _, said = process.communicate(timeout=60)
+            finally:
+                process.kill()  # or the end of the block would wait for it
 
     assert (process.returncode, said.splitlines()[-1]) == (1, "Interrupted.")
     assert "Traceback" not in said
