@@ -44,10 +44,10 @@ test: $(VENV)/installed ## run the tests, with branch coverage
 
 fuzz: $(VENV)/installed ## run the tests that make up their cases with many more, new ones each time
 	$(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_published_api.py tests/api/test_signing_safety.py \
-		--hypothesis-profile=fuzz $(PYTEST_ARGS)
+		--override-ini=faulthandler_timeout=0 --hypothesis-profile=fuzz $(PYTEST_ARGS)
 
 soak: $(VENV)/installed ## run the tests of faults and clients for longer: a minute of chaos, 10,000 requests
-	$(BIN)/python -m pytest tests/faults --soak $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/faults --override-ini=faulthandler_timeout=0 --soak $(PYTEST_ARGS)
 
 bench: $(VENV)/installed ## compare the function with four other servers under the same load; 10 minutes; needs wrk
 	@exec $(BIN)/python -m bench
