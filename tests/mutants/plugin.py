@@ -130,8 +130,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Say what fails where nothing is mutated yet; mutmut keeps that to itself."""
+    _say_failure(report, report.when)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Say it of a file that cannot be imported, too."""
+    _say_failure(report, "collection")
+
+
+def _say_failure(report: pytest.TestReport | pytest.CollectReport, when: str) -> None:
     if report.failed and sys.__stderr__ and get_mutant_under_test() in {"", "stats"}:
-        sys.__stderr__.write(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext}\n")
+        sys.__stderr__.write(f"\n{report.nodeid}, {when}:\n{report.longreprtext}\n")
 
 
 @pytest.hookimpl(tryfirst=True)
