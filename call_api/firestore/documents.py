@@ -173,7 +173,7 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 def _text(raw: memoryview | bytes) -> str:
     try:
-        return str(raw, "utf-8")
+        return bytes(raw).decode()
     except UnicodeDecodeError:
         raise DecodeError("a text that is not UTF-8") from None
 

@@ -102,9 +102,10 @@ class _Unsigned(Signing):
     They keep the string that is to be signed, and return a placeholder, with which the URL ends.
     """
 
+    string_to_sign: bytes
+
     def __init__(self, signer_email: str) -> None:
         self._signer_email = signer_email
-        self.string_to_sign = b""
 
     @property
     def signer_email(self) -> str:

@@ -196,6 +196,22 @@ def test_an_entry_that_is_a_name_alone_has_a_value_of_no_type() -> None:
     assert is_no_value_of_ours(document.value("org_id"))
 
 
+def test_what_is_not_sent_is_protobuf_s_default() -> None:
+    value = Value.serialize(Value(string_value="of no name"))
+    entry = b"\x12" + bytes([len(value)]) + value
+    found = b"\x12" + bytes([len(entry)]) + entry
+    large = RESPONSE(transaction=bytes(LARGE_BYTES)).SerializeToString()
+
+    name, document = read_response(large + b"\x0a" + bytes([len(found)]) + found) or ("?", None)
+
+    assert name == ""
+    assert document is not None
+    assert document.updated_ns == 0
+    assert document.value("") == "of no name"
+
+
+# A number is at most ten bytes long. This one is field 0's tag, and its text is empty.
+ELEVEN_BYTES = b"\x82" + b"\x80" * 9 + b"\x00\x00"
 WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
 
 
@@ -204,6 +220,7 @@ WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
     [
         *(WHOLE[:length] for length in (1, 2, 3, 5, len(WHOLE) - 1)),
         *(WHOLE + end for end in (b"\x80", b"\xff" * 11, b"\x0b", b"\x0a\x05abcd", b"\x09abc")),
+        WHOLE + ELEVEN_BYTES,
         WHOLE.replace(b"calls/77", b"calls/\xff\xff"),
         WHOLE.replace(b"padding", b"pad\xffing"),
     ],
