@@ -45,7 +45,9 @@ def test_as_many_requests_enter_as_there_are_places() -> None:
 
 def test_small_documents_are_never_refused_for_their_bytes() -> None:
     admission = Admission(max_bytes=LARGE)
-    admission.enter("caller", "large").hold(LARGE)
+    large = admission.enter("caller", "large")
+    large.hold(LARGE)
+    assert large.holds_bytes
     for number in range(50):
         place = admission.enter("caller", number)
         assert not place.holds_bytes
@@ -279,7 +281,7 @@ def test_a_turn_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -
     run(test)
 
 
-def test_all_waits_of_a_request_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_waits_of_a_request_share_one_budget() -> None:
     async def test() -> None:
         admission = Admission(turns=1)
         await admission.enter("caller", "large").before_publishing(LARGE)
@@ -287,8 +289,30 @@ def test_all_waits_of_a_request_share_one_budget(monkeypatch: pytest.MonkeyPatch
         asyncio.get_running_loop().call_later(0.01, places[0].leave)
         await last
         assert places[-1].waited_seconds > 0.005
-        monkeypatch.setattr(module, "WAIT_SECONDS", places[-1].waited_seconds)  # nothing is left
+        places[-1].waited_seconds = module.WAIT_SECONDS  # nothing is left
+        turn = asyncio.create_task(places[-1].before_publishing(LARGE))
+        await loop_passes()
+        assert turn.done()
         with pytest.raises(CallsUnavailable, match="too many large calls"):
-            await places[-1].before_publishing(LARGE)
+            await turn
+
+    run(test)
+
+
+def test_a_refusal_says_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+
+    async def test() -> None:
+        admission = Admission(turns=1)
+        await arrived(admission, "large", LARGE)
+        await admission.enter("caller", "another").before_publishing(LARGE)
+        with pytest.raises(CallsUnavailable, match=r"over capacity: too many large calls$"):
+            await admission.enter("caller", "large").before_fetch()
+        for number in range(ALL_FETCHES):
+            await admission.enter(f"caller {number}", "unknown").before_fetch()
+        with pytest.raises(
+            CallsUnavailable, match=r"over capacity: too many calls of unknown size$"
+        ):
+            await admission.enter("one more caller", "unknown").before_fetch()
 
     run(test)

@@ -1,5 +1,6 @@
 """Firestore's documents: every type of value, decoded by shape, from the bytes on the wire."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from call_api.calls.publish import LARGE_BYTES
 from call_api.calls.schema import MAX_ITEMS, STORED_CALL_SHAPE, Shape
-from call_api.firestore.documents import FirestoreDocument, read_response
+from call_api.errors import StoredCallInvalid
+from call_api.firestore.documents import MAX_DOCUMENT_BYTES, FirestoreDocument, read_response
 from tests.support.strategies import WIRE_VALUES
 
 RESPONSE = BatchGetDocumentsResponse.pb()
@@ -121,6 +123,15 @@ def test_size_and_update_time_are_known_before_anything_is_decoded() -> None:
 
     assert 1_000 < stored.size < 1_060
     assert stored.updated_ns == int(datetime(2026, 3, 25, tzinfo=UTC).timestamp()) * 10**9
+
+
+def test_a_call_may_have_two_mebibytes() -> None:
+    fields = document({"text": "said"}).fields
+
+    largest = FirestoreDocument(MAX_DOCUMENT_BYTES, 0, fields)
+    assert largest.decoded({"text": None}) == {"text": "said"}
+    with pytest.raises(StoredCallInvalid, match="larger than 2 MiB"):
+        replace(largest, size=MAX_DOCUMENT_BYTES + 1).decoded({"text": None})
 
 
 def padded(message: Any) -> bytes:
