@@ -134,7 +134,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Say it of a file that cannot be imported, too."""
+    """Say which file cannot be imported."""
     _say_failure(report, "collection")
 
 

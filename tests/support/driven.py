@@ -26,7 +26,7 @@ from tests.support.serving import START_SECONDS, free_port
 
 PATIENCE_SECONDS = PATIENCE_MS / 1000
 HOST = "127.0.0.1"
-LAUNCH_SECONDS = 20  # MiniBrowser takes less than one, beside busy processes some
+LAUNCH_SECONDS = 20  # less than START_SECONDS, since a launch that hangs is tried once more
 SCREEN = "1600x1200x24"  # larger than any window
 # WebDriver's codes of keys.
 KEYS = {
@@ -197,9 +197,12 @@ class WebKit(Driven):
         """Start another MiniBrowser: one that has shown many pages crashes at times."""
         if self._session:
             _value(self._driver.delete(self._session))
+            self._session = ""
         try:
             self._session = self._launch()
-        except httpx2.ReadTimeout:  # a MiniBrowser that cannot listen keeps its driver waiting
+        except (
+            httpx2.ReadTimeout
+        ):  # at times MiniBrowser cannot listen, and its driver waits for it
             self._session = self._launch()
 
     def _launch(self) -> str:

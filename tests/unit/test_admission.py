@@ -289,10 +289,10 @@ def test_all_waits_of_a_request_share_one_budget() -> None:
         asyncio.get_running_loop().call_later(0.01, places[0].leave)
         await last
         assert places[-1].waited_seconds > 0.005
-        places[-1].waited_seconds = module.WAIT_SECONDS  # nothing is left
+        places[-1].waited_seconds = module.WAIT_SECONDS  # as if all of it were used
         turn = asyncio.create_task(places[-1].before_publishing(LARGE))
         await loop_passes()
-        assert turn.done()
+        assert turn.done()  # at once, not after as long again
         with pytest.raises(CallsUnavailable, match="too many large calls"):
             await turn
 

@@ -207,10 +207,10 @@ def test_an_entry_that_is_a_name_alone_has_a_value_of_no_type() -> None:
     assert is_no_value_of_ours(document.value("org_id"))
 
 
-def test_what_is_not_sent_is_protobuf_s_default() -> None:
+def test_names_and_times_that_are_not_sent_are_protobuf_s_defaults() -> None:
     value = Value.serialize(Value(string_value="of no name"))
-    entry = b"\x12" + bytes([len(value)]) + value
-    found = b"\x12" + bytes([len(entry)]) + entry
+    entry = b"\x12" + bytes([len(value)]) + value  # without its name
+    found = b"\x12" + bytes([len(entry)]) + entry  # without the document's name and update time
     large = RESPONSE(transaction=bytes(LARGE_BYTES)).SerializeToString()
 
     name, document = read_response(large + b"\x0a" + bytes([len(found)]) + found) or ("?", None)
@@ -221,8 +221,8 @@ def test_what_is_not_sent_is_protobuf_s_default() -> None:
     assert document.value("") == "of no name"
 
 
-# A number is at most ten bytes long. This one is field 0's tag, and its text is empty.
-ELEVEN_BYTES = b"\x82" + b"\x80" * 9 + b"\x00\x00"
+# A tag of eleven bytes, one more than a number may have: else it would be field 0's, before an empty text.
+OVERLONG_TAG = b"\x82" + b"\x80" * 9 + b"\x00"
 WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
 
 
@@ -231,7 +231,7 @@ WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
     [
         *(WHOLE[:length] for length in (1, 2, 3, 5, len(WHOLE) - 1)),
         *(WHOLE + end for end in (b"\x80", b"\xff" * 11, b"\x0b", b"\x0a\x05abcd", b"\x09abc")),
-        WHOLE + ELEVEN_BYTES,
+        WHOLE + OVERLONG_TAG + b"\x00",
         WHOLE.replace(b"calls/77", b"calls/\xff\xff"),
         WHOLE.replace(b"padding", b"pad\xffing"),
     ],
