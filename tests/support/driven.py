@@ -200,9 +200,8 @@ class WebKit(Driven):
             self._session = ""
         try:
             self._session = self._launch()
-        except (
-            httpx2.ReadTimeout
-        ):  # at times MiniBrowser cannot listen, and its driver waits for it
+        except httpx2.ReadTimeout:
+            # At times MiniBrowser cannot listen, and its driver waits for it.
             self._session = self._launch()
 
     def _launch(self) -> str:
