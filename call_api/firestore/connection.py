@@ -22,7 +22,7 @@ from call_api.settings import Settings
 
 RETRY_BUDGET_SECONDS = 1.0
 ANSWER_SECONDS = 4.0  # longer than any read takes, so that a DEADLINE_EXCEEDED is Firestore's own
-TRANSIENT = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CANCELLED})
+_RETRIED = frozenset({StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CANCELLED})
 _HOST, _METHOD = "firestore.googleapis.com:443", "/google.firestore.v1.Firestore/BatchGetDocuments"
 _Request = types.BatchGetDocumentsRequest.pb()
 
@@ -35,12 +35,12 @@ class IncompleteAnswerError(Exception):
     """The answer ended without a word on one of the documents."""
 
 
-def _is_transient(error: Exception) -> bool:
+def _is_retried(error: Exception) -> bool:
     """Tell what is retried. A connection that died while idle also reports UNAVAILABLE."""
     status = status_of(error)
     if status is StatusCode.INTERNAL:
         return "RST_STREAM" in str(error)  # gRPC's word where the stream alone was reset
-    return isinstance(error, IncompleteAnswerError) or status in TRANSIENT
+    return isinstance(error, IncompleteAnswerError) or status in _RETRIED
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Connection:
         """
         return await self.with_token(partial(self._answer, paths, fields))
 
-    @AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
+    @AsyncRetry(_is_retried, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _answer(self, paths: Sequence[str], fields: Sequence[str], token: str) -> Documents:
         """Ask with a token, and wait for the whole answer."""
         prefix = f"{self.database}/documents/"

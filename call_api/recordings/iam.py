@@ -55,7 +55,7 @@ def _is_over_quota(error: Exception) -> bool:
     return status_of(error) is StatusCode.RESOURCE_EXHAUSTED and not is_oversized(error)
 
 
-def _is_transient(error: Exception) -> bool:
+def _is_retried_soon(error: Exception) -> bool:
     return status_of(error) in PASSING - {StatusCode.RESOURCE_EXHAUSTED}
 
 
@@ -109,7 +109,7 @@ class IamSigner:
 
     # Over the quota IAM is asked again late, since each request more keeps it used up.
     @AsyncRetry(_is_over_quota, initial=QUOTA_PAUSE_SECONDS, timeout=RETRY_BUDGET_SECONDS)
-    @AsyncRetry(_is_transient, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
+    @AsyncRetry(_is_retried_soon, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _signature(self, email: str, message: bytes, token: str) -> bytes:
         credentials, _ = await self._tokens.credentials()
         connection = self._connection()
