@@ -1,6 +1,5 @@
 """The erasure of a call, against the emulator and a fake bucket, and what the function answers then."""
 
-import io
 import os
 import re
 import subprocess
@@ -350,22 +349,6 @@ def test_a_document_of_any_shape_is_erased(tool: Tool, database: firestore.Clien
     assert done.stdout.startswith(rf"document     calls/a \u202eb in {PROJECT}")
     assert "             org 7, status none\n" in done.stdout
     assert not is_stored(database, "a \u202eb")
-
-
-@erasing
-def test_a_name_that_the_terminal_cannot_show_is_escaped(
-    tool: Tool, put_call: PutCall, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket.put("recordings/ü.wav")
-    shown = io.BytesIO()
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
-        done = tool(put_call({"recording_object": "recordings/ü.wav"}))
-        written = shown.getvalue()
-
-    assert done.status == 0
-    assert rb"recording    recordings/\xfc.wav in " in written
-    assert bucket.names() == [OTHERS]
 
 
 @erasing
