@@ -1,11 +1,11 @@
 """The erasure of a call, against the emulator and a fake bucket, and what the function answers then."""
 
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -90,31 +90,44 @@ def tool(
     return run
 
 
+@dataclass(frozen=True)
+class StoredCall:
+    """A call that a test has stored, and what its own recording would be called."""
+
+    id: int | str
+    database: firestore.Client
+
+    @property
+    def recording(self) -> str:
+        return f"recordings/call-{self.id}.wav"
+
+    @property
+    def document(self) -> firestore.DocumentReference:
+        return self.database.document("calls", str(self.id))
+
+    def is_stored(self) -> bool:
+        return bool(self.document.get().exists)
+
+
 @pytest.fixture
-def recorded(put_call: PutCall, bucket: Bucket) -> tuple[int, str]:
-    """Store a call with a recording of its own, in one version; return both names."""
-    call_id = put_call()
-    name = f"recordings/call-{call_id}.wav"
-    put_call({"recording_object": name}, at=call_id)
-    bucket.put(name)
-    return call_id, name
-
-
-def is_stored(database: firestore.Client, call_id: object) -> bool:
-    return bool(database.document("calls", str(call_id)).get().exists)
+def call(put_call: PutCall, database: firestore.Client, bucket: Bucket) -> StoredCall:
+    """Store a call with a recording of its own, in one version."""
+    stored = StoredCall(put_call(), database)
+    put_call({"recording_object": stored.recording}, at=stored.id)
+    bucket.put(stored.recording)
+    return stored
 
 
 @erasing
 def test_an_erased_call_is_not_found_and_its_recording_is_gone(
-    tool: Tool, service: Service, acme_key: str, bucket: Bucket, recorded: tuple[int, str]
+    tool: Tool, service: Service, acme_key: str, bucket: Bucket, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    bucket.put(name, name, f"{name}.bak")
-    target = f"/v2/calls/{call_id}"
+    bucket.put(call.recording, call.recording, f"{call.recording}.bak")
+    target = f"/v2/calls/{call.id}"
     before = service.request(target=target, key=acme_key)
     assert before.status == 200
 
-    done = tool(call_id)
+    done = tool(call.id)
 
     assert done.status == 0
     after = service.request(target=target, key=acme_key)
@@ -123,7 +136,7 @@ def test_an_erased_call_is_not_found_and_its_recording_is_gone(
         target=target, key=acme_key, headers=[("If-None-Match", str(before.headers["ETag"]))]
     )
     assert polled.status == 404
-    assert bucket.names() == sorted([OTHERS, f"{name}.bak"])
+    assert bucket.names() == [f"{call.recording}.bak", OTHERS]
 
 
 @erasing
@@ -143,86 +156,73 @@ def test_it_shows_and_asks_as_the_page_says(tool: Tool, put_call: PutCall, bucke
 @erasing
 @pytest.mark.parametrize("answer", ["", "yes", "7"])
 def test_any_other_answer_erases_nothing(
-    tool: Tool,
-    database: firestore.Client,
-    bucket: Bucket,
-    recorded: tuple[int, str],
-    answer: str,
+    tool: Tool, bucket: Bucket, call: StoredCall, answer: str
 ) -> None:
-    call_id, name = recorded
-    done = tool(call_id, answer=answer)
+    done = tool(call.id, answer=answer)
 
-    assert done.status == f"Nothing was erased: the answer was not {call_id}."
-    assert is_stored(database, call_id)
-    assert bucket.names() == sorted([OTHERS, name])
+    assert done.status == f"Nothing was erased: the answer was not {call.id}."
+    assert call.is_stored()
+    assert bucket.names() == [call.recording, OTHERS]
 
 
 @erasing
-def test_a_script_is_not_asked(tool: Tool, recorded: tuple[int, str]) -> None:
-    call_id, _ = recorded
-    done = tool(call_id, "--yes", answer="")
+def test_a_script_is_not_asked(tool: Tool, call: StoredCall) -> None:
+    done = tool(call.id, "--yes", answer="")
 
     assert (done.status, done.stderr) == (0, "")
 
 
 @erasing
-def test_a_second_run_says_that_nothing_is_left(tool: Tool, recorded: tuple[int, str]) -> None:
-    call_id, name = recorded
-    assert tool(call_id).status == 0
+def test_a_second_run_says_that_nothing_is_left(tool: Tool, call: StoredCall) -> None:
+    assert tool(call.id).status == 0
 
-    nothing = f"There is nothing left of calls/{call_id}.\n"
-    assert tool(call_id) == (
+    nothing = f"There is nothing left of calls/{call.id}.\n"
+    assert tool(call.id) == (
         0,
         f"{nothing}If versions of its recording may be left, name it by --object.\n",
         "",
     )
-    assert tool(call_id, "--object", name) == (
+    assert tool(call.id, "--object", call.recording) == (
         0,
-        f"{nothing}There is no version of {name} in {BUCKET}.\nSoft delete: {WEEK}.\n",
+        f"{nothing}There is no version of {call.recording} in {BUCKET}.\nSoft delete: {WEEK}.\n",
         "",
     )
 
 
 @erasing
 def test_versions_that_are_left_without_a_document_are_erased_by_name(
-    tool: Tool, bucket: Bucket, recorded: tuple[int, str]
+    tool: Tool, bucket: Bucket, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    assert tool(call_id).status == 0
-    bucket.put(name, name)
-    done = tool(call_id, "--object", name)
+    assert tool(call.id).status == 0
+    bucket.put(call.recording, call.recording)
+    done = tool(call.id, "--object", call.recording)
 
     assert done.status == 0
-    assert done.stdout.startswith(f"document     calls/{call_id} is not in {PROJECT}, ")
-    assert f"Versions of {name} erased: 2.\n" in done.stdout
+    assert done.stdout.startswith(f"document     calls/{call.id} is not in {PROJECT}, ")
+    assert f"Versions of {call.recording} erased: 2.\n" in done.stdout
     assert bucket.names() == [OTHERS]
 
 
 @erasing
 def test_a_recording_that_other_calls_name_needs_a_word(
-    tool: Tool,
-    put_call: PutCall,
-    database: firestore.Client,
-    bucket: Bucket,
-    recorded: tuple[int, str],
+    tool: Tool, put_call: PutCall, bucket: Bucket, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    other = put_call({"recording_object": name})
-    refused = tool(call_id, "--yes")
+    other = put_call({"recording_object": call.recording})
+    refused = tool(call.id, "--yes")
 
     assert refused.status == (
         f"Nothing was erased: the recording is that of calls {other}, too. Say"
         " --recording delete to erase it for all, or --recording keep to erase the rest alone."
     )
     assert f"             also of calls {other}\n" in refused.stdout
-    assert is_stored(database, call_id)
-    assert bucket.names() == sorted([OTHERS, name])
+    assert call.is_stored()
+    assert bucket.names() == [call.recording, OTHERS]
 
-    kept = tool(call_id, "--recording", "keep")
+    kept = tool(call.id, "--recording", "keep")
     assert kept.status == 0
-    assert kept.stdout.endswith(f"The recording was not touched: '{name}'\n")
-    assert not is_stored(database, call_id)
-    assert bucket.names() == sorted([OTHERS, name])
+    assert kept.stdout.endswith(f"The recording was not touched: '{call.recording}'\n")
+    assert not call.is_stored()
+    assert bucket.names() == [call.recording, OTHERS]
 
     assert tool(other, "--recording", "delete").status == 0
     assert bucket.names() == [OTHERS]
@@ -230,42 +230,39 @@ def test_a_recording_that_other_calls_name_needs_a_word(
 
 @erasing
 def test_a_recording_of_other_calls_that_is_gone_needs_none(
-    tool: Tool, put_call: PutCall, bucket: Bucket, recorded: tuple[int, str]
+    tool: Tool, put_call: PutCall, bucket: Bucket, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    put_call({"recording_object": name})
+    put_call({"recording_object": call.recording})
     bucket.versions.clear()
 
-    assert tool(call_id).status == 0
+    assert tool(call.id).status == 0
 
 
 @erasing
 def test_a_bucket_without_the_recording_is_asked_about(
-    tool: Tool, database: firestore.Client, bucket: Bucket, recorded: tuple[int, str]
+    tool: Tool, bucket: Bucket, call: StoredCall
 ) -> None:
     """In another bucket than the recording's, the only pointer to it would be erased."""
-    call_id, _ = recorded
     bucket.versions.clear()
-    refused = tool(call_id, "--yes")
+    refused = tool(call.id, "--yes")
 
     assert f"             versions: none in {BUCKET}: is this the bucket?\n" in refused.stdout
     assert refused.status == (
         f"Nothing was erased: {BUCKET} has no version of the recording."
         " If it is the right bucket, say --recording delete."
     )
-    assert is_stored(database, call_id)
-    assert tool(call_id, answer="").status != 0
-    assert tool(call_id, "--yes", "--recording", "delete").status == 0
-    assert not is_stored(database, call_id)
+    assert call.is_stored()
+    assert tool(call.id, answer="").status != 0
+    assert tool(call.id, "--yes", "--recording", "delete").status == 0
+    assert not call.is_stored()
 
 
 @erasing
 def test_of_many_calls_that_name_it_the_first_are_shown(
-    tool: Tool, put_call: PutCall, recorded: tuple[int, str]
+    tool: Tool, put_call: PutCall, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    others = sorted(put_call({"recording_object": name}) for _ in range(7))
-    said = str(tool(call_id).status)
+    others = sorted(put_call({"recording_object": call.recording}) for _ in range(7))
+    said = str(tool(call.id).status)
 
     shown = ", ".join(map(str, others[:5]))
     assert f"is that of calls {shown}, and more, too." in said
@@ -275,35 +272,35 @@ def test_of_many_calls_that_name_it_the_first_are_shown(
 def test_a_call_without_a_recording_is_erased(
     tool: Tool, put_call: PutCall, database: firestore.Client, bucket: Bucket
 ) -> None:
-    call_id = put_call(without=("recording_object",))
+    call = StoredCall(put_call(without=("recording_object",)), database)
     bucket.refusals["get"] = ("forbidden", DENIED)  # the bucket is not asked
-    done = tool(call_id)
+    done = tool(call.id)
 
     assert done.status == 0
     assert "recording    none\n" in done.stdout
     assert "- recording" not in done.stdout
-    assert not is_stored(database, call_id)
-
-
-UNREADABLE = [
-    (7, "a number"),
-    (0.5, "a number"),
-    (True, "a boolean"),
-    (["recordings/a.wav"], "an array"),
-    ({"name": "a"}, "a map"),
-    (b"a", "bytes"),
-    (datetime(2026, 3, 25, tzinfo=UTC), "a timestamp"),
-    (firestore.GeoPoint(1, 2), "of another type"),
-    ("", "''"),
-    (" ", "' '"),
-    (f"gs://{BUCKET}/recordings/a.wav", f"'gs://{BUCKET}/recordings/a.wav'"),
-    ("https://example.com/\x1b[2J", r"'https://example.com/\x1b[2J'"),
-    ("a" * 1025, f"'{'a' * 1024}'"),
-]
+    assert not call.is_stored()
 
 
 @erasing
-@pytest.mark.parametrize(("value", "what"), UNREADABLE)
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (7, "a number"),
+        (0.5, "a number"),
+        (True, "a boolean"),
+        (["recordings/a.wav"], "an array"),
+        ({"name": "a"}, "a map"),
+        (b"a", "bytes"),
+        (datetime(2026, 3, 25, tzinfo=UTC), "a timestamp"),
+        (firestore.GeoPoint(1, 2), "of another type"),
+        ("", "''"),
+        (" ", "' '"),
+        (f"gs://{BUCKET}/recordings/a.wav", f"'gs://{BUCKET}/recordings/a.wav'"),
+        ("https://example.com/\x1b[2J", r"'https://example.com/\x1b[2J'"),
+        ("a" * 1025, f"'{'a' * 1024}'"),
+    ],
+)
 def test_a_call_whose_recording_cannot_be_told_is_erased_with_a_word(
     tool: Tool,
     put_call: PutCall,
@@ -312,19 +309,19 @@ def test_a_call_whose_recording_cannot_be_told_is_erased_with_a_word(
     value: object,
     what: str,
 ) -> None:
-    call_id = put_call({"recording_object": value})
-    refused = tool(call_id)
+    call = StoredCall(put_call({"recording_object": value}), database)
+    refused = tool(call.id)
 
     assert refused.status == (
         f"recording_object is no object's name but {what}, so the recording is not known."
         " Name it by --object, or say --recording keep to erase the rest alone."
     )
-    assert is_stored(database, call_id)
+    assert call.is_stored()
 
-    kept = tool(call_id, "--recording", "keep")
+    kept = tool(call.id, "--recording", "keep")
     assert kept.status == 0
     assert f"The recording was not touched: {what}\n" in kept.stdout
-    assert not is_stored(database, call_id)
+    assert not call.is_stored()
     assert bucket.names() == [OTHERS]
 
 
@@ -332,37 +329,35 @@ def test_a_call_whose_recording_cannot_be_told_is_erased_with_a_word(
 def test_the_recording_of_such_a_call_is_erased_by_its_name(
     tool: Tool, put_call: PutCall, database: firestore.Client, bucket: Bucket
 ) -> None:
-    call_id = put_call({"recording_object": f"gs://{BUCKET}/recordings/url.wav"})
+    call = StoredCall(put_call({"recording_object": f"gs://{BUCKET}/recordings/url.wav"}), database)
     bucket.put("recordings/url.wav")
 
-    assert tool(call_id, "--object", "recordings/url.wav").status == 0
-    assert not is_stored(database, call_id)
+    assert tool(call.id, "--object", "recordings/url.wav").status == 0
+    assert not call.is_stored()
     assert bucket.names() == [OTHERS]
 
 
 @erasing
 def test_a_document_of_any_shape_is_erased(tool: Tool, database: firestore.Client) -> None:
-    database.document("calls", "a \u202eb").set({"org_id": 7, "transcript": "x" * 10, "status": {}})
-    done = tool("a \u202eb", "--yes")
+    call = StoredCall("a \u202eb", database)
+    call.document.set({"org_id": 7, "transcript": "x" * 10, "status": {}})
+    done = tool(call.id, "--yes")
 
     assert done.status == 0
     assert done.stdout.startswith(rf"document     calls/a \u202eb in {PROJECT}")
     assert "             org 7, status none\n" in done.stdout
-    assert not is_stored(database, "a \u202eb")
+    assert not call.is_stored()
 
 
 @erasing
-def test_an_unreadable_answer_is_none(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
+def test_an_unreadable_answer_is_none(tool: Tool, call: StoredCall) -> None:
     def fail() -> None:
         raise OSError
 
-    call_id, _ = recorded
-    done = tool(call_id, meanwhile=fail)
+    done = tool(call.id, meanwhile=fail)
 
-    assert done.status == f"Nothing was erased: the answer was not {call_id}."
-    assert is_stored(database, call_id)
+    assert done.status == f"Nothing was erased: the answer was not {call.id}."
+    assert call.is_stored()
 
 
 @erasing
@@ -378,31 +373,26 @@ def test_a_recording_of_any_name_is_erased(
 
 @erasing
 def test_another_recording_than_the_document_s_is_refused(
-    tool: Tool, database: firestore.Client, bucket: Bucket, recorded: tuple[int, str]
+    tool: Tool, bucket: Bucket, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    done = tool(call_id, "--object", OTHERS)
+    done = tool(call.id, "--object", OTHERS)
 
-    assert done.status == f"The call names another recording than --object: {name}."
-    assert is_stored(database, call_id)
+    assert done.status == f"The call names another recording than --object: {call.recording}."
+    assert call.is_stored()
     assert OTHERS in bucket.names()
 
 
 @erasing
-def test_what_is_stored_below_the_document_goes_with_it(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
+def test_what_is_stored_below_the_document_goes_with_it(tool: Tool, call: StoredCall) -> None:
     """Firestore deletes no subcollection with its document."""
-    call_id, _ = recorded
-    call = database.document("calls", str(call_id))
-    deep = call.collection("notes").document("none").collection("edits").document("1")
-    for one in (call.collection("events").document("1"), deep):
+    deep = call.document.collection("notes").document("none").collection("edits").document("1")
+    for one in (call.document.collection("events").document("1"), deep):
         one.set({"text": "private"})
-    done = tool(call_id)
+    done = tool(call.id)
 
     assert done.status == 0
     assert "below it     documents: 3, in events, notes\n" in done.stdout
-    assert list(call.collections()) == []
+    assert list(call.document.collections()) == []
     assert not deep.get().exists
 
 
@@ -441,63 +431,53 @@ def test_a_call_that_goes_on_may_be_stored_again(
     ],
 )
 def test_a_recording_that_the_bucket_must_keep_keeps_its_document(
-    tool: Tool,
-    database: firestore.Client,
-    bucket: Bucket,
-    recorded: tuple[int, str],
-    reason: str,
-    message: str,
+    tool: Tool, bucket: Bucket, call: StoredCall, reason: str, message: str
 ) -> None:
-    call_id, name = recorded
-    bucket.put(name)
+    bucket.put(call.recording)
     bucket.refusals[bucket.versions[-1].generation] = (reason, message)
-    done = tool(call_id)
+    done = tool(call.id)
 
     assert done.status == (
         f"Versions erased: 1 of 2. The bucket keeps the next one: {message} The document is still"
         " there: run this again later, or with --recording keep."
     )
-    assert is_stored(database, call_id)
+    assert call.is_stored()
 
     bucket.refusals.clear()
-    assert tool(call_id).status == 0
+    assert tool(call.id).status == 0
     assert bucket.names() == [OTHERS]
-    assert not is_stored(database, call_id)
+    assert not call.is_stored()
 
 
 @erasing
 @pytest.mark.parametrize("method", ["get", "list", "delete"])
 def test_a_missing_role_on_the_bucket_is_named_and_nothing_is_erased(
-    tool: Tool, database: firestore.Client, bucket: Bucket, recorded: tuple[int, str], method: str
+    tool: Tool, bucket: Bucket, call: StoredCall, method: str
 ) -> None:
-    call_id, name = recorded
     bucket.refusals[method] = ("forbidden", DENIED)
-    done = tool(call_id)
+    done = tool(call.id)
 
     assert done.status == (
         f"Cloud Storage refuses: is roles/storage.legacyBucketWriter granted on {BUCKET}?"
     )
-    assert is_stored(database, call_id)
-    assert name in bucket.names()
+    assert call.is_stored()
+    assert call.recording in bucket.names()
 
 
 @erasing
-def test_a_bucket_that_does_not_exist_is_one_sentence(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
-    call_id, _ = recorded
-    said = str(tool(call_id, "--bucket", "gs://nowhere/").status)
+def test_a_bucket_that_does_not_exist_is_one_sentence(tool: Tool, call: StoredCall) -> None:
+    said = str(tool(call.id, "--bucket", "gs://nowhere/").status)
 
     assert re.fullmatch(r"Cloud Storage cannot be used: 404 .*/b/nowhere\?.*", said)
-    assert is_stored(database, call_id)
+    assert call.is_stored()
 
 
 @erasing
 def test_a_bucket_that_cannot_be_reached_is_one_sentence(
-    tool: Tool, recorded: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+    tool: Tool, call: StoredCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    said = str(tool(recorded[0]).status)
+    said = str(tool(call.id).status)
 
     assert re.fullmatch("Cloud Storage cannot be used: .*refused.*", said)
 
@@ -521,84 +501,67 @@ def test_a_refusal_of_firestore_is_one_sentence(
 
 
 @erasing
-def test_a_document_that_is_written_meanwhile_stays(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
-    call_id, _ = recorded
-    document = database.document("calls", str(call_id))
-    done = tool(call_id, meanwhile=lambda: document.update({"interruptions": 3}))
+def test_a_document_that_is_written_meanwhile_stays(tool: Tool, call: StoredCall) -> None:
+    done = tool(call.id, meanwhile=lambda: call.document.update({"interruptions": 3}))
 
     assert done.status == (
-        f"calls/{call_id} has been written meanwhile, and is still there: run this again."
+        f"calls/{call.id} has been written meanwhile, and is still there: run this again."
     )
-    assert is_stored(database, call_id)
-    assert tool(call_id).status == 0
+    assert call.is_stored()
+    assert tool(call.id).status == 0
 
 
 @erasing
 @pytest.mark.parametrize("has_document", [True, False])
 def test_a_recording_that_is_stored_meanwhile_keeps_its_document(
-    tool: Tool,
-    database: firestore.Client,
-    bucket: Bucket,
-    recorded: tuple[int, str],
-    has_document: bool,
+    tool: Tool, bucket: Bucket, call: StoredCall, has_document: bool
 ) -> None:
     """It would survive, and nothing would name it."""
-    call_id, name = recorded
     if not has_document:
-        database.document("calls", str(call_id)).delete()
-    done = tool(call_id, "--object", name, meanwhile=lambda: bucket.put(name))
+        call.document.delete()
+    done = tool(call.id, "--object", call.recording, meanwhile=lambda: bucket.put(call.recording))
 
     still = "So is the document: run" if has_document else "Run"
     assert done.status == (
-        f"Stored meanwhile, and still there: a version of {name}. {still} this again."
+        f"Stored meanwhile, and still there: a version of {call.recording}. {still} this again."
     )
-    assert is_stored(database, call_id) is has_document
-    assert bucket.names() == sorted([OTHERS, name])
+    assert call.is_stored() is has_document
+    assert bucket.names() == [call.recording, OTHERS]
 
-    assert tool(call_id, "--object", name).status == 0
+    assert tool(call.id, "--object", call.recording).status == 0
     assert bucket.names() == [OTHERS]
 
 
 @erasing
-def test_what_is_stored_below_the_document_meanwhile_keeps_it(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
-    call_id, _ = recorded
-    event = database.document(f"calls/{call_id}/events/late")
-    done = tool(call_id, meanwhile=lambda: event.set({"text": "private"}))
+def test_what_is_stored_below_the_document_meanwhile_keeps_it(tool: Tool, call: StoredCall) -> None:
+    event = call.document.collection("events").document("late")
+    done = tool(call.id, meanwhile=lambda: event.set({"text": "private"}))
 
     assert done.status == (
         "Stored meanwhile, and still there: a document below the call's."
         " So is the document: run this again."
     )
-    assert is_stored(database, call_id)
+    assert call.is_stored()
     event.delete()
 
 
 @erasing
-def test_a_document_that_is_gone_meanwhile_is_erased(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
-    call_id, _ = recorded
-    document = database.document("calls", str(call_id))
-    done = tool(call_id, meanwhile=document.delete)
+def test_a_document_that_is_gone_meanwhile_is_erased(tool: Tool, call: StoredCall) -> None:
+    done = tool(call.id, meanwhile=call.document.delete)
 
     assert done.status == 0
-    assert f"calls/{call_id} is erased.\n" in done.stdout
+    assert f"calls/{call.id} is erased.\n" in done.stdout
 
 
 @erasing
 def test_a_version_that_is_gone_meanwhile_is_no_failure(
-    tool: Tool, bucket: Bucket, recorded: tuple[int, str]
+    tool: Tool, bucket: Bucket, call: StoredCall
 ) -> None:
-    call_id, name = recorded
-    bucket.put(name)
-    done = tool(call_id, meanwhile=bucket.versions.pop)
+    bucket.put(call.recording)
+    done = tool(call.id, meanwhile=bucket.versions.pop)
 
     assert done.status == 0
-    assert f"Versions of {name} erased: 1.\n" in done.stdout  # of two
+    assert f"Versions of {call.recording} erased: 1.\n" in done.stdout  # of two
 
 
 @erasing
@@ -610,10 +573,10 @@ def test_a_version_that_is_gone_meanwhile_is_no_failure(
     ],
 )
 def test_the_bucket_s_soft_delete_is_told(
-    tool: Tool, bucket: Bucket, recorded: tuple[int, str], seconds: int, said: str
+    tool: Tool, bucket: Bucket, call: StoredCall, seconds: int, said: str
 ) -> None:
     bucket.soft_delete_seconds = seconds
-    done = tool(recorded[0])
+    done = tool(call.id)
 
     assert f"soft delete  {said}\n" in done.stdout
     assert f"- recording: {said}\n" in done.stdout
@@ -680,39 +643,32 @@ def test_a_missing_project_or_bucket_is_said_so(
 
 
 @erasing
-def test_the_database_is_the_one_that_is_named(
-    tool: Tool, database: firestore.Client, recorded: tuple[int, str]
-) -> None:
-    call_id, _ = recorded
-    done = tool(call_id, "--database", "calls-eu")
+def test_the_database_is_the_one_that_is_named(tool: Tool, call: StoredCall) -> None:
+    done = tool(call.id, "--database", "calls-eu")
 
-    assert done.stdout.startswith(f"There is nothing left of calls/{call_id}.\n")
-    assert is_stored(database, call_id)
+    assert done.stdout.startswith(f"There is nothing left of calls/{call.id}.\n")
+    assert call.is_stored()
 
 
 @erasing
-def test_an_output_that_cannot_be_written_erases_nothing(
-    database: firestore.Client, bucket: Bucket, recorded: tuple[int, str], emulator_host: str
-) -> None:
-    call_id, name = recorded
+@pytest.mark.usefixtures("tool")
+def test_an_output_that_cannot_be_written_erases_nothing(bucket: Bucket, call: StoredCall) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123  (a device)
-        done = program(call_id, bucket, emulator_host, stdout=full)
+        done = program(call.id, stdout=full)
 
     assert done.returncode == 1
     assert done.stderr == (
         "Standard output cannot be written ([Errno 28] No space left on device):"
         " run it again to see what is left.\n"
     )
-    assert is_stored(database, call_id)
-    assert name in bucket.names()
+    assert call.is_stored()
+    assert call.recording in bucket.names()
 
 
 @erasing
-def test_it_runs_as_a_program(
-    bucket: Bucket, recorded: tuple[int, str], emulator_host: str
-) -> None:
-    call_id, _ = recorded
-    done = program(call_id, bucket, emulator_host, stdout=subprocess.PIPE)
+@pytest.mark.usefixtures("tool")
+def test_it_runs_as_a_program(bucket: Bucket, call: StoredCall) -> None:
+    done = program(call.id, stdout=subprocess.PIPE)
 
     assert done.returncode == 0, done.stderr
     assert bucket.names() == [OTHERS]
@@ -720,14 +676,9 @@ def test_it_runs_as_a_program(
 
 @erasing
 def test_a_run_that_is_interrupted_between_two_versions_can_be_repeated(
-    tool: Tool,
-    database: firestore.Client,
-    bucket: Bucket,
-    recorded: tuple[int, str],
-    monkeypatch: pytest.MonkeyPatch,
+    tool: Tool, bucket: Bucket, call: StoredCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call_id, name = recorded
-    bucket.put(name)
+    bucket.put(call.recording)
     delete = Blob.delete
 
     def delete_and_interrupt(version: Any, **options: Any) -> None:
@@ -736,30 +687,22 @@ def test_a_run_that_is_interrupted_between_two_versions_can_be_repeated(
 
     with monkeypatch.context() as patch:
         patch.setattr(Blob, "delete", delete_and_interrupt)
-        interrupted = tool(call_id)
+        interrupted = tool(call.id)
 
     assert interrupted.status == "Interrupted: run it again to erase what is left."
-    assert is_stored(database, call_id)
-    assert bucket.names() == sorted([OTHERS, name])
+    assert call.is_stored()
+    assert bucket.names() == [call.recording, OTHERS]
 
-    assert tool(call_id).status == 0
-    assert not is_stored(database, call_id)
+    assert tool(call.id).status == 0
+    assert not call.is_stored()
     assert bucket.names() == [OTHERS]
 
 
-def program(
-    call_id: int, bucket: Bucket, firestore_host: str, **options: Any
-) -> "subprocess.CompletedProcess[str]":
+def program(call_id: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run it as a program, in the environment that `tool` has set."""
     return subprocess.run(
         [sys.executable, "-m", "ops.erase_call", "--call", str(call_id), "--yes"],
         cwd=ROOT,
-        env=os.environ
-        | {
-            "FIRESTORE_EMULATOR_HOST": firestore_host,
-            "STORAGE_EMULATOR_HOST": bucket.host,
-            "GOOGLE_CLOUD_PROJECT": PROJECT,
-            "RECORDINGS_BUCKET": BUCKET,
-        },
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
