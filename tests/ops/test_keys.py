@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import grpc
 import pytest
@@ -51,18 +51,25 @@ Tool = Callable[..., Outcome]
 def tool(
     emulator_host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Tool:
-    """Run `python -m ops.keys` in this process."""
+    """Run `python -m ops.keys` in this process, against the emulator unless a host is given."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
     monkeypatch.delenv("FIRESTORE_DATABASE", raising=False)
 
-    def run(*argv: str, now: datetime | None = None) -> Outcome:
+    def run(
+        *argv: str, now: datetime | None = None, host: str = "", output: TextIO | None = None
+    ) -> Outcome:
         capsys.readouterr()
         code: object = 0
-        try:
-            main(argv, now or datetime.now(UTC))
-        except SystemExit as left:
-            code = left.code
+        with monkeypatch.context() as patch:
+            if host:
+                patch.setenv("FIRESTORE_EMULATOR_HOST", host)
+            if output:
+                patch.setattr(sys, "stdout", output)
+            try:
+                main(argv, now or datetime.now(UTC))
+            except SystemExit as left:
+                code = left.code
         stdout, stderr = capsys.readouterr()
         # As the interpreter does with a sentence: it is written to standard error.
         return (
@@ -313,7 +320,7 @@ def test_of_two_who_revoke_a_key_at_once_the_first_one_s_date_stays(
 
 @pytest.mark.google_emulator
 def test_a_revocation_that_fails_is_not_tried_again(
-    tool: Tool, issued: str, emulator_host: str, monkeypatch: pytest.MonkeyPatch
+    tool: Tool, issued: str, emulator_host: str
 ) -> None:
     tries = []
 
@@ -322,8 +329,7 @@ def test_a_revocation_that_fails_is_not_tried_again(
         context.abort(grpc.StatusCode.UNAVAILABLE, "not here")
 
     with emulator_behind(emulator_host, fail) as host:
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
-        failed = tool("revoke", digits(issued))
+        failed = tool("revoke", digits(issued), host=host)
 
     assert failed == (1, "", f"Firestore cannot be used: 503 not here. {MAYBE} Run it again.\n")
     assert len(tries) == 1
@@ -562,10 +568,7 @@ def test_a_rotation_without_an_answer_may_have_been_done(
 
 @pytest.mark.google_emulator
 def test_a_key_that_is_changed_meanwhile_is_not_changed_back(
-    tool: Tool,
-    database: firestore.Client,
-    noon: datetime,
-    monkeypatch: pytest.MonkeyPatch,
+    tool: Tool, database: firestore.Client, noon: datetime
 ) -> None:
     old = tool("issue", "--org", "org_back").stdout.strip()
     record = database.document("api_keys", digits(old, 64))
@@ -575,9 +578,7 @@ def test_a_key_that_is_changed_meanwhile_is_not_changed_back(
             record.update({"expires_at": noon})
             raise OSError("full")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", Failing())
-        done = tool("rotate", digits(old))
+    done = tool("rotate", digits(old), output=Failing())
 
     assert ": that cannot be undone, so end the new key by `revoke " in done.stderr
     assert record.get().get("expires_at") == noon
@@ -648,11 +649,8 @@ def test_a_hash_that_is_not_the_only_one_or_not_there_is_refused(
     assert database.document("api_keys", both[0]).get().to_dict() == {"org_id": "org_twins"}
 
 
-def test_a_key_in_place_of_its_hash_is_recognised_without_a_read(
-    tool: Tool, issued: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
-    done = tool("revoke", issued)
+def test_a_key_in_place_of_its_hash_is_recognised_without_a_read(tool: Tool, issued: str) -> None:
+    done = tool("revoke", issued, host="127.0.0.1:1")
 
     assert done.status == 2
     assert done.stderr.endswith(f"this is a key; its hash: {digits(issued)}\n")
@@ -764,15 +762,10 @@ def test_the_project_and_the_database_are_those_that_are_named(
     ],
 )
 def test_a_refusal_of_firestore_is_one_sentence(
-    tool: Tool,
-    monkeypatch: pytest.MonkeyPatch,
-    argv: list[str],
-    code: grpc.StatusCode,
-    said: str,
+    tool: Tool, argv: list[str], code: grpc.StatusCode, said: str
 ) -> None:
     with fake_firestore_that_refuses(code) as host:
-        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
-        done = tool(*argv)
+        done = tool(*argv, host=host)
 
     assert (done.status, done.stdout) == (1, "")
     if argv[0] == "issue" and code is grpc.StatusCode.UNAVAILABLE:  # it writes without a read
@@ -989,16 +982,12 @@ def test_a_key_that_can_be_neither_shown_nor_deleted_is_named(
     assert tool("revoke", record["hash"]).status == 0
 
 
-def test_an_interrupt_while_a_key_is_shown_deletes_it(
-    tool: Tool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_while_a_key_is_shown_deletes_it(tool: Tool) -> None:
     class Interrupted(io.StringIO):
         def flush(self) -> None:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", Interrupted())
-        done = tool("issue", "--org", "org_interrupted")
+    done = tool("issue", "--org", "org_interrupted", output=Interrupted())
 
     assert done.stderr == (
         "Standard output cannot be written (interrupted): the key is deleted again.\n"
