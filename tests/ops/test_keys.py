@@ -792,8 +792,7 @@ def test_the_tool_explains_itself_by_an_example(tool: Tool) -> None:
 def test_the_function_does_not_import_the_tool() -> None:
     sources = [ROOT / "main.py", *(ROOT / "call_api").rglob("*.py")]
 
-    assert not any("ops.keys import" in source.read_text() for source in sources)
-    assert not any("import call_api" in source.read_text() for source in sources)
+    assert not any(re.search(r"(from|import) ops\b", source.read_text()) for source in sources)
 
 
 @pytest.mark.google_emulator
