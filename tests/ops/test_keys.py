@@ -177,25 +177,24 @@ def test_a_key_is_printed_once_and_stored_as_its_hash(
 def test_the_list_has_what_people_need_and_never_the_key(tool: Tool, noon: datetime) -> None:
     later = tool("issue", "--org", "org_list", now=noon + DAY).stdout.strip()
     first = tool("issue", "--org", "org_list", "--name", "प्रिया", "--expires", "90d", now=noon)
-    listed = tool("list", "--org", "org_list")
+    shown = tool("list", "--org", "org_list")
 
     never = "-" + 19 * " "
-    head, oldest, newest = listed.stdout.splitlines()
+    head, oldest, newest = shown.stdout.splitlines()
     assert head == f"HASH{9 * ' '} CREATED{14 * ' '} EXPIRES{14 * ' '} REVOKED{14 * ' '} NAME"
     dates = "2026-03-25T12:00:00Z  2026-06-23T12:00:00Z"
     assert oldest == f"{digits(first.stdout.strip())}  {dates}  {never}  प्रिया"
     assert newest == f"{digits(later)}  2026-03-26T12:00:00Z  {never}  {never}  -"
-    assert listed.stderr == "Keys of org_list: 2.\n"
-    assert later not in listed.stdout + listed.stderr
-    assert digits(later, 13) not in listed.stdout
+    assert shown.stderr == "Keys of org_list: 2.\n"
+    assert later not in shown.stdout + shown.stderr
+    assert digits(later, 13) not in shown.stdout
 
 
 def test_the_list_is_in_the_order_of_creation(tool: Tool, put_key: PutKey, noon: datetime) -> None:
     for n, key in enumerate(["a", "b", "c"]):  # whose hashes begin with c, 3 and 2
         put_key({"org_id": "org_order", "name": key, "created_at": noon + n * DAY}, key)
 
-    listed = tool("list", "--org", "org_order", "--json").json()
-    assert [record["name"] for record in listed] == ["a", "b", "c"]
+    assert [record["name"] for record in listed(tool, "org_order")] == ["a", "b", "c"]
 
 
 def test_dates_are_shown_in_utc_wherever_the_operator_is(
@@ -212,7 +211,7 @@ def test_dates_are_shown_in_utc_wherever_the_operator_is(
 
 def test_an_org_without_keys_has_an_empty_list(tool: Tool) -> None:
     assert tool("list", "--org", "org_none").stderr == "Keys of org_none: 0.\n"
-    assert tool("list", "--org", "org_none", "--json").json() == []
+    assert listed(tool, "org_none") == []
 
 
 @pytest.mark.google_emulator
@@ -228,7 +227,7 @@ def test_json_is_for_programs(tool: Tool, noon: datetime) -> None:
         "revoked_at": None,
         "name": "CI",
     }
-    assert tool("list", "--org", "org_json", "--json").json() == [made]
+    assert listed(tool, "org_json") == [made]
     revoked = tool("revoke", digits(key), "--json").json()
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", revoked.pop("revoked_at"))
     assert revoked.items() <= made.items()
@@ -238,12 +237,12 @@ def test_json_is_for_programs(tool: Tool, noon: datetime) -> None:
 def test_a_record_that_others_have_written_is_listed_as_it_is(tool: Tool, put_key: PutKey) -> None:
     key = put_key({"org_id": "org_odd", "name": ["a"], "created_at": "yesterday", "revoked_at": 0})
     assert f"{digits(key)}  yesterday  " in tool("list", "--org", "org_odd").stdout
-    assert tool("list", "--org", "org_odd", "--json").json()[0]["name"] == ["a"]
+    assert listed(tool, "org_odd")[0]["name"] == ["a"]
 
     assert "is revoked" in tool("revoke", digits(key)).stderr
 
     put_key({"org_id": "org_bytes", "name": b"a"})
-    assert tool("list", "--org", "org_bytes", "--json").json()[0]["name"] == "b'a'"
+    assert listed(tool, "org_bytes")[0]["name"] == "b'a'"
 
 
 def test_what_others_have_stored_makes_no_row_and_controls_no_terminal(
@@ -251,12 +250,11 @@ def test_what_others_have_stored_makes_no_row_and_controls_no_terminal(
 ) -> None:
     forged = f"CI\n{'0' * 12}  2026-03-25T12:00:00Z  -  -  \x1b[2Jother \u202eyek"
     key = put_key({"org_id": "org_forged", "name": forged, "created_at": "now\r\x1b[1A\t"})
-    listed = tool("list", "--org", "org_forged")
 
-    _, row = listed.stdout.splitlines()
+    _, row = tool("list", "--org", "org_forged").stdout.splitlines()
     assert row.startswith(rf"{digits(key)}  now\r\x1b[1A\t ")
     assert row.endswith(rf"  CI\n{'0' * 12}  2026-03-25T12:00:00Z  -  -  \x1b[2Jother \u202eyek")
-    assert tool("list", "--org", "org_forged", "--json").json()[0]["name"] == forged
+    assert listed(tool, "org_forged")[0]["name"] == forged
 
 
 @pytest.mark.google_emulator
@@ -337,9 +335,9 @@ def test_a_rotation_keeps_org_and_name_and_ends_the_old_key_in_some_days(
     before = datetime.now(UTC)
     done = tool("rotate", digits(old), "--days", "90")
     key = done.stdout.removesuffix("\n")
-    assert is_well_formed(key)
     was, new = (database.document("api_keys", digits(k, 64)).get().to_dict() for k in (old, key))
 
+    assert is_well_formed(key)
     assert was
     assert new
     ends_at = was["expires_at"]
@@ -680,7 +678,7 @@ def test_the_project_and_the_database_are_those_that_are_named(
     tool("issue", "--org", "org_here", "--project", "demo-other", "--database", "calls-eu")
 
     def count() -> int:
-        return len(tool("list", "--org", "org_here", "--json").json())
+        return len(listed(tool, "org_here"))
 
     assert count() == 0
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-other")
@@ -758,16 +756,8 @@ ORG = " --org ORG the org that the keys speak for"
 @pytest.mark.parametrize(
     ("argv", "usage", "explained"),
     [
-        (
-            [],
-            "COMMAND ...",
-            f" COMMAND {COMMANDS}",
-        ),
-        (
-            ["issue"],
-            "--org ORG",
-            f" {ISSUED}{ORG}{WHERE}",
-        ),
+        ([], "COMMAND ...", f" COMMAND {COMMANDS}"),
+        (["issue"], "--org ORG", f" {ISSUED}{ORG}{WHERE}"),
         (["list"], "--org ORG", f"{ORG}{WHERE}"),
         (["rotate"], "HASH-PREFIX", f"{ROTATED}{WHERE}"),
         (["revoke"], "HASH-PREFIX", f" HASH-PREFIX as `list` shows it{WHERE}"),
@@ -904,7 +894,7 @@ def test_a_key_that_cannot_be_shown_is_deleted_again(
         "",
         f"Standard output cannot be written ({why}): the key is deleted again.\n",
     )
-    assert tool("list", "--org", "org_unseen", "--json").json() == []
+    assert listed(tool, "org_unseen") == []
 
 
 @pytest.mark.google_emulator  # it has ranges of __name__
@@ -919,7 +909,7 @@ def test_a_key_that_can_be_neither_shown_nor_deleted_is_named(
 
     with emulator_behind(emulator_host, fail) as host:
         done = run_without_output(">/dev/full", host, "issue", "--org", "org_stuck")
-    (record,) = tool("list", "--org", "org_stuck", "--json").json()
+    (record,) = listed(tool, "org_stuck")
 
     assert (done.status, done.stdout) == (1, "")
     assert done.stderr == (
@@ -939,7 +929,7 @@ def test_an_interrupt_while_a_key_is_shown_deletes_it(tool: Tool) -> None:
     assert done.stderr == (
         "Standard output cannot be written (interrupted): the key is deleted again.\n"
     )
-    assert tool("list", "--org", "org_interrupted", "--json").json() == []
+    assert listed(tool, "org_interrupted") == []
 
 
 def test_a_list_that_cannot_be_shown_is_one_sentence(emulator_host: str) -> None:
