@@ -43,6 +43,8 @@ class Outcome(NamedTuple):
 
 
 Tool = Callable[..., Outcome]
+File = Callable[..., str]
+Store = Callable[[str, dict[str, Any]], None]
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture
-def calls(tmp_path: Path) -> Callable[..., str]:
+def calls(tmp_path: Path) -> File:
     """Write a file of calls."""
 
     def write(content: object, name: str = "calls.json") -> str:
@@ -74,7 +76,7 @@ def calls(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def collection(
     database: firestore.Client, emulator_host: str, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, dict[str, Any]], None]:
+) -> Store:
     """Store calls in a collection, by ID."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
     monkeypatch.delenv("FIRESTORE_DATABASE", raising=False)
@@ -94,9 +96,7 @@ def counts(outcome: Outcome) -> dict[str, int]:
     return {name.strip(): int(number.replace(",", "")) for name, _, number in rows}
 
 
-def test_the_report_on_the_cases_says_what_to_correct(
-    tool: Tool, calls: Callable[..., str]
-) -> None:
+def test_the_report_on_the_cases_says_what_to_correct(tool: Tool, calls: File) -> None:
     cases = json.loads(CASES.read_text("utf-8"))
     owned = {
         name: {kind: call | {"org_id": "org_acme"} for kind, call in kinds.items()}
@@ -131,7 +131,7 @@ A stored call needs its document's ID in id, as an integer.
 
 
 def test_a_call_without_an_owner_is_refused_to_everyone_and_its_other_faults_are_said(
-    tool: Tool, calls: Callable[..., str]
+    tool: Tool, calls: File
 ) -> None:
     del (unowned := dict(FINE))["org_id"]
     done = tool(calls([unowned, FINE | {"org_id": ""}, unowned | {"type": 5, "latency_ms": -1}]))
@@ -163,7 +163,7 @@ def test_a_call_without_an_owner_is_refused_to_everyone_and_its_other_faults_are
     ],
 )
 def test_a_call_is_named_by_its_key_its_id_or_its_place(
-    tool: Tool, calls: Callable[..., str], document: Any, names: list[str]
+    tool: Tool, calls: File, document: Any, names: list[str]
 ) -> None:
     def whole(value: Any) -> Any:
         """Complete each call."""
@@ -178,7 +178,7 @@ def test_a_call_is_named_by_its_key_its_id_or_its_place(
 
 
 def test_an_id_that_the_terminal_cannot_show_is_escaped(
-    tool: Tool, calls: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    tool: Tool, calls: File, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = calls({"कॉल": FINE | {"latency_ms": -1}})
     with monkeypatch.context() as patch:
@@ -189,9 +189,7 @@ def test_an_id_that_the_terminal_cannot_show_is_escaped(
     assert written.startswith(rb"call \u0915\u0949\u0932: 200, read as null: ")
 
 
-def test_an_id_must_be_the_key_where_the_key_is_an_id(
-    tool: Tool, calls: Callable[..., str]
-) -> None:
+def test_an_id_must_be_the_key_where_the_key_is_an_id(tool: Tool, calls: File) -> None:
     del (without := dict(FINE))["id"]
     done = tool(calls({"77": FINE, "78": FINE, "79": without, "first": without}))
 
@@ -202,9 +200,7 @@ def test_an_id_must_be_the_key_where_the_key_is_an_id(
     assert "\nCalls whose id was not checked, since they have none here: 1.\n" in done.stdout
 
 
-def test_lines_are_read_from_a_file_and_from_standard_input(
-    tool: Tool, calls: Callable[..., str]
-) -> None:
+def test_lines_are_read_from_a_file_and_from_standard_input(tool: Tool, calls: File) -> None:
     lines = LINE + "\n  \n" + json.dumps({"agent_name": 5}) + "\n" + LINE
 
     done = tool(calls(lines, "calls.jsonl"))
@@ -235,7 +231,7 @@ def test_a_line_that_is_no_call_is_a_fault_and_the_others_are_read(
     assert CANARY not in done.stdout + done.stderr
 
 
-def test_what_is_no_call_in_a_document_is_a_fault(tool: Tool, calls: Callable[..., str]) -> None:
+def test_what_is_no_call_in_a_document_is_a_fault(tool: Tool, calls: File) -> None:
     assert tool(calls([5])).stdout.startswith("call 1 of the file: not an object\n")
     assert tool(calls({"77": None})).stdout.startswith("call 77: not an object\n")
     assert tool(calls("5")).stdout.startswith("call 1 of the file: not an object\n")
@@ -243,7 +239,7 @@ def test_what_is_no_call_in_a_document_is_a_fault(tool: Tool, calls: Callable[..
 
 
 def test_a_file_that_cannot_be_read_is_one_sentence(
-    tool: Tool, calls: Callable[..., str], tmp_path: Path
+    tool: Tool, calls: File, tmp_path: Path
 ) -> None:
     lines = calls(LINE + LINE)
 
@@ -256,7 +252,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(
 
 
 def test_a_collection_is_read_as_the_function_reads_it(
-    tool: Tool, collection: Callable[[str, dict[str, Any]], None], noon: Any
+    tool: Tool, collection: Store, noon: Any
 ) -> None:
     stored = {
         "1": FINE | {"id": 1, "created_at": noon, "latency_ms": 0.4},
@@ -292,10 +288,7 @@ def test_a_collection_is_read_as_the_function_reads_it(
 @pytest.mark.google_emulator  # it has cursors
 @pytest.mark.parametrize("page", [1, 2, 3, 5, 6])
 def test_a_collection_is_read_page_by_page(
-    tool: Tool,
-    collection: Callable[[str, dict[str, Any]], None],
-    monkeypatch: pytest.MonkeyPatch,
-    page: int,
+    tool: Tool, collection: Store, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     collection("paged", {str(n): FINE | {"id": n} for n in range(1, 6)})
     monkeypatch.setattr(check_calls, "PAGE", page)
@@ -305,9 +298,7 @@ def test_a_collection_is_read_page_by_page(
 
 
 def test_an_emulator_without_cursors_ends_the_command(
-    tool: Tool,
-    collection: Callable[[str, dict[str, Any]], None],
-    monkeypatch: pytest.MonkeyPatch,
+    tool: Tool, collection: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection("repeated", {str(n): FINE | {"id": n} for n in range(1, 6)})
     monkeypatch.setattr(check_calls, "PAGE", 2)
@@ -328,10 +319,7 @@ def test_an_emulator_without_cursors_ends_the_command(
     ],
 )
 def test_a_refusal_of_firestore_is_one_sentence(
-    tool: Tool,
-    monkeypatch: pytest.MonkeyPatch,
-    code: grpc.StatusCode,
-    said: str,
+    tool: Tool, monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, said: str
 ) -> None:
     with fake_firestore_that_refuses(code) as host:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
@@ -393,7 +381,7 @@ def test_the_report_names_what_cannot_be_read_and_no_value(fields: dict[str, Any
 @pytest.mark.parametrize("name", Call.model_fields)
 @pytest.mark.parametrize("value", [CANARY, [CANARY], {"role": CANARY}, [{"content": CANARY}]])
 def test_no_value_of_any_field_is_printed(
-    tool: Tool, calls: Callable[..., str], name: str, value: object
+    tool: Tool, calls: File, name: str, value: object
 ) -> None:
     done = tool(calls([FINE | {name: value}, {name: value, CANARY: {CANARY: value}}]))
 
@@ -493,7 +481,7 @@ def test_a_mapping_of_the_page_is_read_without_a_fault(stored: str) -> None:
     assert faults_of(StoredCall("mapped", call, str(call["id"]))) == []
 
 
-def test_the_report_of_the_page_is_printed(tool: Tool, calls: Callable[..., str]) -> None:
+def test_the_report_of_the_page_is_printed(tool: Tool, calls: File) -> None:
     vague = FINE | {"latency_ms": -1, "analysis": {"sentiment": "so-so"}}
     said_by_a_bot = FINE | {"id": 78, "transcript": [{"role": "bot", "content": "Hello."}]}
     done = tool(calls([vague, said_by_a_bot, FINE | {"id": 79}]))
