@@ -182,13 +182,6 @@ def test_an_issued_key_that_is_unknown_fails(smoke: Smoke, url: str) -> None:
     assert end == "3 of 7 passed."
 
 
-def test_another_orgs_call_fails(smoke: Smoke, url: str, globex_key: str) -> None:
-    status, lines = smoke(url, globex_key)
-
-    assert status == 1
-    assert lines[1].endswith("403 forbidden, not 200")
-
-
 def test_another_url_of_the_function_fails(smoke: Smoke, url: str, acme_key: str) -> None:
     status, lines = smoke(f"{url}/v3", acme_key)
 
