@@ -153,11 +153,6 @@ def test_what_is_measured_is_what_the_function_logs() -> None:
     assert codes <= {problem.code for problem in PROBLEMS}
 
 
-def test_a_call_without_faults_is_not_counted() -> None:
-    """The metric asks whether the field is there."""
-    assert "faults" not in RequestEntry("id", {}).fields(200)
-
-
 def test_a_failure_while_signing_is_counted_and_another_is_not() -> None:
     """The metric tells them apart by `sign_ms`."""
     reading, signing = RequestEntry("id", {}), RequestEntry("id", {})
