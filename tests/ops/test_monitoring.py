@@ -236,43 +236,37 @@ class Checks(NamedTuple):
 
 
 WELL = {"answered": 1000}
+
+
+def well_but_for(minutes: int, each: dict[str, int], until: int = 0) -> list[During | Checks]:
+    """Return six hours in which all is well, but for these minutes, which ended so long ago."""
+    before = During(360 - minutes - until, WELL, minutes + until)
+    return [before, During(minutes, each, until), During(until, WELL)]
+
+
 SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
     "all is well": ([During(360, WELL), Checks(0, 0)], set()),
     # The SLO for availability
     "2 % are 503 for an hour": (
-        [During(300, WELL, until=60), During(60, {"answered": 980, "unavailable": 20})],
+        well_but_for(60, {"answered": 980, "unavailable": 20}),
         {"slo-availability-fast", "5xx-ratio"},
     ),
     "they were until ten minutes ago": (
-        [
-            During(290, WELL, until=70),
-            During(60, {"answered": 980, "unavailable": 20}, until=10),
-            During(10, WELL),
-        ],
+        well_but_for(60, {"answered": 980, "unavailable": 20}, until=10),
         set(),
     ),
     "0.8 % are 503 for six hours": (
         [During(360, {"answered": 992, "unavailable": 8})],
         {"slo-availability-slow"},
     ),
-    "0.05 % are 503 for six hours": (
-        [During(360, {"answered": 1999, "unavailable": 1})],
-        set(),
-    ),
-    "all are 503 for a minute": (
-        [During(359, WELL, until=1), During(1, {"unavailable": 1000})],
-        {"slo-availability-fast"},
-    ),
+    "0.05 % are 503 for six hours": ([During(360, {"answered": 1999, "unavailable": 1})], set()),
+    "all are 503 for a minute": (well_but_for(1, {"unavailable": 1000}), {"slo-availability-fast"}),
     "5 % are 503 for ten minutes": (
-        [During(350, WELL, until=10), During(10, {"answered": 950, "unavailable": 50})],
+        well_but_for(10, {"answered": 950, "unavailable": 50}),
         {"5xx-ratio"},
     ),
     "3 % were 503 for two hours, until 40 minutes ago": (
-        [
-            During(200, WELL, until=160),
-            During(120, {"answered": 970, "unavailable": 30}, until=40),
-            During(40, WELL),
-        ],
+        well_but_for(120, {"answered": 970, "unavailable": 30}, until=40),
         set(),
     ),
     "five of the few at night are 503": (
@@ -280,10 +274,7 @@ SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
         set(),
     ),
     "2 % are 503, beside the many 401 of a scanner": (
-        [
-            During(300, WELL, until=60),
-            During(60, {"answered": 980, "unavailable": 20, "refused": 9000}),
-        ],
+        well_but_for(60, {"answered": 980, "unavailable": 20, "refused": 9000}),
         {"slo-availability-fast"},
     ),
     "one function was ill, the other one has just become so": (
@@ -302,7 +293,7 @@ SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
     ),
     # The SLO for latency
     "a fifth takes over 1 s for an hour": (
-        [During(300, WELL, until=60), During(60, {"answered": 800, "slow": 200})],
+        well_but_for(60, {"answered": 800, "slow": 200}),
         {"slo-latency-fast"},
     ),
     "8 % take over 1 s for six hours": (
@@ -310,23 +301,15 @@ SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
         {"slo-latency-slow"},
     ),
     "a fifth took over 1 s for an hour, until ten minutes ago": (
-        [
-            During(290, WELL, until=70),
-            During(60, {"answered": 800, "slow": 200}, until=10),
-            During(10, WELL),
-        ],
+        well_but_for(60, {"answered": 800, "slow": 200}, until=10),
         set(),
     ),
     "a fifth takes over 1 s for four minutes": (
-        [During(356, WELL, until=4), During(4, {"answered": 800, "slow": 200})],
+        well_but_for(4, {"answered": 800, "slow": 200}),
         set(),
     ),
     "30 % took over 1 s for two hours, until 40 minutes ago": (
-        [
-            During(200, WELL, until=160),
-            During(120, {"answered": 700, "slow": 300}, until=40),
-            During(40, WELL),
-        ],
+        well_but_for(120, {"answered": 700, "slow": 300}, until=40),
         set(),
     ),
     "ten of the first few take over 1 s": (
@@ -334,12 +317,9 @@ SITUATIONS: dict[str, tuple[list[During | Checks], set[str]]] = {
         set(),
     ),
     "0.5 % take over 1 s for six hours": ([During(360, {"answered": 995, "slow": 5})], set()),
-    "keys are refused slowly for six hours": (
-        [During(360, WELL | {"slowly_refused": 500})],
-        set(),
-    ),
+    "keys are refused slowly for six hours": ([During(360, WELL | {"slowly_refused": 500})], set()),
     "2 % take over 2 s for ten minutes": (
-        [During(350, WELL, until=10), During(10, {"answered": 980, "very_slow": 20})],
+        well_but_for(10, {"answered": 980, "very_slow": 20}),
         {"p99-latency"},
     ),
     # What the other metrics count
