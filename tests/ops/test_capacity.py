@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.capacity import FIGURES, FIRESTORE, RESULTS, figure
+from ops.capacity import FIGURES, FIRESTORE, RESULTS
 from ops.deploy_settings import SETTINGS, mib
 from tests.support.serving import ROOT
 
@@ -197,11 +197,6 @@ def test_what_is_no_figure_is_refused(results: Path, setting: str, said: str) ->
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert f"error: argument --set: {said}" in ran.stderr
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_can_be_set(name: str) -> None:
-    assert figure(f"{name}=0.25") == (name, 0.25)
 
 
 def test_every_figure_is_printed_with_its_source(results: Path) -> None:
