@@ -46,9 +46,11 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def tables(*arguments: str | Path) -> list[list[list[str]]]:
-    """Return the cells of each table that is printed."""
-    ran = run(*arguments)
+def tables(results: Path, *rates: int, **changed: object) -> list[list[list[str]]]:
+    """Return the cells of each table that is printed for these rates, with these figures changed."""
+    chosen = ["--rates", *map(str, rates)] if rates else []
+    settings = [word for name, value in changed.items() for word in ("--set", f"{name}={value}")]
+    ran = run("--results", results, *chosen, *settings)
     assert (ran.returncode, ran.stderr) == (0, "")
     blocks = re.findall(r"(?:^\|.*\|\n)+", ran.stdout, re.MULTILINE)
     rows = [[line.strip("|").split("|") for line in block.splitlines()] for block in blocks]
@@ -58,14 +60,14 @@ def tables(*arguments: str | Path) -> list[list[list[str]]]:
     return found
 
 
-def costs(*arguments: str | Path) -> dict[str, str]:
+def costs(results: Path, *rates: int, **changed: object) -> dict[str, str]:
     """Return the last row of the costs, by column."""
-    _, dollars, _ = tables(*arguments)
+    _, dollars, _ = tables(results, *rates, **changed)
     return dict(zip(dollars[0], dollars[-1], strict=True))
 
 
 def test_a_row_is_what_a_hand_works_out(results: Path) -> None:
-    scale, dollars, _ = tables("--results", results, "--rates", "1000")
+    scale, dollars, _ = tables(results, 1_000)
 
     # IAM. CPU: 1,000 x 2.4 ms = 2.4 cores, at 60 % 4. In hand: 1,000 x (2.4 + 17 + 60) ms = 79.4
     # requests; at 60 % of 80, 1.7 instances. Key: 1.5 cores, 2.5 instances; 18.5 requests, 0.4.
@@ -95,7 +97,7 @@ def test_a_row_is_what_a_hand_works_out(results: Path) -> None:
 
 
 def test_the_limit_that_comes_first_at_each_rate(results: Path) -> None:
-    scale, _, _ = tables("--results", results)
+    scale, _, _ = tables(results)
 
     assert [(*row[:2], *row[4:6]) for row in scale[1:]] == [
         ("10", "IAM", "none; the first is `signBlob` at 1,000", "nothing"),
@@ -113,22 +115,20 @@ def test_the_limit_that_comes_first_at_each_rate(results: Path) -> None:
 
 
 def test_the_remedy_is_one(results: Path) -> None:
-    scale, _, _ = tables("--results", results, "--rates", "10000", "--set", "max_instances=26")
+    scale, _, _ = tables(results, 10_000, max_instances=26)
 
     assert scale[2][4:6] == ["none; the first is `MAX_INSTANCES` at 10,400", "nothing"]
 
 
 def test_a_region_has_an_end_too(results: Path) -> None:
-    arguments = ("--results", results, "--rates", "400000", "--set", "max_instances=1000")
-    scale, _, _ = tables(*arguments)
+    scale, _, _ = tables(results, 400_000, max_instances=1_000)
 
     both = "`MAX_INSTANCES` at 400,000; the region's vCPUs at 400,000"
     assert scale[2][2:6] == ["1000", "155", both, "`MAX_INSTANCES=1000`; a larger quota"]
 
 
 def test_slow_upstreams_are_a_matter_of_concurrency(results: Path) -> None:
-    arguments = ("--results", results, "--rates", "1000", "--set", "read_ms=1000")
-    scale, _, _ = tables(*arguments)
+    scale, _, _ = tables(results, 1_000, read_ms=1_000)
 
     # 1,000 x (2.4 + 1,000 + 60) ms = 1,062.4 requests in hand, by 48; 20 instances have 960.
     reached = "`MAX_INSTANCES` at 904; `signBlob` at 1,000"
@@ -136,16 +136,14 @@ def test_slow_upstreams_are_a_matter_of_concurrency(results: Path) -> None:
 
 
 def test_what_comes_out_even_is_not_rounded_up(results: Path) -> None:
-    scale, _, _ = tables("--results", results, "--rates", "3500", "--set", "target=0.7")
+    scale, _, _ = tables(results, 3_500, target=0.7)
 
     assert scale[1][2] == "12"  # 3,500 x 2.4 ms / 0.7; as floats a little more
 
 
 def test_a_304_takes_less_cpu_signs_nothing_and_is_read_all_the_same(results: Path) -> None:
-    all_new = costs("--results", results, "--rates", "1000")
-    arguments = ("--results", results, "--rates", "1000", "--set", "unchanged=0.5")
-    scale, _, _ = tables(*arguments)
-    half = costs(*arguments)
+    all_new, half = costs(results, 1_000), costs(results, 1_000, unchanged=0.5)
+    scale, _, _ = tables(results, 1_000, unchanged=0.5)
 
     # 1,000 x (2.4 + 0.9) / 2 ms = 1.65 cores, at 60 % 2.75 instances.
     assert scale[1][2:5] == ["3", "2", "none; the first is `signBlob` at 2,000"]
@@ -159,22 +157,22 @@ def test_one_hour_calls_take_more_cpu(results: Path) -> None:
     measured = json.loads(results.read_text())
     measured["figures"]["function"]["hour_gzip/4/cpu_ms"] = [11.5]
     results.write_text(json.dumps(measured))
-    scale, _, _ = tables("--results", results, "--rates", "1000", "--set", "hours=0.5")
+    scale, _, _ = tables(results, 1_000, hours=0.5)
 
     # Half of the calls take 10 ms more: 7.4 cores signed by IAM, 6.5 by a key.
     assert [row[2] for row in scale[1:]] == ["13", "11"]
 
 
 def test_no_request_asks_iam_where_all_are_304(results: Path) -> None:
-    scale, _, _ = tables("--results", results, "--rates", "5000", "--set", "unchanged=1")
+    scale, _, _ = tables(results, 5_000, unchanged=1)
 
     assert scale[1][2:] == scale[2][2:]
 
 
 def test_prices_can_be_others(results: Path) -> None:
-    prices = ("cpu_second=0.00003", "million_requests=0", "million_reads=0.6", "log_free_gib=734")
-    arguments = [part for price in prices for part in ("--set", price)]
-    dollars = costs("--results", results, "--rates", "1000", *arguments)
+    dollars = costs(
+        results, 1_000, cpu_second=0.00003, million_requests=0, million_reads=0.6, log_free_gib=734
+    )
 
     assert dollars["Cloud Run"] == "$246"  # signed with a key: 3 x 2.628 M s x $0.00003125
     assert dollars["request fee"] == "$0"
@@ -200,7 +198,7 @@ def test_what_is_no_figure_is_refused(results: Path, setting: str, said: str) ->
 
 
 def test_every_figure_is_printed_with_its_source(results: Path) -> None:
-    *_, figures = tables("--results", results, "--set", "unchanged=0.25")
+    *_, figures = tables(results, unchanged=0.25)
 
     assert [row[0] for row in figures[1:]] == [f"`{name}`" for name in FIGURES]
     values = {name: value for name, value, *_ in figures}
@@ -224,7 +222,7 @@ def test_what_is_deployed_is_what_is_counted_with() -> None:
 
 
 def test_it_reads_what_was_measured_here() -> None:
-    scale, dollars, _ = tables("--results", RESULTS)
+    scale, dollars, _ = tables(RESULTS)
 
     assert [row[0] for row in scale[1:]] == ["10", "10", "1,000", "1,000", "10,000", "10,000"]
     assert [row[:2] for row in dollars] == [row[:2] for row in scale]
@@ -232,12 +230,13 @@ def test_it_reads_what_was_measured_here() -> None:
 
 def test_what_is_free_of_the_log_is_free_of_both_logs(results: Path) -> None:
     """At 10 requests/s they are 32 of 50 GiB together, at 20 they are 64."""
-    assert costs("--results", results, "--rates", "10")["Cloud Run's log"] == "$0"
-    assert costs("--results", results, "--rates", "20")["log"] == "$0"
-    assert costs("--results", results, "--rates", "20")["Cloud Run's log"] == "$7"
+    at_10, at_20 = costs(results, 10), costs(results, 20)
+
+    assert at_10["Cloud Run's log"] == "$0"
+    assert (at_20["log"], at_20["Cloud Run's log"]) == ("$0", "$7")
 
 
 def test_a_second_vcpu_is_paid_for_and_answers_nothing(results: Path) -> None:
-    one, two = (tables("--results", results, "--set", f"cpus={n}")[0] for n in (1, 2))
+    one, two = (tables(results, cpus=n)[0] for n in (1, 2))
 
     assert [row[2] for row in one] == [row[2] for row in two]
