@@ -36,13 +36,6 @@ def test_the_gateway_has_the_operations_of_the_published_api() -> None:
     assert SPEC["info"]["version"] == DOCUMENT["info"]["version"]
 
 
-def test_a_change_of_the_published_api_changes_the_gateway() -> None:
-    changed = json.loads(json.dumps(DOCUMENT))
-    changed["paths"]["/v2/calls/{call_id}"]["get"]["responses"]["410"] = {"description": "Gone"}
-
-    assert gateway_spec(changed, SPEC["x-google-backend"]["address"]) != SPEC
-
-
 def test_the_spec_is_valid_openapi() -> None:
     OpenAPIV2SpecValidator(SPEC).validate()
 
