@@ -56,13 +56,8 @@ class Hosting:
 
 
 def disable(endpoint: str, token: str = TOKEN) -> Result:
-    arguments = (
-        "ops.hosting_release",
-        "--project=p",
-        "--function=get-call",
-        "--region=europe-west1",
-    )
-    return run_tool(*arguments, token=token, FIREBASEHOSTING_ENDPOINT=endpoint)
+    tool = ("ops.hosting_release", "--project=p", "--function=get-call", "--region=europe-west1")
+    return run_tool(*tool, token=token, FIREBASEHOSTING_ENDPOINT=endpoint)
 
 
 def test_the_site_of_the_function_is_disabled_once() -> None:
