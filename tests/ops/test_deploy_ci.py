@@ -85,17 +85,6 @@ def test_delete_takes_the_identity_of_ci_too(after: After) -> None:
     assert not any(grant.resource == "my-project" for grant in grants(cloud))
 
 
-def test_delete_keeps_the_identity_of_ci_while_another_region_has_the_function(
-    after: After,
-) -> None:
-    cloud = after("function", "ci")
-    cloud.add("functions projects/my-project/locations/asia-south1/functions/get-call")
-
-    commands = cloud.succeed("delete")
-
-    assert not [c for c in commands if "workload-identity" in c or DEPLOYER in c]
-
-
 # How the traffic moves
 
 
