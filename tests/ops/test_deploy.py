@@ -115,9 +115,7 @@ def test_the_function_is_deployed_with_explicit_limits_and_its_commit(deployed: 
     } <= set(words)
 
 
-def test_the_bucket_is_created_private_with_the_requested_retention(
-    cloud: Cloud,
-) -> None:
+def test_the_bucket_is_created_private_with_the_requested_retention(cloud: Cloud) -> None:
     commands = cloud.succeed("function", RETENTION_DAYS="90")
 
     create = commands[index_of(commands, "storage buckets create")]
