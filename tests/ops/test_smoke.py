@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -195,25 +194,6 @@ def test_where_nobody_listens_it_fails_once(smoke: Smoke, acme_key: str) -> None
     assert (status, len(lines)) == (1, 3)
     assert re.search("FAIL .* no answer: ConnectError .*refused", lines[1])
     assert lines[2] == "The rest is not checked."
-
-
-def test_what_does_not_speak_http_fails(smoke: Smoke, acme_key: str) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def answer() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    with listener:
-        status, lines = smoke(f"http://127.0.0.1:{listener.getsockname()[1]}", acme_key)
-        thread.join()
-
-    assert (status, len(lines)) == (1, 3)
-    assert "no answer: RemoteProtocolError" in lines[1]
 
 
 @pytest.mark.parametrize(
