@@ -253,7 +253,6 @@ def test_the_gateways_own_404_is_another_routes(
     ("changes", "said"),
     [
         ({"recording_object": None}, "the call has no recording: choose one that has"),
-        ({"status": "deleted"}, "the call has no recording: choose one that has"),
         ({"recording_object": "recordings/none.wav"}, "404 NoSuchKey, not 206 with bytes 0-3"),
     ],
 )
