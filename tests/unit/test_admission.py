@@ -222,21 +222,6 @@ def test_others_wait_behind_a_document_found_to_be_large() -> None:
     run(test)
 
 
-def test_a_document_of_unknown_size_is_refused_after_the_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
-
-    async def test() -> None:
-        admission = Admission()
-        places, _ = await started_fetches(admission)
-        assert len(places) == FETCHES
-        with pytest.raises(CallsUnavailable, match="too many calls of unknown size for this key"):
-            await admission.enter("caller", "one more").before_fetch()
-
-    run(test)
-
-
 def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
     order: list[str] = []
 
@@ -266,21 +251,6 @@ def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
     assert order.index("small ends") < order.index("two begins")
 
 
-def test_a_turn_that_does_not_come_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
-
-    async def test() -> None:
-        admission = Admission(turns=1)
-        first, second = admission.enter("caller", "one"), admission.enter("caller", "two")
-        await first.before_publishing(LARGE)
-        with pytest.raises(CallsUnavailable, match="too many large calls"):
-            await second.before_publishing(LARGE)
-        first.leave()
-        await second.before_publishing(LARGE)
-
-    run(test)
-
-
 def test_all_waits_of_a_request_share_one_budget() -> None:
     async def test() -> None:
         admission = Admission(turns=1)
@@ -304,15 +274,18 @@ def test_a_refusal_says_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
 
     async def test() -> None:
         admission = Admission(turns=1)
+
+        async def refused(caller: str, call: str, what: str) -> None:
+            with pytest.raises(CallsUnavailable, match=f"over capacity: too many {what}$"):
+                await admission.enter(caller, call).before_fetch()
+
         await arrived(admission, "large", LARGE)
         await admission.enter("caller", "another").before_publishing(LARGE)
-        with pytest.raises(CallsUnavailable, match=r"over capacity: too many large calls$"):
-            await admission.enter("caller", "large").before_fetch()
-        for number in range(ALL_FETCHES):
+        await refused("caller", "large", "large calls")
+        places, _ = await started_fetches(admission)
+        await refused("caller", "one more", "calls of unknown size for this key")
+        for number in range(ALL_FETCHES - len(places)):
             await admission.enter(f"caller {number}", "unknown").before_fetch()
-        with pytest.raises(
-            CallsUnavailable, match=r"over capacity: too many calls of unknown size$"
-        ):
-            await admission.enter("one more caller", "unknown").before_fetch()
+        await refused("one more caller", "unknown", "calls of unknown size")
 
     run(test)
