@@ -5,12 +5,9 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.oauth2 import service_account
 
 from call_api.cloud.credentials import DefaultCredentials
@@ -76,33 +73,13 @@ def test_a_link_is_valid_from_now_on_where_local_time_is_not_utc() -> None:
     assert abs((datetime.now(UTC) - signed_at).total_seconds()) < 60
 
 
-def ec_key() -> str:
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return pem.decode()
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({"private_key": ec_key()}, 'its "private_key" is not an RSA key of 2048 to 4096 bits'),
-        ({"client_email": ""}, 'its "client_email" is not an e-mail address'),
-        ({"client_email": 5}, 'its "client_email" is not an e-mail address'),
-    ],
-)
-def test_a_default_key_that_cannot_sign_is_an_internal_error(
-    changes: dict[str, Any], fault: str
-) -> None:
-    urls = urls_of(key_of(KEY_FILE | changes))
+def test_a_default_key_that_cannot_sign_is_an_internal_error() -> None:
+    urls = urls_of(key_of(KEY_FILE | {"client_email": ""}))
+    fault = 'a key that cannot sign: its "client_email" is not an e-mail address'
 
     for _ in range(2):
-        with pytest.raises(Internal) as problem:
+        with pytest.raises(Internal, match=f"^internal: the default credentials are {fault}$"):
             asyncio.run(urls.signed_url("a", 1))
-        reason = f"the default credentials are a key that cannot sign: {fault}"
-        assert str(problem.value) == f"internal: {reason}"
 
 
 def test_credentials_that_are_not_found_in_time_are_a_timeout(
