@@ -29,6 +29,13 @@ SCALARS: dict[str, Any] = {
 }
 
 
+def read(response: bytes) -> tuple[str, FirestoreDocument]:
+    """Read a response that is about a document which there is."""
+    name, document = read_response(response) or ("", None)
+    assert document is not None
+    return name, document
+
+
 def document(fields: dict[str, Any], **raw: Value) -> FirestoreDocument:
     """Send a document over the wire."""
     stored = Document(
@@ -36,12 +43,8 @@ def document(fields: dict[str, Any], **raw: Value) -> FirestoreDocument:
         fields=_helpers.encode_dict(fields) | raw,
         update_time=datetime(2026, 3, 25, tzinfo=UTC),
     )
-    wire = BatchGetDocumentsResponse.serialize(BatchGetDocumentsResponse(found=stored))
-    response = read_response(wire)
-    assert response is not None
-    name, found = response
+    name, found = read(BatchGetDocumentsResponse.serialize(BatchGetDocumentsResponse(found=stored)))
     assert name == "calls/77"
-    assert found is not None
     return found
 
 
@@ -148,11 +151,9 @@ def test_a_large_document_reads_as_a_small_one(fields: dict[str, Any]) -> None:
     message.found.create_time.seconds, message.found.update_time.nanos = 1, 2
     for name, value in fields.items():
         message.found.fields[name].CopyFrom(value)
-    name, small = read_response(message.SerializeToString()) or ("", None)
-    large_name, large = read_response(padded(message)) or ("", None)
+    name, small = read(message.SerializeToString())
+    large_name, large = read(padded(message))
 
-    assert small is not None
-    assert large is not None
     assert large.size >= LARGE_BYTES > small.size
     assert (large_name, large.updated_ns) == (name, small.updated_ns) == ("calls/77", 2)
     # By their text: NaN is unlike itself.
@@ -177,9 +178,8 @@ def test_fields_of_types_that_are_not_known_are_skipped() -> None:
     message.found.name = "calls/77"
     message.found.fields["org_id"].string_value = "org_acme"
 
-    _, document = read_response(later + padded(message)) or ("", None)
+    _, document = read(later + padded(message))
 
-    assert document is not None
     assert document.value("org_id") == "org_acme"
 
 
@@ -189,34 +189,34 @@ def test_a_field_without_a_value_is_one_that_no_field_takes() -> None:
     message.found.fields["org_id"].SetInParent()
     message.found.fields[""].string_value = "of no name"
 
-    _, document = read_response(padded(message)) or ("", None)
+    _, document = read(padded(message))
 
-    assert document is not None
     assert is_no_value_of_ours(document.value("org_id"))
     assert document.value("") == "of no name"
 
 
-def test_an_entry_that_is_a_name_alone_has_a_value_of_no_type() -> None:
-    entry = b"\x0a\x06org_id"
-    found = b"\x0a\x08calls/77" + b"\x12" + bytes([len(entry)]) + entry
+def framed(number: int, part: bytes) -> bytes:
+    """Return a field of a message: a text, or another message."""
+    return bytes([number << 3 | 2, len(part)]) + part
+
+
+def read_large(found: bytes) -> tuple[str, FirestoreDocument]:
+    """Read a document of these bytes, in a response that is a large one."""
     large = RESPONSE(transaction=bytes(LARGE_BYTES)).SerializeToString()
+    return read(large + framed(1, found))
 
-    _, document = read_response(large + b"\x0a" + bytes([len(found)]) + found) or ("", None)
 
-    assert document is not None
+def test_an_entry_that_is_a_name_alone_has_a_value_of_no_type() -> None:
+    _, document = read_large(framed(1, b"calls/77") + framed(2, framed(1, b"org_id")))
+
     assert is_no_value_of_ours(document.value("org_id"))
 
 
 def test_names_and_times_that_are_not_sent_are_protobuf_s_defaults() -> None:
-    value = Value.serialize(Value(string_value="of no name"))
-    entry = b"\x12" + bytes([len(value)]) + value  # without its name
-    found = b"\x12" + bytes([len(entry)]) + entry  # without the document's name and update time
-    large = RESPONSE(transaction=bytes(LARGE_BYTES)).SerializeToString()
-
-    name, document = read_response(large + b"\x0a" + bytes([len(found)]) + found) or ("?", None)
+    entry = framed(2, Value.serialize(Value(string_value="of no name")))  # without its name
+    name, document = read_large(framed(2, entry))  # without the document's name and update time
 
     assert name == ""
-    assert document is not None
     assert document.updated_ns == 0
     assert document.value("") == "of no name"
 
