@@ -1,7 +1,6 @@
 """Admission: how many requests, and how many bytes of calls, are in flight."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -9,13 +8,6 @@ from call_api.calls.publish import LARGE_BYTES as LARGE
 from call_api.errors import CallsUnavailable
 from call_api.web import admission as module
 from call_api.web.admission import ALL_FETCHES, FETCHES, MAX_REMEMBERED, Admission, Place
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def awaited() -> None:
-        await test()
-
-    asyncio.run(awaited())
 
 
 async def loop_passes(number: int = 5) -> None:
@@ -92,45 +84,35 @@ async def takes_a_turn_first(admission: Admission, document: object) -> bool:
     return waits
 
 
-def test_a_document_is_expected_to_be_as_large_as_the_last_time() -> None:
-    async def test() -> None:
-        admission = Admission()
-        assert not await takes_a_turn_first(admission, "a")
-        await arrived(admission, "a", LARGE)
-        assert await takes_a_turn_first(admission, "a")
-        assert not await takes_a_turn_first(admission, "another")
-        await arrived(admission, "a", LARGE - 1)
-        assert not await takes_a_turn_first(admission, "a")
-
-    run(test)
+async def test_a_document_is_expected_to_be_as_large_as_the_last_time() -> None:
+    admission = Admission()
+    assert not await takes_a_turn_first(admission, "a")
+    await arrived(admission, "a", LARGE)
+    assert await takes_a_turn_first(admission, "a")
+    assert not await takes_a_turn_first(admission, "another")
+    await arrived(admission, "a", LARGE - 1)
+    assert not await takes_a_turn_first(admission, "a")
 
 
-def test_what_was_made_of_a_document_does_not_change_the_size_that_is_expected() -> None:
+async def test_what_was_made_of_a_document_does_not_change_the_size_that_is_expected() -> None:
     """Most of a document may be fields that are not published."""
+    admission = Admission()
+    place = admission.enter("caller", "a")
+    await place.before_publishing(LARGE)
+    place.end_turn()
+    place.hold(1)
+    place.leave()
 
-    async def test() -> None:
-        admission = Admission()
-        place = admission.enter("caller", "a")
-        await place.before_publishing(LARGE)
-        place.end_turn()
-        place.hold(1)
-        place.leave()
-
-        assert await takes_a_turn_first(admission, "a")
-
-    run(test)
+    assert await takes_a_turn_first(admission, "a")
 
 
-def test_only_so_many_sizes_are_remembered() -> None:
-    async def test() -> None:
-        admission = Admission()
-        for number in range(MAX_REMEMBERED + 1):
-            await arrived(admission, number, LARGE)
+async def test_only_so_many_sizes_are_remembered() -> None:
+    admission = Admission()
+    for number in range(MAX_REMEMBERED + 1):
+        await arrived(admission, number, LARGE)
 
-        assert not await takes_a_turn_first(admission, 0)
-        assert await takes_a_turn_first(admission, 1)
-
-    run(test)
+    assert not await takes_a_turn_first(admission, 0)
+    assert await takes_a_turn_first(admission, 1)
 
 
 Fetches = tuple[list[Place], "list[asyncio.Task[None]]"]
@@ -145,7 +127,7 @@ async def started_fetches(admission: Admission, number: int = FETCHES) -> Fetche
 
 
 def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
-    async def test() -> None:
+    async def fetch() -> None:
         admission = Admission()
         places, fetching = await started_fetches(admission, FETCHES + 2)
         assert [task.done() for task in fetching].count(True) == FETCHES
@@ -154,78 +136,67 @@ def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
         places[1].leave()
         await asyncio.gather(*fetching)
 
-    run(test)
+    asyncio.run(fetch())
 
 
-def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size() -> None:
+async def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size() -> None:
     """One that is found to be large lets the next be fetched while it waits for its turn."""
-
-    async def test() -> None:
-        admission = Admission(turns=1)
-        await admission.enter("caller", "large").before_publishing(LARGE)
-        places = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES + 2)]
-        fetching = [asyncio.create_task(place.before_fetch()) for place in places]
-        await loop_passes()
-        assert [task.done() for task in fetching].count(True) == ALL_FETCHES
-        turn = asyncio.create_task(places[0].before_publishing(LARGE))
-        await loop_passes()
-        assert [task.done() for task in fetching].count(True) == ALL_FETCHES + 1
-        places[1].leave()
-        await asyncio.gather(*fetching)
-        admission.turns.release()
-        await turn
-
-    run(test)
+    admission = Admission(turns=1)
+    await admission.enter("caller", "large").before_publishing(LARGE)
+    places = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES + 2)]
+    fetching = [asyncio.create_task(place.before_fetch()) for place in places]
+    await loop_passes()
+    assert [task.done() for task in fetching].count(True) == ALL_FETCHES
+    turn = asyncio.create_task(places[0].before_publishing(LARGE))
+    await loop_passes()
+    assert [task.done() for task in fetching].count(True) == ALL_FETCHES + 1
+    places[1].leave()
+    await asyncio.gather(*fetching)
+    admission.turns.release()
+    await turn
 
 
-def test_documents_known_to_be_small_are_fetched_at_once() -> None:
-    async def test() -> None:
-        admission = Admission()
-        await arrived(admission, "small", LARGE - 1)
-        places, _ = await started_fetches(admission)
-        for _ in places:
-            await admission.enter("caller", "small").before_fetch()
-
-    run(test)
+async def test_documents_known_to_be_small_are_fetched_at_once() -> None:
+    admission = Admission()
+    await arrived(admission, "small", LARGE - 1)
+    places, _ = await started_fetches(admission)
+    for _ in places:
+        await admission.enter("caller", "small").before_fetch()
 
 
-def test_a_place_gives_back_no_slot_twice_and_none_that_it_does_not_have() -> None:
-    async def test() -> None:
-        admission = Admission()
-        idle, fetched, first = (admission.enter("caller", name) for name in ("a", "b", "c"))
-        idle.leave()
-        await fetched.before_fetch()
-        await fetched.before_publishing(1)
-        fetched.leave()
-        await first.before_fetch()
-        _, fetching = await started_fetches(admission)
-        assert [task.done() for task in fetching].count(True) == FETCHES - 1
-        first.leave()
-        await asyncio.gather(*fetching)
-
-    run(test)
+async def test_a_place_gives_back_no_slot_twice_and_none_that_it_does_not_have() -> None:
+    admission = Admission()
+    idle, fetched, first = (admission.enter("caller", name) for name in ("a", "b", "c"))
+    idle.leave()
+    await fetched.before_fetch()
+    await fetched.before_publishing(1)
+    fetched.leave()
+    await first.before_fetch()
+    _, fetching = await started_fetches(admission)
+    assert [task.done() for task in fetching].count(True) == FETCHES - 1
+    first.leave()
+    await asyncio.gather(*fetching)
 
 
-def test_others_wait_behind_a_document_found_to_be_large() -> None:
-    async def test() -> None:
-        admission = Admission(turns=1)
-        await admission.enter("caller", "large").before_publishing(LARGE)
-        place = admission.enter("caller", "found to be large")
-        await place.before_fetch()
-        _, fetching = await started_fetches(admission)
-        turn = asyncio.create_task(place.before_publishing(LARGE))
-        await loop_passes()
-        assert not fetching[-1].done()
-        admission.turns.release()
-        await asyncio.gather(turn, *fetching)
-
-    run(test)
+async def test_others_wait_behind_a_document_found_to_be_large() -> None:
+    admission = Admission(turns=1)
+    await admission.enter("caller", "large").before_publishing(LARGE)
+    place = admission.enter("caller", "found to be large")
+    await place.before_fetch()
+    _, fetching = await started_fetches(admission)
+    turn = asyncio.create_task(place.before_publishing(LARGE))
+    await loop_passes()
+    assert not fetching[-1].done()
+    admission.turns.release()
+    await asyncio.gather(turn, *fetching)
 
 
-def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
+async def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
+    admission = Admission(turns=1)
     order: list[str] = []
 
-    async def publish(place: Place, name: str, size: int) -> None:
+    async def publish(name: str, size: int) -> None:
+        place = admission.enter("caller", name)
         await place.before_publishing(size)
         await place.before_publishing(size)  # it has its turn
         order.append(f"{name} begins")
@@ -234,13 +205,8 @@ def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
         place.end_turn()
         place.end_turn()  # it has none any more
 
-    async def test() -> None:
-        admission = Admission(turns=1)
-        names = ("one", "two", "three")
-        large = [publish(admission.enter("caller", name), name, LARGE) for name in names]
-        await asyncio.gather(*large, publish(admission.enter("caller", "small"), "small", 1))
-
-    run(test)
+    large = [publish(name, LARGE) for name in ("one", "two", "three")]
+    await asyncio.gather(*large, publish("small", 1))
 
     without_small = [step for step in order if "small" not in step]
     assert without_small == [
@@ -251,41 +217,34 @@ def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
     assert order.index("small ends") < order.index("two begins")
 
 
-def test_all_waits_of_a_request_share_one_budget() -> None:
-    async def test() -> None:
-        admission = Admission(turns=1)
-        await admission.enter("caller", "large").before_publishing(LARGE)
-        places, (*_, last) = await started_fetches(admission, FETCHES + 1)
-        asyncio.get_running_loop().call_later(0.01, places[0].leave)
-        await last
-        assert places[-1].waited_seconds > 0.005
-        places[-1].waited_seconds = module.WAIT_SECONDS  # as if all of it were used
-        turn = asyncio.create_task(places[-1].before_publishing(LARGE))
-        await loop_passes()
-        assert turn.done()  # at once, not after as long again
-        with pytest.raises(CallsUnavailable, match="too many large calls"):
-            await turn
-
-    run(test)
+async def test_all_waits_of_a_request_share_one_budget() -> None:
+    admission = Admission(turns=1)
+    await admission.enter("caller", "large").before_publishing(LARGE)
+    places, (*_, last) = await started_fetches(admission, FETCHES + 1)
+    asyncio.get_running_loop().call_later(0.01, places[0].leave)
+    await last
+    assert places[-1].waited_seconds > 0.005
+    places[-1].waited_seconds = module.WAIT_SECONDS  # as if all of it were used
+    turn = asyncio.create_task(places[-1].before_publishing(LARGE))
+    await loop_passes()
+    assert turn.done()  # at once, not after as long again
+    with pytest.raises(CallsUnavailable, match="too many large calls"):
+        await turn
 
 
-def test_a_refusal_says_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusal_says_what_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.0)
+    admission = Admission(turns=1)
 
-    async def test() -> None:
-        admission = Admission(turns=1)
+    async def refused(caller: str, call: str, what: str) -> None:
+        with pytest.raises(CallsUnavailable, match=f"over capacity: too many {what}$"):
+            await admission.enter(caller, call).before_fetch()
 
-        async def refused(caller: str, call: str, what: str) -> None:
-            with pytest.raises(CallsUnavailable, match=f"over capacity: too many {what}$"):
-                await admission.enter(caller, call).before_fetch()
-
-        await arrived(admission, "large", LARGE)
-        await admission.enter("caller", "another").before_publishing(LARGE)
-        await refused("caller", "large", "large calls")
-        places, _ = await started_fetches(admission)
-        await refused("caller", "one more", "calls of unknown size for this key")
-        for number in range(ALL_FETCHES - len(places)):
-            await admission.enter(f"caller {number}", "unknown").before_fetch()
-        await refused("one more caller", "unknown", "calls of unknown size")
-
-    run(test)
+    await arrived(admission, "large", LARGE)
+    await admission.enter("caller", "another").before_publishing(LARGE)
+    await refused("caller", "large", "large calls")
+    places, _ = await started_fetches(admission)
+    await refused("caller", "one more", "calls of unknown size for this key")
+    for number in range(ALL_FETCHES - len(places)):
+        await admission.enter(f"caller {number}", "unknown").before_fetch()
+    await refused("one more caller", "unknown", "calls of unknown size")

@@ -1,7 +1,7 @@
 """The circuit breaker's states and transitions, with a clock and a probe of the test's own."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -32,25 +32,24 @@ class Upstream:
     def open(self) -> None:
         self.circuit.record_failure(self.time)
 
-
-def in_loop(test: Callable[[Upstream], Awaitable[None]]) -> Callable[[], None]:
-    def run() -> None:
-        async def with_upstream() -> None:
-            await test(Upstream())
-
-        asyncio.run(with_upstream())
-
-    run.__name__ = getattr(test, "__name__", "run")
-    return run
+    async def asked(self, requests: int = 1) -> "list[asyncio.Task[bool]]":
+        """Let so many requests come, and wait until the probe is under way."""
+        waiting = [asyncio.create_task(self.passes()) for _ in range(requests)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return waiting
 
 
-@in_loop
+@pytest.fixture
+def upstream() -> Upstream:
+    return Upstream()
+
+
 async def test_a_closed_circuit_lets_requests_pass_without_a_probe(upstream: Upstream) -> None:
     assert await upstream.passes()
     assert upstream.probes == []
 
 
-@in_loop
 async def test_requests_fail_while_the_probe_is_not_answered(upstream: Upstream) -> None:
     upstream.open()
 
@@ -58,12 +57,9 @@ async def test_requests_fail_while_the_probe_is_not_answered(upstream: Upstream)
     assert len(upstream.probes) == 1
 
 
-@in_loop
 async def test_requests_pass_when_the_probe_that_they_wait_for_succeeds(upstream: Upstream) -> None:
     upstream.open()
-    waiting = [asyncio.create_task(upstream.passes()) for _ in range(3)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    waiting = await upstream.asked(3)
     upstream.probes[0].set_result(None)
 
     assert await asyncio.gather(*waiting) == [True] * 3
@@ -71,20 +67,14 @@ async def test_requests_pass_when_the_probe_that_they_wait_for_succeeds(upstream
     assert len(upstream.probes) == 1
 
 
-@in_loop
-async def test_after_a_failed_probe_the_next_request_starts_another(
-    upstream: Upstream,
-) -> None:
+async def test_after_a_failed_probe_the_next_request_starts_another(upstream: Upstream) -> None:
     upstream.open()
     for probe in range(3):
-        waiting = asyncio.create_task(upstream.passes())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        (waiting,) = await upstream.asked()
         upstream.probes[probe].set_exception(OSError("down"))
         assert not await waiting
 
 
-@in_loop
 async def test_a_probe_goes_on_after_those_who_wait_for_it_have_failed(upstream: Upstream) -> None:
     """So that an upstream that has become slow is not down for good."""
     upstream.open()
@@ -97,15 +87,12 @@ async def test_a_probe_goes_on_after_those_who_wait_for_it_have_failed(upstream:
     assert len(upstream.probes) == 1
 
 
-@in_loop
 async def test_a_request_goes_by_the_probe_that_it_waited_for_not_by_a_later_one(
     upstream: Upstream,
 ) -> None:
     """Its probe succeeds; before it runs again, a failure opens the circuit and a probe starts."""
     upstream.open()
-    first = asyncio.create_task(upstream.passes())
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    (first,) = await upstream.asked()
 
     def fail_again() -> None:
         upstream.time += 1
@@ -121,7 +108,6 @@ async def test_a_request_goes_by_the_probe_that_it_waited_for_not_by_a_later_one
     assert len(upstream.probes) == 2
 
 
-@in_loop
 async def test_a_failure_does_not_open_the_circuit_if_others_were_answered_meanwhile(
     upstream: Upstream,
 ) -> None:
@@ -134,7 +120,6 @@ async def test_a_failure_does_not_open_the_circuit_if_others_were_answered_meanw
     assert upstream.probes == []
 
 
-@in_loop
 async def test_an_answer_at_the_moment_when_a_request_begins_is_one_since_then(
     upstream: Upstream,
 ) -> None:
@@ -144,7 +129,6 @@ async def test_an_answer_at_the_moment_when_a_request_begins_is_one_since_then(
     assert not upstream.circuit.has_answered_since(upstream.time + 1)
 
 
-@in_loop
 async def test_a_failure_opens_the_circuit_if_the_last_answer_was_before_it_began(
     upstream: Upstream,
 ) -> None:
@@ -155,7 +139,6 @@ async def test_a_failure_opens_the_circuit_if_the_last_answer_was_before_it_bega
     assert not await upstream.passes()
 
 
-@in_loop
 async def test_an_answer_closes_the_circuit(upstream: Upstream) -> None:
     upstream.open()
     upstream.circuit.record_answer()
@@ -164,18 +147,13 @@ async def test_an_answer_closes_the_circuit(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [0, 19])
-def test_a_request_that_is_cancelled_does_not_cancel_the_probe(cancelled: int) -> None:
-    async def run() -> None:
-        upstream = Upstream(wait_seconds=60)  # no end of a wait: the probe is answered
-        upstream.open()
-        waiting = [asyncio.create_task(upstream.passes()) for _ in range(20)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        waiting[cancelled].cancel()
-        await asyncio.sleep(0)
-        upstream.probes[0].set_result(None)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert results.count(True) == 19
-        assert isinstance(results[cancelled], asyncio.CancelledError)
-
-    asyncio.run(run())
+async def test_a_request_that_is_cancelled_does_not_cancel_the_probe(cancelled: int) -> None:
+    upstream = Upstream(wait_seconds=60)  # no end of a wait: the probe is answered
+    upstream.open()
+    waiting = await upstream.asked(20)
+    waiting[cancelled].cancel()
+    await asyncio.sleep(0)
+    upstream.probes[0].set_result(None)
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert results.count(True) == 19
+    assert isinstance(results[cancelled], asyncio.CancelledError)

@@ -1,7 +1,6 @@
 """Work for a client that has left is cancelled."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from starlette.types import Message
@@ -30,75 +29,67 @@ class Client:
         return {"type": "http.disconnect"}
 
 
-def run(test: Callable[[Client], Awaitable[None]]) -> None:
-    async def with_client() -> None:
-        await test(Client())
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(with_client())
+@pytest.fixture
+def client() -> Client:
+    return Client()
 
 
-def test_the_work_of_a_client_that_stays_is_finished() -> None:
-    async def stays(client: Client) -> None:
-        async with CancelledWhenClientLeaves(client.receive):
-            for _ in range(9):
-                await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-    run(stays)
+async def check_that_nothing_goes_on() -> None:
+    """Neither is this task cancelled, nor is the client still watched."""
+    await asyncio.sleep(0)
+    (task,) = asyncio.all_tasks()
+    assert (task, task.cancelling()) == (asyncio.current_task(), 0)
 
 
-def test_the_work_of_a_client_that_leaves_is_cancelled() -> None:
-    async def leaves(client: Client) -> None:
-        asyncio.get_running_loop().call_later(0.01, client.leaves.set)
-        with pytest.raises(ClientLeftError):
-            async with CancelledWhenClientLeaves(client.receive):
-                await asyncio.Event().wait()
-        await asyncio.sleep(0)  # the task itself is not cancelled
-
-    run(leaves)
-
-
-def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_follows() -> None:
-    async def leaves(client: Client) -> None:
-        ended = asyncio.Event()
-
-        def end() -> None:
-            ended.set()
-            client.leaves.set()
-
-        async with CancelledWhenClientLeaves(client.receive):
-            for _ in range(9):
-                await asyncio.sleep(0)  # until the client is watched
-            asyncio.get_running_loop().call_soon(end)
-            await ended.wait()
+async def test_the_work_of_a_client_that_stays_is_finished(client: Client) -> None:
+    async with CancelledWhenClientLeaves(client.receive):
         for _ in range(9):
             await asyncio.sleep(0)
+    await check_that_nothing_goes_on()
 
-    run(leaves)
+
+async def test_the_work_of_a_client_that_leaves_is_cancelled(client: Client) -> None:
+    asyncio.get_running_loop().call_later(0.01, client.leaves.set)
+    with pytest.raises(ClientLeftError):
+        async with CancelledWhenClientLeaves(client.receive):
+            await asyncio.Event().wait()
+    await check_that_nothing_goes_on()
 
 
-def test_a_failure_inside_is_passed_on() -> None:
-    async def fails(client: Client) -> None:
-        with pytest.raises(ZeroDivisionError):
-            async with CancelledWhenClientLeaves(client.receive):
-                raise ZeroDivisionError
+async def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_follows(
+    client: Client,
+) -> None:
+    ended = asyncio.Event()
+
+    def end() -> None:
+        ended.set()
+        client.leaves.set()
+
+    async with CancelledWhenClientLeaves(client.receive):
+        for _ in range(9):
+            await asyncio.sleep(0)  # until the client is watched
+        asyncio.get_running_loop().call_soon(end)
+        await ended.wait()
+    for _ in range(9):
         await asyncio.sleep(0)
+    await check_that_nothing_goes_on()
 
-    run(fails)
+
+async def test_a_failure_inside_is_passed_on(client: Client) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with CancelledWhenClientLeaves(client.receive):
+            raise ZeroDivisionError
+    await check_that_nothing_goes_on()
 
 
-def test_a_server_that_shuts_down_is_not_a_client_that_leaves() -> None:
-    async def shuts_down(client: Client) -> None:
-        async def work() -> None:
-            async with CancelledWhenClientLeaves(client.receive):
-                await asyncio.Event().wait()
+async def test_a_server_that_shuts_down_is_not_a_client_that_leaves(client: Client) -> None:
+    async def work() -> None:
+        async with CancelledWhenClientLeaves(client.receive):
+            await asyncio.Event().wait()
 
-        task = asyncio.create_task(work())
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await asyncio.sleep(0)
-
-    run(shuts_down)
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await check_that_nothing_goes_on()

@@ -16,14 +16,14 @@ async def never_received() -> Message:
 @pytest.mark.parametrize(
     "size", [1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES]
 )
-def test_the_pieces_are_the_body_and_the_last_one_ends_it(size: int) -> None:
+async def test_the_pieces_are_the_body_and_the_last_one_ends_it(size: int) -> None:
     body = bytes(n % 251 for n in range(size))
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    asyncio.run(HeldResponse(body, {}, ExitStack())({"type": "http"}, never_received, send))
+    await HeldResponse(body, {}, ExitStack())({"type": "http"}, never_received, send)
 
     start, *pieces = sent
     assert (start["type"], start["status"]) == ("http.response.start", 200)
@@ -32,26 +32,23 @@ def test_the_pieces_are_the_body_and_the_last_one_ends_it(size: int) -> None:
     assert [piece["more_body"] for piece in pieces] == [True] * (len(pieces) - 1) + [False]
 
 
-def test_what_a_client_does_not_read_in_time_is_given_up() -> None:
+async def test_what_a_client_does_not_read_in_time_is_given_up() -> None:
     held = ExitStack()
     released: list[float] = []
 
     async def send(_: Message) -> None:
         await asyncio.Event().wait()  # the client reads nothing
 
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        real_time, began = loop.time, loop.time()
-        held.callback(lambda: released.append(loop.time() - began))
-        sending = asyncio.create_task(
-            HeldResponse(b"x", {}, held)({"type": "http"}, never_received, send)
-        )
-        for seconds in (0.0, SEND_SECONDS - 0.5, SEND_SECONDS + 0.5):
-            loop.time = lambda seconds=seconds: real_time() + seconds  # type: ignore[method-assign, misc]
-            await asyncio.sleep(0.01)  # lets the timers fire that are due now
-        await asyncio.wait_for(sending, 10)
-
-    asyncio.run(run())
+    loop = asyncio.get_running_loop()
+    real_time, began = loop.time, loop.time()
+    held.callback(lambda: released.append(loop.time() - began))
+    sending = asyncio.create_task(
+        HeldResponse(b"x", {}, held)({"type": "http"}, never_received, send)
+    )
+    for seconds in (0.0, SEND_SECONDS - 0.5, SEND_SECONDS + 0.5):
+        loop.time = lambda seconds=seconds: real_time() + seconds  # type: ignore[method-assign, misc]
+        await asyncio.sleep(0.01)  # lets the timers fire that are due now
+    await asyncio.wait_for(sending, 10)
 
     assert len(released) == 1
     assert released[0] >= SEND_SECONDS

@@ -44,14 +44,12 @@ def urls_of(credentials: object) -> SignedUrls:
     return SignedUrls(SETTINGS, AccessTokens(finder_of(credentials)))
 
 
-def test_first_requests_that_come_together_share_one_signer() -> None:
+async def test_first_requests_that_come_together_share_one_signer() -> None:
     key = key_of(KEY_FILE)
     urls = urls_of(key)
 
-    async def twenty() -> None:
-        await asyncio.gather(*(urls.signed_url("a", 1) for _ in range(20)))
+    await asyncio.gather(*(urls.signed_url("a", 1) for _ in range(20)))
 
-    asyncio.run(twenty())
     assert key.signatures == 1 + 20  # a trial, and one for each link
 
 
@@ -66,23 +64,23 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("tokyo")
-def test_a_link_is_valid_from_now_on_where_local_time_is_not_utc() -> None:
-    url = asyncio.run(urls_of(key_of(KEY_FILE)).signed_url("a", 1))
+async def test_a_link_is_valid_from_now_on_where_local_time_is_not_utc() -> None:
+    url = await urls_of(key_of(KEY_FILE)).signed_url("a", 1)
 
     signed_at = datetime.strptime(parse_qs(url)["X-Goog-Date"][0], "%Y%m%dT%H%M%S%z")
     assert abs((datetime.now(UTC) - signed_at).total_seconds()) < 60
 
 
-def test_a_default_key_that_cannot_sign_is_an_internal_error() -> None:
+async def test_a_default_key_that_cannot_sign_is_an_internal_error() -> None:
     urls = urls_of(key_of(KEY_FILE | {"client_email": ""}))
     fault = 'a key that cannot sign: its "client_email" is not an e-mail address'
 
     for _ in range(2):
         with pytest.raises(Internal, match=f"^internal: the default credentials are {fault}$"):
-            asyncio.run(urls.signed_url("a", 1))
+            await urls.signed_url("a", 1)
 
 
-def test_credentials_that_are_not_found_in_time_are_a_timeout(
+async def test_credentials_that_are_not_found_in_time_are_a_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(signed_urls, "SIGN_SECONDS", 0.01)
@@ -93,12 +91,8 @@ def test_credentials_that_are_not_found_in_time_are_a_timeout(
         return DefaultCredentials(key, "demo-tests")
 
     urls = SignedUrls(SETTINGS, AccessTokens(find))
-
-    async def test() -> None:
-        with pytest.raises(UpstreamTimeout, match=r": signing$"):
-            await urls.signed_url("a", 1)
-        may_end.set()
-        monkeypatch.setattr(signed_urls, "SIGN_SECONDS", 10.0)
-        assert "X-Goog-Signature=" in await urls.signed_url("a", 1)
-
-    asyncio.run(test())
+    with pytest.raises(UpstreamTimeout, match=r": signing$"):
+        await urls.signed_url("a", 1)
+    may_end.set()
+    monkeypatch.setattr(signed_urls, "SIGN_SECONDS", 10.0)
+    assert "X-Goog-Signature=" in await urls.signed_url("a", 1)

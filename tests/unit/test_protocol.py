@@ -186,18 +186,18 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("what", HEADS)
-def test_a_head_within_the_limits_is_answered_and_a_larger_one_refused(what: str) -> None:
-    pieces, *expected = HEADS[what]
+@pytest.mark.parametrize(("pieces", "statuses", "is_open"), HEADS.values(), ids=HEADS)
+def test_a_head_within_the_limits_is_answered_and_a_larger_one_refused(
+    pieces: list[bytes], statuses: list[str], is_open: bool
+) -> None:
+    assert outcome(pieces) == (statuses, is_open)
 
-    assert outcome(pieces) == tuple(expected)
 
-
-@pytest.mark.parametrize("what", BODIES)
-def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(what: str) -> None:
-    pieces, *expected = BODIES[what]
-
-    assert outcome(pieces) == tuple(expected)
+@pytest.mark.parametrize(("pieces", "statuses", "is_open"), BODIES.values(), ids=BODIES)
+def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(
+    pieces: list[bytes], statuses: list[str], is_open: bool
+) -> None:
+    assert outcome(pieces) == (statuses, is_open)
 
 
 def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:

@@ -1,12 +1,10 @@
 """Access tokens: single-flight refresh, stale and refused tokens, failures."""
 
 import asyncio
-import functools
-import gc
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, ParamSpec
+from typing import Any
 
 import pytest
 from google.api_core.exceptions import Forbidden, RetryError, Unauthenticated
@@ -20,7 +18,6 @@ from tests.support.fakes import Clock, FakeCredentials, Issued, finder_of
 
 SECOND = timedelta(seconds=1)
 LIFE = timedelta(hours=1)
-P = ParamSpec("P")
 
 
 class Source:
@@ -55,26 +52,6 @@ async def ended() -> None:
         await asyncio.wait(others)
 
 
-def in_event_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run the test in an event loop, which must have nothing to complain about."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        complaints: list[dict[str, Any]] = []
-
-        async def watched() -> None:
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda _, what: complaints.append(what))
-            await test(*args, **kwargs)
-            gc.collect(1)  # where asyncio notices failures that nobody has retrieved
-
-        asyncio.run(watched())
-        assert complaints == []
-
-    return run
-
-
-@in_event_loop
 async def test_a_fresh_token_is_fetched_once() -> None:
     source = Source("first")
 
@@ -84,7 +61,6 @@ async def test_a_fresh_token_is_fetched_once() -> None:
     assert source.refreshes == 1
 
 
-@in_event_loop
 async def test_a_stale_token_is_served_while_the_next_is_fetched() -> None:
     source = Source("first", "second")
     await source.tokens.get()
@@ -99,7 +75,6 @@ async def test_a_stale_token_is_served_while_the_next_is_fetched() -> None:
 
 
 @pytest.mark.parametrize("failure", [RefreshError(), ZeroDivisionError(), Issued("mal formed")])
-@in_event_loop
 async def test_a_stale_token_serves_until_it_expires(failure: Issued | Exception) -> None:
     """Failed refreshes in the background change nothing."""
     source = Source("first", failure, failure, "second")
@@ -113,7 +88,6 @@ async def test_a_stale_token_serves_until_it_expires(failure: Issued | Exception
     assert await source.tokens.get() == "second"
 
 
-@in_event_loop
 async def test_an_expired_token_is_waited_for() -> None:
     source = Source("first", "second")
     await source.tokens.get()
@@ -122,7 +96,6 @@ async def test_an_expired_token_is_waited_for() -> None:
     assert await source.tokens.get() == "second"
 
 
-@in_event_loop
 async def test_a_token_without_an_expiry_stays_fresh() -> None:
     source = Source(Issued("first", None))
     await source.tokens.get()
@@ -132,7 +105,6 @@ async def test_a_token_without_an_expiry_stays_fresh() -> None:
     assert source.refreshes == 1
 
 
-@in_event_loop
 async def test_by_default_the_clock_is_the_machine_s() -> None:
     credentials = FakeCredentials(Issued("first", REFRESH_MARGIN.total_seconds() + 60), "second")
     tokens = AccessTokens(finder_of(credentials))
@@ -141,7 +113,6 @@ async def test_by_default_the_clock_is_the_machine_s() -> None:
     assert credentials.refreshes == 1
 
 
-@in_event_loop
 async def test_twenty_callers_share_one_refresh() -> None:
     source = Source("first")
     source.block()
@@ -153,7 +124,6 @@ async def test_twenty_callers_share_one_refresh() -> None:
     assert source.refreshes == 1
 
 
-@in_event_loop
 async def test_twenty_callers_share_one_failure() -> None:
     """The next caller tries again."""
     source = Source(RefreshError(), "first")
@@ -168,7 +138,6 @@ async def test_twenty_callers_share_one_failure() -> None:
     assert source.refreshes == 2
 
 
-@in_event_loop
 async def test_a_cancelled_caller_leaves_the_refresh_to_the_others() -> None:
     source = Source("first")
     source.block()
@@ -183,7 +152,6 @@ async def test_a_cancelled_caller_leaves_the_refresh_to_the_others() -> None:
     assert source.refreshes == 1
 
 
-@in_event_loop
 async def test_a_failure_that_no_caller_waits_for_is_dropped() -> None:
     source = Source(RefreshError(), "first")
     source.block()
@@ -197,7 +165,6 @@ async def test_a_failure_that_no_caller_waits_for_is_dropped() -> None:
     assert source.refreshes == 2
 
 
-@in_event_loop
 async def test_twenty_refusals_of_one_token_cause_one_refresh() -> None:
     """Ten arrive before the refresh ends, and ten after it."""
     source = Source("first", "second")
@@ -217,7 +184,6 @@ async def test_twenty_refusals_of_one_token_cause_one_refresh() -> None:
     assert source.refreshes == 2
 
 
-@in_event_loop
 async def test_a_refused_token_that_is_issued_again_is_served_again() -> None:
     """Each refusal causes one refresh; it is the caller that gives up after the second."""
     source = Source("first", "first", "second")
@@ -228,7 +194,6 @@ async def test_a_refused_token_that_is_issued_again_is_served_again() -> None:
     assert source.refreshes == 3
 
 
-@in_event_loop
 async def test_a_stale_token_refused_during_its_refresh_is_not_served_again() -> None:
     source = Source("first", "second")
     await source.tokens.get()
@@ -243,7 +208,6 @@ async def test_a_stale_token_refused_during_its_refresh_is_not_served_again() ->
     assert source.refreshes == 2
 
 
-@in_event_loop
 async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
     source = Source("first")
 
@@ -275,7 +239,6 @@ async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
     ],
     ids=repr,
 )
-@in_event_loop
 async def test_a_refresh_without_a_usable_token_is_not_cached(
     given: Issued | Exception, reason: str, passes: bool
 ) -> None:
@@ -287,7 +250,6 @@ async def test_a_refresh_without_a_usable_token_is_not_cached(
     assert await source.tokens.get() == "second"
 
 
-@in_event_loop
 async def test_credentials_are_found_once_for_twenty_callers() -> None:
     credentials = FakeCredentials("first")
     finds: list[FakeCredentials] = []
@@ -304,7 +266,6 @@ async def test_credentials_are_found_once_for_twenty_callers() -> None:
     assert len(finds) == 1
 
 
-@in_event_loop
 async def test_missing_credentials_are_looked_for_again() -> None:
     missing = CredentialsError(Failure(True, "not yet"))
     finds: list[Any] = [missing, missing, FakeCredentials("a")]
@@ -332,7 +293,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@in_event_loop
 async def test_a_search_that_ends_late_replaces_nothing() -> None:
     """The credentials that were found since have an account's address, which comes with a token."""
     late, prompt, may_end = FakeCredentials(), FakeCredentials("token"), threading.Event()
@@ -355,7 +315,6 @@ async def test_a_search_that_ends_late_replaces_nothing() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@in_event_loop
 async def test_a_token_that_comes_late_replaces_none_that_serves_longer() -> None:
     source = Source(Issued("late", 60), Issued("newer", 3600))
     source.block()
@@ -371,7 +330,6 @@ async def test_a_token_that_comes_late_replaces_none_that_serves_longer() -> Non
 
 
 @pytest.mark.usefixtures("impatient")
-@in_event_loop
 async def test_an_answer_that_comes_late_counts() -> None:
     source = Source("late")
     source.block()
@@ -385,7 +343,6 @@ async def test_an_answer_that_comes_late_counts() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@in_event_loop
 async def test_attempts_without_an_answer_are_left_for_others_and_bounded() -> None:
     source = Source(*["late"] * MAX_ATTEMPTS)
     source.block()
@@ -402,10 +359,11 @@ async def test_attempts_without_an_answer_are_left_for_others_and_bounded() -> N
     assert await source.tokens.get() == "late"
 
 
-def test_an_event_loop_that_ends_during_a_refresh_leaves_nothing_behind() -> None:
+def test_an_event_loop_that_ends_during_a_refresh_leaves_nothing_behind(
+    in_event_loop: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
     source = Source(Issued("first", 60), "second", "third")
 
-    @in_event_loop
     async def one_loop() -> None:
         await source.tokens.get()
         source.block()
@@ -413,14 +371,13 @@ def test_an_event_loop_that_ends_during_a_refresh_leaves_nothing_behind() -> Non
         await source.started()
         source.unblock()
 
-    @in_event_loop
     async def another_loop() -> None:
         assert await source.tokens.get() == "first"
         await ended()
         assert await source.tokens.get() == "third"
 
-    one_loop()
-    another_loop()
+    in_event_loop(one_loop())
+    in_event_loop(another_loop())
     assert source.refreshes == 3
 
 
@@ -440,7 +397,6 @@ class Upstream:
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["at once", "after retries"])
-@in_event_loop
 async def test_a_refused_token_is_replaced_once(wrapped: bool) -> None:
     refused = Unauthenticated("s3cret")
     upstream = Upstream("first", error=RetryError("", refused) if wrapped else refused)
@@ -449,7 +405,6 @@ async def test_a_refused_token_is_replaced_once(wrapped: bool) -> None:
     assert upstream.asked == ["first", "second"]
 
 
-@in_event_loop
 async def test_a_second_refusal_is_the_answer_and_the_next_caller_replaces_that_token_too() -> None:
     source, upstream = Source("first", "second", "third"), Upstream("first", "second")
     with pytest.raises(Unauthenticated):
@@ -459,7 +414,6 @@ async def test_a_second_refusal_is_the_answer_and_the_next_caller_replaces_that_
     assert upstream.asked == ["first", "second", "second", "third"]
 
 
-@in_event_loop
 async def test_another_failure_costs_no_token() -> None:
     source, upstream = Source("first"), Upstream("first", error=Forbidden("s3cret"))
     for _ in range(2):
