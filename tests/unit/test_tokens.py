@@ -316,7 +316,7 @@ async def test_a_search_that_ends_late_replaces_nothing() -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_token_that_comes_late_replaces_none_that_serves_longer() -> None:
-    source = Source(Issued("late", 60), Issued("newer", 3600))
+    source = Source(Issued("longer", 3600), Issued("late", 60))  # in the order in which they come
     source.block()
     with pytest.raises(CredentialsError):
         await source.tokens.get()
@@ -326,7 +326,7 @@ async def test_a_token_that_comes_late_replaces_none_that_serves_longer() -> Non
     source.unblock()
     await waiting
     await ended()
-    assert await source.tokens.get() == "newer"
+    assert await source.tokens.get() == "longer"
 
 
 @pytest.mark.usefixtures("impatient")
