@@ -309,49 +309,28 @@ def test_a_transient_failure_is_retried(status: grpc.StatusCode, words: str) -> 
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
-def test_an_error_from_the_server_keeps_connection_and_circuit(
-    status: grpc.StatusCode,
-) -> None:
-    """The connection works: a new one would be a TLS handshake for nothing."""
-    firestore = Firestore()
-
-    async def reads(port: int) -> list[Read | Problem]:
-        store = store_at(port)
-        firestore.status = status
-        failed = [await outcome(store) for _ in range(5)]
-        firestore.status = None
-        return [*failed, await outcome(store)]
-
-    with fake_firestore(firestore) as (port, asked):
-        answered = asyncio.run(reads(port))
-
-    assert isinstance(answered[-1], tuple)
-    assert len(firestore.peers) == 1
-    assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
-
-
-@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
 def test_a_document_that_firestore_fails_on_opens_no_circuit(status: grpc.StatusCode) -> None:
-    """However often it is asked for."""
+    """However often it is asked for. Nor is the connection replaced, which works."""
+    peers: set[str] = set()
 
     def answers(
         request: BatchGetDocumentsRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchGetDocumentsResponse]:
+        peers.add(context.peer())
         if request.documents[-1].endswith("/13"):
             context.abort(status, "s3cret")
         yield from both_documents(request)
 
-    async def reads(port: int) -> list[type]:
+    async def reads(port: int) -> list[Read | Problem]:
         store = store_at(port)
-        calls = [13] * 70 + [77] * 20 + [13] * 70 + [77] * 20
-        answered = await asyncio.gather(*(outcome(store, call_id) for call_id in calls))
-        return [
-            type(answer) for call_id, answer in zip(calls, answered, strict=True) if call_id == 77
-        ]
+        return [await outcome(store, call_id) for call_id in [13] * 5 + [77]]
 
     with fake_firestore(answers) as (port, asked):
-        assert asyncio.run(reads(port)) == [tuple] * 40
+        *failed, answered = asyncio.run(reads(port))
 
+    assert all(isinstance(each, Problem) for each in failed)
+    assert isinstance(answered, tuple)
+    assert len(peers) == 1
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
 
 
