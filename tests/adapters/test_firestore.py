@@ -10,17 +10,15 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-import grpc
 import pytest
 import trustme
-from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import TransportError
-from google.cloud.firestore_v1.types import (
-    BatchGetDocumentsRequest,
-    BatchGetDocumentsResponse,
-    Value,
-)
+from google.cloud.firestore_v1.types import BatchGetDocumentsRequest as Request
+from google.cloud.firestore_v1.types import BatchGetDocumentsResponse as Response
+from google.cloud.firestore_v1.types import Value
 from google.oauth2.credentials import Credentials as UserCredentials
+from grpc import ServicerContext, Status, StatusCode
 
 from call_api.calls.access import ApiKey, CallAccess, StoredDocument
 from call_api.calls.keys import key_hash
@@ -47,7 +45,6 @@ from tests.support.firestore_reads import (
     Read,
     both_documents,
     outcome,
-    read,
     read_now,
     store_at,
 )
@@ -56,6 +53,8 @@ from tests.support.google_cloud import (
     FIRESTORE_HOST,
     PROJECT,
     WRITTEN,
+    Answers,
+    Asked,
     GoogleCloud,
     fake_firestore,
     with_reason,
@@ -63,6 +62,14 @@ from tests.support.google_cloud import (
 from tests.support.project import BUCKET
 from tests.support.serving import served
 from tests.support.v4 import check_v4
+
+Responses = Iterator[Response]
+
+
+def read(answers: Answers | StatusCode | Status) -> tuple[Read | Problem, list[Asked]]:
+    """Read a key's record and call 77 from a Firestore that answers so; return also what it was asked."""
+    with fake_firestore(answers) as (port, asked):
+        return asyncio.run(outcome(store_at(port))), asked
 
 
 def fields_of(answer: Read | Problem) -> tuple[object, object]:
@@ -73,8 +80,7 @@ def fields_of(answer: Read | Problem) -> tuple[object, object]:
 
 
 def test_key_and_call_come_in_one_round_trip() -> None:
-    with fake_firestore(both_documents) as (port, asked):
-        (answer,) = read(port)
+    answer, asked = read(both_documents)
 
     published = {
         name: value for name, value in sample_calls()[77].items() if name in STORED_CALL_SHAPE
@@ -92,14 +98,11 @@ def test_key_and_call_come_in_one_round_trip() -> None:
 
 
 def test_what_does_not_exist_is_none() -> None:
-    def missing(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def missing(request: Request, _: object) -> Responses:
         for name in request.documents:
-            yield BatchGetDocumentsResponse(missing=name, read_time=WRITTEN)
+            yield Response(missing=name, read_time=WRITTEN)
 
-    with fake_firestore(missing) as (port, _):
-        assert read(port) == [(None, None)]
+    assert read(missing)[0] == (None, None)
 
 
 def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) -> None:
@@ -111,14 +114,12 @@ def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) 
             with suppress(Unauthenticated):
                 await read_call(access, key, 77, noon)
 
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(request: Request, _: object) -> Responses:
         for name in request.documents:
             if name.endswith(key_hash("unknown")):
-                yield BatchGetDocumentsResponse(missing=name, read_time=WRITTEN)
+                yield Response(missing=name, read_time=WRITTEN)
             else:
-                yield from both_documents(BatchGetDocumentsRequest(documents=[name]))
+                yield from both_documents(Request(documents=[name]))
 
     with fake_firestore(answers) as (port, asked):
         asyncio.run(ask(port))
@@ -128,41 +129,34 @@ def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) 
     assert kinds == [alone, alone, alone, together, together]
 
 
-NO_ROLE = "Firestore: PERMISSION_DENIED: is roles/datastore.viewer granted?"
-NO_DATABASE = "Firestore: NOT_FOUND: does the database exist?"
-DATASTORE_MODE = "Firestore: FAILED_PRECONDITION: is the database in Native mode?"
-WRONG_DATABASE = "Firestore: INVALID_ARGUMENT: is FIRESTORE_DATABASE right?"
-NO_TOKEN = "Firestore: UNAUTHENTICATED: it refuses the access token"
-RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED}
+NO_ROLE = ": is roles/datastore.viewer granted?"
+RETRIED = {StatusCode.UNAVAILABLE, StatusCode.ABORTED, StatusCode.CANCELLED}
 
 
 @pytest.mark.parametrize(
-    ("status", "problem", "reason"),
+    ("status", "problem", "hint"),
     [
-        (grpc.StatusCode.PERMISSION_DENIED, Internal, NO_ROLE),
-        (grpc.StatusCode.UNAUTHENTICATED, Internal, NO_TOKEN),
-        (grpc.StatusCode.NOT_FOUND, Internal, NO_DATABASE),
-        (grpc.StatusCode.FAILED_PRECONDITION, Internal, DATASTORE_MODE),
-        (grpc.StatusCode.INVALID_ARGUMENT, Internal, WRONG_DATABASE),
-        (grpc.StatusCode.UNIMPLEMENTED, Internal, "Firestore: UNIMPLEMENTED"),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, "Firestore: RESOURCE_EXHAUSTED"),
-        (grpc.StatusCode.UNAVAILABLE, CallsUnavailable, "Firestore: UNAVAILABLE"),
-        (grpc.StatusCode.ABORTED, CallsUnavailable, "Firestore: ABORTED"),
-        (grpc.StatusCode.CANCELLED, CallsUnavailable, "Firestore: CANCELLED"),
-        (grpc.StatusCode.INTERNAL, CallsUnavailable, "Firestore: INTERNAL"),
-        (grpc.StatusCode.UNKNOWN, CallsUnavailable, "Firestore: UNKNOWN"),
-        (grpc.StatusCode.DATA_LOSS, CallsUnavailable, "Firestore: DATA_LOSS"),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, "Firestore: DEADLINE_EXCEEDED"),
+        (StatusCode.PERMISSION_DENIED, Internal, NO_ROLE),
+        (StatusCode.UNAUTHENTICATED, Internal, ": it refuses the access token"),
+        (StatusCode.NOT_FOUND, Internal, ": does the database exist?"),
+        (StatusCode.FAILED_PRECONDITION, Internal, ": is the database in Native mode?"),
+        (StatusCode.INVALID_ARGUMENT, Internal, ": is FIRESTORE_DATABASE right?"),
+        (StatusCode.UNIMPLEMENTED, Internal, ""),
+        (StatusCode.RESOURCE_EXHAUSTED, CallsUnavailable, ""),
+        (StatusCode.UNAVAILABLE, CallsUnavailable, ""),
+        (StatusCode.ABORTED, CallsUnavailable, ""),
+        (StatusCode.CANCELLED, CallsUnavailable, ""),
+        (StatusCode.INTERNAL, CallsUnavailable, ""),
+        (StatusCode.UNKNOWN, CallsUnavailable, ""),
+        (StatusCode.DATA_LOSS, CallsUnavailable, ""),
+        (StatusCode.DEADLINE_EXCEEDED, UpstreamTimeout, ""),
     ],
 )
-def test_failures_are_told_apart(
-    status: grpc.StatusCode, problem: type[Problem], reason: str
-) -> None:
-    with fake_firestore(status) as (port, requests):
-        (answer,) = read(port)
+def test_failures_are_told_apart(status: StatusCode, problem: type[Problem], hint: str) -> None:
+    answer, requests = read(status)
 
     assert type(answer) is problem
-    assert str(answer) == f"{problem.code}: {reason}"
+    assert str(answer) == f"{problem.code}: Firestore: {status.name}{hint}"
     if status in RETRIED:
         assert len(requests) > 2
     else:
@@ -172,50 +166,44 @@ def test_failures_are_told_apart(
 @pytest.mark.parametrize(
     ("status", "given", "logged"),
     [
-        (grpc.StatusCode.PERMISSION_DENIED, "NEVER_HEARD_OF", "PERMISSION_DENIED, NEVER_HEARD_OF"),
-        (grpc.StatusCode.FAILED_PRECONDITION, "A_REASON", "FAILED_PRECONDITION, A_REASON"),
-        (grpc.StatusCode.PERMISSION_DENIED, "", NO_ROLE.removeprefix("Firestore: ")),
-        (grpc.StatusCode.PERMISSION_DENIED, "s3cret words", NO_ROLE.removeprefix("Firestore: ")),
+        (StatusCode.PERMISSION_DENIED, "NEVER_HEARD_OF", ", NEVER_HEARD_OF"),
+        (StatusCode.FAILED_PRECONDITION, "A_REASON", ", A_REASON"),
+        (StatusCode.PERMISSION_DENIED, "", NO_ROLE),
+        (StatusCode.PERMISSION_DENIED, "s3cret words", NO_ROLE),
     ],
 )
 def test_a_refusal_is_logged_with_google_s_reason(
-    status: grpc.StatusCode, given: str, logged: str
+    status: StatusCode, given: str, logged: str
 ) -> None:
     """A guess at the role only where there is none: most refusals have other causes."""
-    with fake_firestore(with_reason(status, given)) as (port, _):
-        (answer,) = read(port)
+    answer, _ = read(with_reason(status, given))
 
-    assert str(answer) == f"internal: Firestore: {logged}"
+    assert str(answer) == f"internal: Firestore: {status.name}{logged}"
 
 
 def test_a_refusal_whose_details_cannot_be_read_is_logged_by_its_status() -> None:
-    def answers(_: object, context: grpc.ServicerContext) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(_: object, context: ServicerContext) -> Responses:
         context.set_trailing_metadata((("grpc-status-details-bin", b"s3cret"),))
-        context.abort(grpc.StatusCode.PERMISSION_DENIED, "s3cret")
+        context.abort(StatusCode.PERMISSION_DENIED, "s3cret")
         yield from ()
 
-    with fake_firestore(answers) as (port, _):
-        (answer,) = read(port)
+    answer, _ = read(answers)
 
-    assert str(answer) == f"internal: {NO_ROLE}"
+    assert str(answer) == f"internal: Firestore: PERMISSION_DENIED{NO_ROLE}"
 
 
 @pytest.mark.parametrize("missing", ["api_keys", "calls"])
 def test_an_incomplete_answer_is_not_used(missing: str) -> None:
     """A good key is not refused for it, and a call that exists is not missing."""
 
-    def incomplete(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def incomplete(request: Request, _: object) -> Responses:
         for response in both_documents(request):
             if f"/{missing}/" not in response.found.name:
                 yield response
-        yield BatchGetDocumentsResponse(read_time=WRITTEN)
-        another = f"{request.documents[0]}-2"
-        yield BatchGetDocumentsResponse(missing=another, read_time=WRITTEN)
+        yield Response(read_time=WRITTEN)
+        yield Response(missing=f"{request.documents[0]}-2", read_time=WRITTEN)
 
-    with fake_firestore(incomplete) as (port, requests):
-        (answer,) = read(port)
+    answer, requests = read(incomplete)
 
     assert isinstance(answer, CallsUnavailable)
     assert str(answer) == "calls_unavailable: Firestore: incomplete answers"
@@ -233,8 +221,7 @@ NO_MESSAGE = b"\xff\xff"
 def test_a_malformed_answer_is_internal_and_not_retried(
     malformed: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with fake_firestore(lambda *_: iter([malformed])) as (port, requests):
-        (answer,) = read(port)
+    answer, requests = read(lambda *_: iter([malformed]))
 
     assert str(answer) == "internal: Firestore answered no message of its type"
     assert len(requests) == 1
@@ -244,40 +231,35 @@ def test_a_malformed_answer_is_internal_and_not_retried(
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
-        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (StatusCode.UNAVAILABLE, "Socket closed"),
+        (StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
         (
-            grpc.StatusCode.INTERNAL,
+            StatusCode.INTERNAL,
             "Stream removed (RST_STREAM (Received RST_STREAM with error code 0))",
         ),
-        (grpc.StatusCode.INTERNAL, "stream terminated by RST_STREAM with error code: NO_ERROR"),
+        (StatusCode.INTERNAL, "stream terminated by RST_STREAM with error code: NO_ERROR"),
     ],
 )
-def test_a_transient_failure_is_retried(status: grpc.StatusCode, words: str) -> None:
+def test_a_transient_failure_is_retried(status: StatusCode, words: str) -> None:
     attempts = itertools.count()
 
-    def answers(
-        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(request: Request, context: ServicerContext) -> Responses:
         if next(attempts) == 0:
             context.abort(status, words)
         yield from both_documents(request)
 
-    with fake_firestore(answers) as (port, requests):
-        (answer,) = read(port)
+    answer, requests = read(answers)
 
     assert fields_of(answer)[0] == {"org_id": "org_acme"}
     assert len(requests) == 2
 
 
-@pytest.mark.parametrize("status", [grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED])
-def test_a_document_that_firestore_fails_on_opens_no_circuit(status: grpc.StatusCode) -> None:
+@pytest.mark.parametrize("status", [StatusCode.INTERNAL, StatusCode.DEADLINE_EXCEEDED])
+def test_a_document_that_firestore_fails_on_opens_no_circuit(status: StatusCode) -> None:
     """However often it is asked for. Nor is the connection replaced, which works."""
     peers: set[str] = set()
 
-    def answers(
-        request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(request: Request, context: ServicerContext) -> Responses:
         peers.add(context.peer())
         if request.documents[-1].endswith("/13"):
             context.abort(status, "s3cret")
@@ -303,7 +285,7 @@ def test_a_refusal_closes_the_circuit() -> None:
     async def reads(port: int) -> list[type]:
         store = store_at(port)
         answered = []
-        for status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
+        for status in (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED):
             firestore.status = status
             answered.append(type(await outcome(store)))
         return answered
@@ -315,14 +297,10 @@ def test_a_refusal_closes_the_circuit() -> None:
 MIB = 2**20
 
 
-def test_the_owner_of_an_oversized_call_is_still_checked(
-    noon: datetime,
-) -> None:
+def test_the_owner_of_an_oversized_call_is_still_checked(noon: datetime) -> None:
     """Who owns it is read all the same, so nobody else learns that it is large."""
 
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(request: Request, _: object) -> Responses:
         for response in both_documents(request):
             if "transcript" in request.mask.field_paths and "/calls/" in response.found.name:
                 response.found.fields["ended_reason"] = Value(string_value="x" * 2 * MIB)
@@ -352,35 +330,30 @@ def test_the_owner_of_an_oversized_call_is_still_checked(
 def test_a_call_whose_owner_cannot_be_read_either_is_internal() -> None:
     """Not a 503: whatever is too large stays so."""
 
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(request: Request, _: object) -> Responses:
         for response in both_documents(request):
             response.found.fields["org_id"] = Value(string_value="x" * 2 * MIB)
             yield response
 
-    with fake_firestore(answers) as (port, requests):
-        (answer,) = read(port)
+    answer, requests = read(answers)
 
     assert str(answer) == "internal: Firestore answered more than 2097152 bytes"
     assert len(requests) == 2
 
 
-def connect(credentials: Credentials, project: str, **settings: str) -> Read:
-    """Read with these default credentials."""
+def store_with(credentials: Any, **settings: str) -> FirestoreCalls:
+    """Return a store with these default credentials, and the bucket alone set beside `settings`."""
     environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | settings)
-    tokens = AccessTokens(finder_of(credentials, project))
-    return asyncio.run(read_now(FirestoreCalls(environment, tokens)))
+    return FirestoreCalls(environment, AccessTokens(finder_of(credentials, "theirs")))
 
 
 def test_the_project_is_the_credentials_where_none_is_set() -> None:
     with fake_firestore(both_documents) as (port, asked):
-        connect(
-            AnonymousCredentials(),
-            "theirs",
-            FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}",
-            FIRESTORE_DATABASE="calls-eu",
-        )
+        settings = {
+            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
+            "FIRESTORE_DATABASE": "calls-eu",
+        }
+        asyncio.run(read_now(store_with(AnonymousCredentials(), **settings)))
 
     assert [each.request.database for each in asked] == ["projects/theirs/databases/calls-eu"]
 
@@ -388,24 +361,22 @@ def test_the_project_is_the_credentials_where_none_is_set() -> None:
 def test_user_credentials_name_the_quota_project() -> None:
     credentials = UserCredentials("a-token", quota_project_id="mine")
     with fake_firestore(both_documents) as (port, asked):
-        connect(credentials, "theirs", FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}")
+        store = store_with(credentials, FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{port}")
+        asyncio.run(read_now(store))
 
     assert [each.metadata["x-goog-user-project"] for each in asked] == ["mine"]
+
+
+async def two_outcomes(credentials: FakeCredentials) -> set[str]:
+    store = store_with(credentials)
+    return {str(await outcome(store)) for _ in range(2)}
 
 
 def test_without_an_access_token_calls_are_unavailable() -> None:
     """The metadata server has none right now, which is no fault of Firestore's."""
     credentials = FakeCredentials(TransportError("none"), TransportError("none"))
 
-    async def reads() -> list[Read | Problem]:
-        settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
-        tokens = AccessTokens(finder_of(credentials))
-        store = FirestoreCalls(Settings.from_environment(settings), tokens)
-        return [await outcome(store), await outcome(store)]
-
-    answered = asyncio.run(reads())
-
-    assert {str(answer) for answer in answered} == {
+    assert asyncio.run(two_outcomes(credentials)) == {
         "calls_unavailable: no access token for Firestore: TransportError"
     }
 
@@ -418,18 +389,13 @@ def test_an_access_token_that_does_not_come_is_no_silence_of_firestore_s(
     credentials = FakeCredentials("late")
     credentials.may_end.clear()
 
-    async def reads() -> list[Read | Problem]:
-        settings = {"RECORDINGS_BUCKET": BUCKET, "GOOGLE_CLOUD_PROJECT": "demo-tests"}
-        tokens = AccessTokens(finder_of(credentials))
-        store = FirestoreCalls(Settings.from_environment(settings), tokens)
+    async def reads() -> set[str]:
         try:
-            return [await outcome(store), await outcome(store)]
+            return await two_outcomes(credentials)
         finally:
             credentials.may_end.set()
 
-    answered = asyncio.run(reads())
-
-    assert {str(answer) for answer in answered} == {"upstream_timeout: credentials for Firestore"}
+    assert asyncio.run(reads()) == {"upstream_timeout: credentials for Firestore"}
 
 
 def test_without_credentials_nothing_can_be_read() -> None:
@@ -445,9 +411,7 @@ def test_in_production_the_metadata_server_s_token_is_used(
 ) -> None:
     """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
 
-    def answers(
-        request: BatchGetDocumentsRequest, _: object
-    ) -> Iterator[BatchGetDocumentsResponse]:
+    def answers(request: Request, _: object) -> Responses:
         for response in both_documents(request):
             if "transcript" in request.mask.field_paths and response.found.name.endswith("/78"):
                 response.found.fields["ended_reason"] = Value(string_value="x" * 3 * MIB)
@@ -484,12 +448,10 @@ def test_a_token_that_firestore_refuses_is_replaced_once_for_all_requests(
 ) -> None:
     with closing(GoogleCloud(authority, str(authority_file))) as cloud:
 
-        def answers(
-            request: BatchGetDocumentsRequest, context: grpc.ServicerContext
-        ) -> Iterator[BatchGetDocumentsResponse]:
+        def answers(request: Request, context: ServicerContext) -> Responses:
             metadata = {name: str(value) for name, value in context.invocation_metadata()}
             if not cloud.metadata.accepts(metadata["authorization"]):
-                context.abort(grpc.StatusCode.UNAUTHENTICATED, "s3cret")
+                context.abort(StatusCode.UNAUTHENTICATED, "s3cret")
             yield from both_documents(request)
 
         with fake_firestore(answers, authority.issue_cert(FIRESTORE_HOST)) as (port, asked):

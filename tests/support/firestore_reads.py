@@ -57,20 +57,6 @@ async def outcome(store: FirestoreCalls, call_id: int | None = 77) -> Read | Pro
         return problem
 
 
-def read(port: int, call_id: int | None = 77, *, times: int = 1) -> list[Read | Problem]:
-    """Read so often, all at once, from the Firestore at this port."""
-
-    async def reads() -> list[Read | Problem]:
-        store = store_at(port)
-        tasks = (read_now(store, call_id) for _ in range(times))
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        return [answer for answer in answers if isinstance(answer, tuple | Problem)]
-
-    answers = asyncio.run(reads())
-    assert len(answers) == times
-    return answers
-
-
 class Firestore:
     """A Firestore that answers as it is set to, and keeps what it was asked."""
 
