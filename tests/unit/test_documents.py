@@ -41,7 +41,7 @@ def document(fields: dict[str, Any], **raw: Value) -> FirestoreDocument:
     stored = Document(
         name="calls/77",
         fields=_helpers.encode_dict(fields) | raw,
-        update_time=datetime(2026, 3, 25, tzinfo=UTC),
+        update_time=datetime(2026, 3, 25, 10, 22, 38, 123_456, tzinfo=UTC),
     )
     name, found = read(BatchGetDocumentsResponse.serialize(BatchGetDocumentsResponse(found=stored)))
     assert name == "calls/77"
@@ -125,7 +125,7 @@ def test_size_and_update_time_are_known_before_anything_is_decoded() -> None:
     stored = document({"text": "x" * 1_000})
 
     assert 1_000 < stored.size < 1_060
-    assert stored.updated_ns == int(datetime(2026, 3, 25, tzinfo=UTC).timestamp()) * 10**9
+    assert stored.updated_ns == 1_774_434_158_123_456_000
 
 
 def test_a_call_may_have_two_mebibytes() -> None:
