@@ -137,16 +137,6 @@ def test_a_refused_token_is_replaced_once(iam: Iam) -> None:
     assert (credentials.refreshes, iam.requests, iam.signatures) == (2, 3, 2)
 
 
-def test_twenty_refused_requests_cause_one_refresh(iam: Iam) -> None:
-    credentials = FakeCredentials(FIRST, SECOND)
-
-    async def test(signer: IamSigner) -> None:
-        await asyncio.gather(*(signer.sign(EMAIL, b"message") for _ in range(20)))
-
-    run(iam, credentials, test)
-    assert (credentials.refreshes, iam.requests, iam.signatures) == (2, 40, 20)
-
-
 def test_a_token_that_is_refused_again_is_an_internal_error(iam: Iam) -> None:
     credentials = FakeCredentials(FIRST, THIRD, SECOND)
     problem = problem_of(iam, credentials)
@@ -154,26 +144,6 @@ def test_a_token_that_is_refused_again_is_an_internal_error(iam: Iam) -> None:
     assert isinstance(problem, Internal)
     hint = " to a new access token, too: is the service account disabled?"
     assert str(problem) == f"internal: signBlob answered UNAUTHENTICATED{hint}"
-    assert (credentials.refreshes, iam.requests) == (2, 2)
-
-
-def test_the_request_after_a_second_refusal_fetches_another_token(iam: Iam) -> None:
-    credentials = FakeCredentials(FIRST, THIRD, SECOND)
-
-    async def test(signer: IamSigner) -> None:
-        with pytest.raises(Internal):
-            await signer.sign(EMAIL, b"message")
-        await signer.sign(EMAIL, b"message")
-
-    run(iam, credentials, test)
-    assert (credentials.refreshes, iam.requests) == (3, 4)
-
-
-def test_a_refused_token_that_is_issued_again_is_an_internal_error(iam: Iam) -> None:
-    """The metadata server caches its token."""
-    credentials = FakeCredentials(FIRST, FIRST)
-
-    assert isinstance(problem_of(iam, credentials), Internal)
     assert (credentials.refreshes, iam.requests) == (2, 2)
 
 
@@ -197,7 +167,6 @@ def test_a_refused_token_without_a_successor_is_an_outage(iam: Iam) -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "problem"),
     [
-        (StatusCode.PERMISSION_DENIED, "SERVICE_DISABLED", Internal),
         (StatusCode.PERMISSION_DENIED, "NEVER_HEARD_OF", Internal),
         (StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", SigningUnavailable),
     ],
@@ -387,14 +356,6 @@ async def cancelled(task: "asyncio.Task[bytes]") -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-
-
-def test_signatures_share_a_connection(iam: Iam) -> None:
-    async def test(signer: IamSigner) -> None:
-        await asyncio.gather(*(signer.sign(EMAIL, b"message") for _ in range(20)))
-
-    run(iam, FakeCredentials(SECOND), test)
-    assert len(iam.connections) == 1
 
 
 def test_a_channel_that_cannot_connect_is_replaced(iam: Iam) -> None:
