@@ -37,7 +37,13 @@ TRANSIENT = (
     StatusCode.UNAVAILABLE,
     StatusCode.UNKNOWN,
 )
-FINAL = [s for s in StatusCode if s not in {*TRANSIENT, StatusCode.OK, StatusCode.UNAUTHENTICATED}]
+REFUSALS = {  # with what the log says
+    status: status.name
+    for status in StatusCode
+    if status not in {*TRANSIENT, StatusCode.OK, StatusCode.UNAUTHENTICATED}
+} | {
+    StatusCode.PERMISSION_DENIED: "PERMISSION_DENIED: has it roles/iam.serviceAccountTokenCreator on itself?"
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,52 +65,46 @@ def iam(servers: tuple[Metadata, Iam], monkeypatch: pytest.MonkeyPatch) -> Iam:
     return iam
 
 
+Ask = Callable[[IamSigner], Coroutine[Any, Any, Any]]
+
+
+async def sign(signer: IamSigner) -> bytes:
+    return await signer.sign(EMAIL, b"message")
+
+
 def run(
-    iam: Iam,
-    credentials: FakeCredentials,
-    test: Callable[[IamSigner], Coroutine[Any, Any, None]],
-    *,
-    first_ports: Sequence[int] = (),
-) -> None:
-    """Run a test with a signer, whose first channels lead to other ports than IAM's."""
+    iam: Iam, credentials: FakeCredentials, ask: Ask = sign, *, first_ports: Sequence[int] = ()
+) -> Any:
+    """Ask a new signer, whose first channels lead to other ports than IAM's."""
     ports = itertools.chain(first_ports, itertools.repeat(iam.port))
 
     def open_channel() -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(f"127.0.0.1:{next(ports)}", iam_channel_options())
 
-    async def with_signer() -> None:
-        await test(IamSigner(AccessTokens(finder_of(credentials)), open_channel))
+    async def with_signer() -> Any:
+        return await ask(IamSigner(AccessTokens(finder_of(credentials)), open_channel))
 
-    asyncio.run(with_signer())
+    return asyncio.run(with_signer())
 
 
-def problem_of(iam: Iam, credentials: FakeCredentials) -> Problem:
-    """Return what a signature fails with."""
-    problems = []
-
-    async def test(signer: IamSigner) -> None:
-        with pytest.raises(Problem) as problem:
-            await signer.sign(EMAIL, b"message")
-        problems.append(problem.value)
-
-    run(iam, credentials, test)
-    return problems[0]
+def problem_of(iam: Iam, credentials: FakeCredentials, ask: Ask = sign) -> Problem:
+    """Return what a new signer fails with."""
+    with pytest.raises(Problem) as problem:
+        run(iam, credentials, ask)
+    return problem.value
 
 
 def test_a_signature_is_the_account_s(iam: Iam) -> None:
     async def test(signer: IamSigner) -> None:
         assert await signer.account() == EMAIL
-        signature = await signer.sign(EMAIL, b"message")
-        iam.key.public_key().verify(signature, b"message", PKCS1v15(), SHA256())
+        iam.key.public_key().verify(await sign(signer), b"message", PKCS1v15(), SHA256())
 
     run(iam, FakeCredentials(SECOND), test)
 
 
 def test_the_request_carries_the_token_and_its_route(iam: Iam) -> None:
-    async def test(signer: IamSigner) -> None:
-        await signer.sign(EMAIL, b"message")
+    run(iam, FakeCredentials(SECOND))
 
-    run(iam, FakeCredentials(SECOND), test)
     (headers,) = iam.headers
     assert headers["authorization"] == f"Bearer {SECOND}"
     route = unquote(headers["x-goog-request-params"])  # AIP-4222
@@ -115,11 +115,8 @@ def test_the_request_carries_the_token_and_its_route(iam: Iam) -> None:
 def test_credentials_name_the_quota_project(iam: Iam) -> None:
     credentials = FakeCredentials(SECOND)
     credentials.quota_project_id = "mine"
+    run(iam, credentials)
 
-    async def test(signer: IamSigner) -> None:
-        await signer.sign(EMAIL, b"message")
-
-    run(iam, credentials, test)
     assert [headers["x-goog-user-project"] for headers in iam.headers] == ["mine"]
 
 
@@ -128,13 +125,9 @@ def test_credentials_name_the_quota_project(iam: Iam) -> None:
 
 def test_a_refused_token_is_replaced_once(iam: Iam) -> None:
     credentials = FakeCredentials(FIRST, SECOND)
+    run(iam, credentials)
 
-    async def test(signer: IamSigner) -> None:
-        await signer.sign(EMAIL, b"message")
-        await signer.sign(EMAIL, b"message")
-
-    run(iam, credentials, test)
-    assert (credentials.refreshes, iam.requests, iam.signatures) == (2, 3, 2)
+    assert (credentials.refreshes, iam.requests, iam.signatures) == (2, 2, 1)
 
 
 def test_a_token_that_is_refused_again_is_an_internal_error(iam: Iam) -> None:
@@ -181,14 +174,6 @@ def test_a_failure_is_logged_with_google_s_reason(
     assert str(answer) == f"{problem.code}: signBlob answered {status.name}, {reason}"
 
 
-def test_a_missing_role_does_not_cost_a_token(iam: Iam) -> None:
-    iam.lasting = StatusCode.PERMISSION_DENIED
-    credentials = FakeCredentials(SECOND)
-
-    assert str(problem_of(iam, credentials)).endswith("Creator on itself?")
-    assert (credentials.refreshes, iam.requests) == (1, 1)
-
-
 # The account
 
 
@@ -199,27 +184,27 @@ def test_credentials_that_name_no_service_account_cannot_sign(iam: Iam, email: o
     credentials = FakeCredentials(SECOND)
     credentials.service_account_email = email
 
-    async def test(signer: IamSigner) -> None:
-        with pytest.raises(Internal, match=": the default credentials are not a service account's"):
-            await signer.account()
+    problem = problem_of(iam, credentials, IamSigner.account)
 
-    run(iam, credentials, test)
-
-
-def test_without_a_token_there_is_no_account(iam: Iam) -> None:
-    async def test(signer: IamSigner) -> None:
-        with pytest.raises(SigningUnavailable, match=": no access token for signBlob: malformed"):
-            await signer.account()
-
-    run(iam, FakeCredentials("mal formed"), test)
+    assert isinstance(problem, Internal)
+    assert str(problem) == "internal: the default credentials are not a service account's"
 
 
-def test_a_defect_in_a_refresh_is_not_reported_as_an_outage(iam: Iam) -> None:
-    async def test(signer: IamSigner) -> None:
-        with pytest.raises(Internal, match=r": unusable credentials: ZeroDivisionError$"):
-            await signer.account()
+@pytest.mark.parametrize(
+    ("given", "kind", "reason"),
+    [
+        ("mal formed", SigningUnavailable, "malformed token"),
+        (ZeroDivisionError(), Internal, "unusable credentials: ZeroDivisionError"),
+    ],
+    ids=["an outage", "a defect"],
+)
+def test_without_a_token_there_is_no_account(
+    given: str | Exception, kind: type[Problem], reason: str, iam: Iam
+) -> None:
+    problem = problem_of(iam, FakeCredentials(given), IamSigner.account)
 
-    run(iam, FakeCredentials(ZeroDivisionError()), test)
+    assert type(problem) is kind
+    assert str(problem) == f"{kind.code}: no access token for signBlob: {reason}"
 
 
 # Answers
@@ -245,11 +230,11 @@ def test_an_oversized_answer_is_neither_kept_nor_asked_again(
         await signer.account()
         tracemalloc.start()
         with pytest.raises(Internal, match=r": signBlob answered more than 65536 bytes$"):
-            await signer.sign(EMAIL, b"message")
+            await sign(signer)
         held.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert iam.requests == 1
-        await signer.sign(EMAIL, b"message")
+        await sign(signer)
 
     run(iam, FakeCredentials(SECOND), test)
     assert held[0] < 2 * MIB
@@ -258,10 +243,7 @@ def test_an_oversized_answer_is_neither_kept_nor_asked_again(
 def test_the_longest_answer_counts(iam: Iam) -> None:
     iam.planned.append(answer_of(MAX_ANSWER_BYTES))
 
-    async def test(signer: IamSigner) -> None:
-        assert len(await signer.sign(EMAIL, b"message")) > MAX_ANSWER_BYTES - 8
-
-    run(iam, FakeCredentials(SECOND), test)
+    assert len(run(iam, FakeCredentials(SECOND))) > MAX_ANSWER_BYTES - 8
 
 
 def answer_of(size: int) -> bytes:
@@ -273,38 +255,36 @@ def answer_of(size: int) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize("answer", [b"s3cret", b"\xff", b"\x22\x05abc", b"\x22"])
-def test_a_malformed_answer_is_an_internal_error_without_its_text(answer: bytes, iam: Iam) -> None:
-    iam.lasting = answer
-    problem = problem_of(iam, FakeCredentials(SECOND))
-
-    assert isinstance(problem, Internal)
-    assert str(problem) == "internal: signBlob answered no message of its type"
-    assert problem.__cause__ is None
-    assert iam.requests == 1
+MALFORMED = [b"s3cret", b"\xff", b"\x22\x05abc", b"\x22"]
+# The last two have the signature's number with another type, and another number.
+WITHOUT_SIGNATURE = [NOTHING, b"", b"\x0a\x011", b"\x20\x05", b"\x2a\x06s3cret"]
 
 
 @pytest.mark.parametrize(
-    "answer", [NOTHING, b"", b"\x0a\x011", b"\x20\x05", b"\x2a\x06s3cret"], ids=repr
+    ("answer", "said"),
+    [
+        *((answer, "no message of its type") for answer in MALFORMED),
+        *((answer, "no signature") for answer in WITHOUT_SIGNATURE),
+    ],
+    ids=repr,
 )
-def test_an_answer_without_a_signature_is_an_internal_error(answer: str | bytes, iam: Iam) -> None:
-    """The last two have the signature's number with another type, and another number."""
+def test_an_answer_of_no_use_is_an_internal_error_without_its_text(
+    answer: str | bytes, said: str, iam: Iam
+) -> None:
     iam.lasting = answer
     problem = problem_of(iam, FakeCredentials(SECOND))
 
     assert isinstance(problem, Internal)
-    assert str(problem) == "internal: signBlob answered no signature"
+    assert str(problem) == f"internal: signBlob answered {said}"
+    assert problem.__cause__ is None
     assert iam.requests == 1
 
 
 @pytest.mark.parametrize("status", TRANSIENT)
 def test_a_transient_failure_is_retried(status: StatusCode, iam: Iam) -> None:
     iam.planned.append(status)
+    run(iam, FakeCredentials(SECOND))
 
-    async def test(signer: IamSigner) -> None:
-        await signer.sign(EMAIL, b"message")
-
-    run(iam, FakeCredentials(SECOND), test)
     assert (iam.requests, iam.signatures, len(iam.connections)) == (2, 1, 1)
 
 
@@ -322,7 +302,7 @@ def test_over_the_quota_iam_is_asked_again_seldom(signatures: int, refusal: Any,
     iam.lasting = refusal
 
     async def test(signer: IamSigner) -> None:
-        tasks = (signer.sign(EMAIL, b"message") for _ in range(signatures))
+        tasks = (sign(signer) for _ in range(signatures))
         failures = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(failure) for failure in failures} == {SigningUnavailable}
 
@@ -330,13 +310,13 @@ def test_over_the_quota_iam_is_asked_again_seldom(signatures: int, refusal: Any,
     assert 2 * signatures <= iam.requests <= 5 * signatures
 
 
-@pytest.mark.parametrize("status", FINAL)
-def test_another_failure_is_an_internal_error(status: StatusCode, iam: Iam) -> None:
+@pytest.mark.parametrize(("status", "said"), REFUSALS.items())
+def test_another_failure_is_an_internal_error(status: StatusCode, said: str, iam: Iam) -> None:
     iam.lasting = status
     problem = problem_of(iam, FakeCredentials(SECOND))
 
     assert isinstance(problem, Internal)
-    assert str(problem).startswith(f"internal: signBlob answered {status.name}")
+    assert str(problem) == f"internal: signBlob answered {said}"
     assert iam.requests == 1
 
 
@@ -347,7 +327,7 @@ async def waiting_signature(signer: IamSigner, iam: Iam) -> "asyncio.Task[bytes]
     """Start a signature that IAM leaves without an answer; IAM has its request."""
     iam.asked = threading.Semaphore(0)
     iam.planned.append(HANG)
-    task = asyncio.create_task(signer.sign(EMAIL, b"message"))
+    task = asyncio.create_task(sign(signer))
     assert await asyncio.to_thread(iam.asked.acquire, timeout=10)
     return task
 
@@ -364,32 +344,26 @@ def test_a_channel_that_cannot_connect_is_replaced(iam: Iam) -> None:
         port = free.getsockname()[1]
 
     async def test(signer: IamSigner) -> None:
-        await asyncio.gather(*(signer.sign(EMAIL, b"message") for _ in range(2)))
+        await asyncio.gather(sign(signer), sign(signer))
 
     run(iam, FakeCredentials(SECOND), test, first_ports=[port])
     assert (iam.requests, len(iam.connections)) == (2, 1)
 
 
-def test_a_client_that_leaves_does_not_cost_the_others_their_connection(iam: Iam) -> None:
-    async def test(signer: IamSigner) -> None:
-        await cancelled(await waiting_signature(signer, iam))
-        await signer.sign(EMAIL, b"message")
-
-    run(iam, FakeCredentials(SECOND), test)
-    assert (iam.requests, len(iam.connections)) == (2, 1)
-
-
-def test_after_silence_the_connection_is_a_new_one(
-    iam: Iam, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("silence_seconds", "connections"), [(iam_signer.SILENCE_SECONDS, 1), (0.0, 2)]
+)
+def test_a_client_that_leaves_costs_the_others_their_connection_only_after_silence(
+    silence_seconds: float, connections: int, iam: Iam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", silence_seconds)
 
     async def test(signer: IamSigner) -> None:
         await cancelled(await waiting_signature(signer, iam))
-        await signer.sign(EMAIL, b"message")
+        await sign(signer)
 
     run(iam, FakeCredentials(SECOND), test)
-    assert (iam.requests, len(iam.connections)) == (2, 2)
+    assert (iam.requests, len(iam.connections)) == (2, connections)
 
 
 def test_two_that_end_in_silence_replace_the_connection_once(
@@ -398,11 +372,9 @@ def test_two_that_end_in_silence_replace_the_connection_once(
     monkeypatch.setattr(iam_signer, "SILENCE_SECONDS", 0.0)
 
     async def test(signer: IamSigner) -> None:
-        first, second = [await waiting_signature(signer, iam) for _ in range(2)]
-        await cancelled(first)
-        await signer.sign(EMAIL, b"message")
-        await cancelled(second)
-        await signer.sign(EMAIL, b"message")
+        for silent in [await waiting_signature(signer, iam) for _ in range(2)]:
+            await cancelled(silent)
+            await sign(signer)
 
     run(iam, FakeCredentials(SECOND), test)
     assert (iam.requests, len(iam.connections)) == (4, 2)
@@ -416,7 +388,7 @@ def test_a_signature_on_a_connection_that_is_given_up_is_still_received(
     async def test(signer: IamSigner) -> None:
         silent = await waiting_signature(signer, iam)
         iam.seconds = 0.5
-        slow = asyncio.create_task(signer.sign(EMAIL, b"message"))
+        slow = asyncio.create_task(sign(signer))
         assert await asyncio.to_thread(iam.asked.acquire, timeout=10)
         await cancelled(silent)
         gc.collect()
