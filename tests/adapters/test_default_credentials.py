@@ -1,10 +1,9 @@
 """Application Default Credentials, through google-auth: what is found, and which failures pass."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from google.auth import _exponential_backoff
-from google.auth.compute_engine import _metadata
 
 from call_api.cloud import credentials as module
 from call_api.cloud.credentials import CredentialsError, find_credentials, refreshed
@@ -38,21 +35,6 @@ WriteFile = Callable[[str | bytes | Mapping[str, Any]], Path]
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "K_SERVICE", "GCE_METADATA_HOST"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
-    server = Metadata()
-    host = f"127.0.0.1:{server.port}"
-    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", host)
-    monkeypatch.setenv("GCE_METADATA_IP", host)
-    monkeypatch.setenv("K_SERVICE", "get-call")
-    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nowhere")  # where a developer's own login is
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    no_sleep = SimpleNamespace(sleep=lambda _: None)  # between its attempts
-    monkeypatch.setattr(_exponential_backoff, "time", no_sleep)
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -229,6 +211,7 @@ def oauth(error: str, status: int) -> Raw:
     return Raw(json.dumps(body).encode(), {"Content-Type": "application/json"}, status)
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("kind", ["key", "external"])
 @pytest.mark.parametrize(
     ("answer", "reason", "passes"),
@@ -257,9 +240,6 @@ def test_a_token_endpoint_that_refuses_is_told_from_one_that_fails(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    no_sleep = SimpleNamespace(sleep=lambda _: None)
-    monkeypatch.setattr(_exponential_backoff, "time", no_sleep)
     with closing(TokenEndpoint(*[answer] * 4)) as endpoint:  # google-auth tries some again
         credentials_file(
             KEY | {"token_uri": endpoint.url} if kind == "key" else external(tmp_path, endpoint.url)
@@ -277,9 +257,8 @@ def test_a_token_endpoint_that_refuses_is_told_from_one_that_fails(
 
 
 def test_the_project_of_a_federated_identity_takes_a_token(
-    credentials_file: WriteFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    credentials_file: WriteFile, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     refused, failing = oauth("invalid_grant", 400), Raw(b"s3cret", status=500)
     with closing(TokenEndpoint(refused, failing)) as endpoint:
         credentials_file(external(tmp_path, endpoint.url))
@@ -288,10 +267,7 @@ def test_the_project_of_a_federated_identity_takes_a_token(
         assert failure() == ("OAuthError, HTTP 500", True)
 
 
-def test_a_token_endpoint_that_cannot_be_reached_passes(
-    credentials_file: WriteFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+def test_a_token_endpoint_that_cannot_be_reached_passes(credentials_file: WriteFile) -> None:
     endpoint = TokenEndpoint()
     endpoint.close()
     credentials_file(KEY | {"token_uri": endpoint.url})
@@ -316,7 +292,6 @@ def test_a_token_endpoint_s_address_that_is_none_is_a_lasting_failure(
 def test_an_attempt_ends_however_often_google_auth_tries_again(
     credentials_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module, "END_SECONDS", 0.5)
     with closing(TokenEndpoint(*[Raw(b"", status=503)] * 9)) as endpoint:
         credentials_file(KEY | {"token_uri": endpoint.url})

@@ -56,10 +56,9 @@ def servers() -> Iterator[tuple[Metadata, Iam]]:
 
 
 @pytest.fixture
-def iam(servers: tuple[Metadata, Iam], monkeypatch: pytest.MonkeyPatch) -> Iam:
+def iam(servers: tuple[Metadata, Iam]) -> Iam:
     """Start anew an IAM that accepts the second of three tokens."""
     metadata, iam = servers
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     metadata.tokens, metadata.revoked = 3, {f"Bearer {FIRST}", f"Bearer {THIRD}"}
     iam.forget()
     return iam

@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
-from google.auth import _exponential_backoff
-from google.auth.compute_engine import Credentials, _metadata
+from google.auth.compute_engine import Credentials
 
 from call_api.cloud.credentials import CredentialsError
 from call_api.cloud.tokens import AccessTokens
@@ -16,17 +13,6 @@ from tests.support.google_cloud import EMAIL, Metadata, Raw
 
 JSON = {"Content-Type": "application/json"}
 TOKEN = {"access_token": "ya29.token", "token_type": "Bearer", "expires_in": 3600}
-
-
-@pytest.fixture
-def metadata(monkeypatch: pytest.MonkeyPatch) -> Iterator[Metadata]:
-    server = Metadata()
-    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", f"127.0.0.1:{server.port}")
-    no_sleep = SimpleNamespace(sleep=lambda _: None)  # between its attempts
-    monkeypatch.setattr(_exponential_backoff, "time", no_sleep)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield server
-    server.close()
 
 
 @pytest.fixture
