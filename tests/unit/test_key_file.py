@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
-from google.auth.crypt import EsSigner, RSASigner
 from google.oauth2.service_account import Credentials
 
 from call_api.recordings.key_file import MAX_FILE_BYTES, fault_of, key_from_file
@@ -162,7 +161,7 @@ def test_a_key_that_signs_is_taken(bits: int, file: Path) -> None:
 
 
 def test_default_credentials_with_an_ec_key_or_without_an_address_sign_nothing() -> None:
-    curve = EsSigner(ec.generate_private_key(ec.SECP256R1()))
+    curve = {"private_key": pem(ec.generate_private_key(ec.SECP256R1()))}
 
-    assert fault_of(Credentials(curve, SIGNER, "")) == NOT_RSA
-    assert fault_of(Credentials(RSASigner(rsa_key(2048)), 5, "")) == NO_EMAIL
+    for change, fault in ((curve, NOT_RSA), ({"client_email": 5}, NO_EMAIL)):
+        assert fault_of(Credentials.from_service_account_info(GOOD | change)) == fault
