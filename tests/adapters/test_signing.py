@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import google.auth
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from google.oauth2 import service_account
+from google.oauth2.credentials import Credentials as UserCredentials
 
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal
@@ -83,19 +83,9 @@ def test_without_credentials_a_call_with_a_recording_is_an_internal_error() -> N
         asyncio.run(SignedUrls(settings(), AccessTokens(no_credentials)).signed_url("a", 1))
 
 
-def test_credentials_without_a_service_account_cannot_sign(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_credentials_without_a_service_account_cannot_sign() -> None:
     """A developer's own, say."""
-    user = {"type": "authorized_user", "client_id": "x", "client_secret": "x", "refresh_token": "x"}
-    file = tmp_path / "user.json"
-    file.write_text(json.dumps(user))
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-tests")
-    credentials, _ = google.auth.default()
-    credentials.token = "valid"
-    credentials.expiry = datetime(2999, 1, 1)  # noqa: DTZ001  (as the library wants it: naive)
+    recordings = SignedUrls(settings(), AccessTokens(finder_of(UserCredentials("valid"))))
 
-    recordings = SignedUrls(settings(), AccessTokens(finder_of(credentials)))
     with pytest.raises(Internal, match=r": the default credentials are not a service account's$"):
         asyncio.run(recordings.signed_url("a", 1))
