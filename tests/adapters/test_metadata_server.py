@@ -21,12 +21,9 @@ def tokens() -> AccessTokens:
 
 
 def test_a_token_comes_with_the_account_s_address(metadata: Metadata, tokens: AccessTokens) -> None:
-    async def test() -> None:
-        assert await tokens.get() == metadata.token()
-        credentials, _ = await tokens.credentials()
-        assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]
-
-    asyncio.run(test())
+    assert asyncio.run(tokens.get()) == metadata.token()
+    credentials, _ = asyncio.run(tokens.credentials())
+    assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]
 
 
 def test_an_answer_cut_short_is_asked_for_again(metadata: Metadata, tokens: AccessTokens) -> None:
@@ -43,33 +40,20 @@ def test_an_answer_cut_short_is_asked_for_again(metadata: Metadata, tokens: Acce
         *[{"access_token": "s3cret"}, {"expires_in": 3600}],
         *[TOKEN | {"access_token": odd} for odd in (None, 5, "", "s3 cret", "s3cret\r\nX: y")],
         *[TOKEN | {"expires_in": odd} for odd in (None, "3600", 1e300, 0, -1)],
+        *[Raw(b"hello", {"Content-Type": "text/plain"}), Raw(b"hello")],
     ],
     ids=repr,
 )
 def test_a_malformed_answer_is_no_token_and_is_not_kept(
     answer: object, metadata: Metadata, tokens: AccessTokens
 ) -> None:
-    body = answer if isinstance(answer, str) else json.dumps(answer)
-    metadata.failures.append(Raw(body.encode(), JSON))
+    if not isinstance(answer, Raw):
+        body = answer if isinstance(answer, str) else json.dumps(answer)
+        answer = Raw(body.encode(), JSON)
+    metadata.failures.append(answer)
 
-    async def test() -> None:
-        with pytest.raises(CredentialsError) as failed:
-            await tokens.get()
-        assert failed.value.passes
-        assert await tokens.get() == metadata.token()
-
-    asyncio.run(test())
+    with pytest.raises(CredentialsError) as failed:
+        asyncio.run(tokens.get())
+    assert failed.value.passes
+    assert asyncio.run(tokens.get()) == metadata.token()
     assert metadata.tokens == 1
-
-
-def test_an_answer_of_another_type_is_no_token(metadata: Metadata, tokens: AccessTokens) -> None:
-    metadata.failures.extend([Raw(b"hello", {"Content-Type": "text/plain"}), Raw(b"hello")])
-
-    async def test() -> None:
-        for _ in range(2):
-            with pytest.raises(CredentialsError) as failed:
-                await tokens.get()
-            assert failed.value.passes
-        assert await tokens.get() == metadata.token()
-
-    asyncio.run(test())
