@@ -113,28 +113,18 @@ async def test_by_default_the_clock_is_the_machine_s() -> None:
     assert credentials.refreshes == 1
 
 
-async def test_twenty_callers_share_one_refresh() -> None:
-    source = Source("first")
-    source.block()
+async def test_twenty_callers_share_one_refresh_and_its_failure() -> None:
+    source, answers = Source(RefreshError(), "first"), []
+    for _ in range(2):
+        source.block()
+        callers = [asyncio.create_task(source.tokens.get()) for _ in range(20)]
+        await source.started()
+        source.unblock()
+        answers.append(await asyncio.gather(*callers, return_exceptions=True))
 
-    callers = [asyncio.create_task(source.tokens.get()) for _ in range(20)]
-    await source.started()
-    source.unblock()
-    assert await asyncio.gather(*callers) == ["first"] * 20
-    assert source.refreshes == 1
-
-
-async def test_twenty_callers_share_one_failure() -> None:
-    """The next caller tries again."""
-    source = Source(RefreshError(), "first")
-    source.block()
-
-    callers = [asyncio.create_task(source.tokens.get()) for _ in range(20)]
-    await source.started()
-    source.unblock()
-    results = await asyncio.gather(*callers, return_exceptions=True)
-    assert {type(result) for result in results} == {CredentialsError}
-    assert await source.tokens.get() == "first"
+    failed, fetched = answers
+    assert {type(answer) for answer in failed} == {CredentialsError}
+    assert fetched == ["first"] * 20
     assert source.refreshes == 2
 
 
