@@ -182,13 +182,11 @@ def test_a_quota_project_that_is_none_cannot_be_sent(credentials_file: WriteFile
     assert failure("demo-tests") == ("the credentials name no valid quota project", False)
 
 
-@pytest.mark.parametrize("what", ["a directory", "nothing"])
+@pytest.mark.parametrize("name", ["", "missing.json"], ids=["a directory", "nothing"])
 def test_a_path_without_a_file_is_a_lasting_failure(
-    what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    path = tmp_path if what == "a directory" else tmp_path / "missing.json"
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
-
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / name))
     said, passes = failure()
     assert said.startswith(UNUSABLE)
     assert not passes
