@@ -42,7 +42,7 @@ def test_every_named_test_exists() -> None:
         (file, node.name)
         for file, path in files.items()
         for node in ast.parse(path.read_text("utf-8")).body
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 
     assert PAGE.count("::") == len(re.findall(r"`[\w/]+\.py::test_\w+`", PAGE))

@@ -126,17 +126,14 @@ async def started_fetches(admission: Admission, number: int = FETCHES) -> Fetche
     return places, fetches
 
 
-def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
-    async def fetch() -> None:
-        admission = Admission()
-        places, fetching = await started_fetches(admission, FETCHES + 2)
-        assert [task.done() for task in fetching].count(True) == FETCHES
-        await admission.enter("another caller", 0).before_fetch()
-        await places[0].before_publishing(1)
-        places[1].leave()
-        await asyncio.gather(*fetching)
-
-    asyncio.run(fetch())
+async def test_documents_of_unknown_size_are_fetched_only_so_many_at_a_time() -> None:
+    admission = Admission()
+    places, fetching = await started_fetches(admission, FETCHES + 2)
+    assert [task.done() for task in fetching].count(True) == FETCHES
+    await admission.enter("another caller", 0).before_fetch()
+    await places[0].before_publishing(1)
+    places[1].leave()
+    await asyncio.gather(*fetching)
 
 
 async def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size() -> None:

@@ -11,31 +11,27 @@ import pytest
 from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, LargeCallThread
 
 
-def test_small_work_is_done_at_once_and_large_work_in_one_thread() -> None:
-    async def threads() -> list[str]:
-        thread = LargeCallThread()
-        sizes = (LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1)
-        return [await thread.run(size, lambda: threading.current_thread().name) for size in sizes]
-
-    small, *large = asyncio.run(threads())
+async def test_small_work_is_done_at_once_and_large_work_in_one_thread() -> None:
+    thread = LargeCallThread()
+    small, *large = [
+        await thread.run(size, lambda: threading.current_thread().name)
+        for size in (LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1)
+    ]
 
     assert small == threading.current_thread().name
     assert large == ["large-calls_0"] * 2
 
 
-def test_the_event_loop_goes_on_meanwhile() -> None:
+async def test_the_event_loop_goes_on_meanwhile() -> None:
     may_end = threading.Event()
+    working = asyncio.create_task(LargeCallThread().run(LARGE_BYTES, lambda: may_end.wait(10)))
+    await asyncio.sleep(0)
+    may_end.set()
 
-    async def test() -> bool:
-        working = asyncio.create_task(LargeCallThread().run(LARGE_BYTES, lambda: may_end.wait(10)))
-        await asyncio.sleep(0)
-        may_end.set()
-        return await working
-
-    assert asyncio.run(test())
+    assert await working
 
 
-def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
+async def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
     begun, may_end, done = threading.Event(), threading.Event(), list[str]()
 
     def first() -> None:
@@ -43,36 +39,33 @@ def test_work_that_has_not_begun_is_dropped_with_who_waits_for_it() -> None:
         assert may_end.wait(10)
         done.append("first")
 
-    async def test() -> None:
-        thread = LargeCallThread()
-        names = ("second", "third")
-        working = asyncio.create_task(thread.run(LARGE_BYTES, first))
-        await asyncio.to_thread(begun.wait, 10)
-        second, third = (
-            asyncio.create_task(thread.run(LARGE_BYTES, partial(done.append, name)))
-            for name in names
-        )
-        await asyncio.sleep(0)
-        second.cancel()
-        with suppress(asyncio.CancelledError):
-            await second
-        may_end.set()
-        await asyncio.gather(working, third)
+    thread = LargeCallThread()
+    working = asyncio.create_task(thread.run(LARGE_BYTES, first))
+    await asyncio.to_thread(begun.wait, 10)
+    second, third = (
+        asyncio.create_task(thread.run(LARGE_BYTES, partial(done.append, name)))
+        for name in ("second", "third")
+    )
+    await asyncio.sleep(0)
+    second.cancel()
+    with suppress(asyncio.CancelledError):
+        await second
+    may_end.set()
+    await asyncio.gather(working, third)
 
-    asyncio.run(test())
     assert done == ["first", "third"]
 
 
-def test_threads_take_turns_often_while_there_is_large_work() -> None:
+async def test_threads_take_turns_often_while_there_is_large_work() -> None:
     usual = sys.getswitchinterval()
 
-    assert asyncio.run(LargeCallThread().run(LARGE_BYTES, sys.getswitchinterval)) == SWITCH_SECONDS
+    assert await LargeCallThread().run(LARGE_BYTES, sys.getswitchinterval) == SWITCH_SECONDS
     assert sys.getswitchinterval() == usual
 
 
-def test_a_failure_of_large_work_is_raised_where_it_is_waited_for() -> None:
+async def test_a_failure_of_large_work_is_raised_where_it_is_waited_for() -> None:
     usual = sys.getswitchinterval()
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(LargeCallThread().run(LARGE_BYTES, lambda: 1 // 0))
+        await LargeCallThread().run(LARGE_BYTES, lambda: 1 // 0)
     assert sys.getswitchinterval() == usual

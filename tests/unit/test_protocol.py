@@ -116,16 +116,12 @@ class Connection:
         assert self.protocol.timeout_keep_alive_task is None
 
 
-def outcome(pieces: Iterable[bytes]) -> tuple[list[str], bool]:
+async def outcome(pieces: Iterable[bytes]) -> tuple[list[str], bool]:
     """Return the statuses of the first two answers, and whether the connection is open."""
-
-    async def send() -> tuple[list[str], bool]:
-        connection = await Connection().sends(*pieces)
-        found = connection.transport.statuses()[:2], connection.transport.is_open
-        connection.end()
-        return found
-
-    return asyncio.run(send())
+    connection = await Connection().sends(*pieces)
+    found = connection.transport.statuses()[:2], connection.transport.is_open
+    connection.end()
+    return found
 
 
 HEADS = {
@@ -187,38 +183,35 @@ BODIES = {
 
 
 @pytest.mark.parametrize(("pieces", "statuses", "is_open"), HEADS.values(), ids=HEADS)
-def test_a_head_within_the_limits_is_answered_and_a_larger_one_refused(
+async def test_a_head_within_the_limits_is_answered_and_a_larger_one_refused(
     pieces: list[bytes], statuses: list[str], is_open: bool
 ) -> None:
-    assert outcome(pieces) == (statuses, is_open)
+    assert await outcome(pieces) == (statuses, is_open)
 
 
 @pytest.mark.parametrize(("pieces", "statuses", "is_open"), BODIES.values(), ids=BODIES)
-def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(
+async def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(
     pieces: list[bytes], statuses: list[str], is_open: bool
 ) -> None:
-    assert outcome(pieces) == (statuses, is_open)
+    assert await outcome(pieces) == (statuses, is_open)
 
 
-def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
-    async def send() -> None:
-        connection = await Connection(answers_at_once=False).sends(TOO_LARGE)
-        assert not connection.transport.is_read
-        kept = connection.protocol.conn.trailing_data
-        connection.protocol.flow.resume_reading()  # as the watcher of clients does
-        await connection.sends(b"a" * 2**18)
-        assert not connection.transport.is_read
-        assert connection.protocol.conn.trailing_data == kept
-        assert connection.transport.statuses() == NOT_YET
-        assert connection.transport.is_open
+async def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
+    connection = await Connection(answers_at_once=False).sends(TOO_LARGE)
+    assert not connection.transport.is_read
+    kept = connection.protocol.conn.trailing_data
+    connection.protocol.flow.resume_reading()  # as the watcher of clients does
+    await connection.sends(b"a" * 2**18)
+    assert not connection.transport.is_read
+    assert connection.protocol.conn.trailing_data == kept
+    assert connection.transport.statuses() == NOT_YET
+    assert connection.transport.is_open
 
-        connection.may_answer.set()
-        await connection.works()
-        assert connection.transport.statuses() == ANSWERED
-        assert not connection.transport.is_open
-        connection.end()
-
-    asyncio.run(send())
+    connection.may_answer.set()
+    await connection.works()
+    assert connection.transport.statuses() == ANSWERED
+    assert not connection.transport.is_open
+    connection.end()
 
 
 @pytest.mark.parametrize(
@@ -226,5 +219,5 @@ def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
     [([CHUNKED + b"zz\r\n"], REFUSED), ([CHUNKED, b"zz\r\n"], ANSWERED)],
     ids=["before the answer", "behind the answer"],
 )
-def test_a_malformed_body_gets_one_answer(pieces: list[bytes], statuses: list[str]) -> None:
-    assert outcome(pieces) == (statuses, CLOSED)
+async def test_a_malformed_body_gets_one_answer(pieces: list[bytes], statuses: list[str]) -> None:
+    assert await outcome(pieces) == (statuses, CLOSED)
