@@ -326,6 +326,10 @@ RIGHT = {"URL": "http://127.0.0.1:1", "KEY": KEY, "CALL": "77"}
         *(({"KEY": text}, "KEY is 1 to 512 visible") for text in ("a b", "a\n", "ключ", "k" * 513)),
         ({"KEY": KEY[:-1]}, "KEY is mistyped: its checksum does not fit"),
         *(({"CALL": text}, "CALL is the ID of a call") for text in ("0", "077", "x", "77/x", "٣٣")),
+        *(
+            ({"ORIGIN": text}, "ORIGIN is scheme://host[:port], as browsers send it")
+            for text in ("app.example", "https://app.example/", "https://APP.example")
+        ),
     ],
 )
 def test_malformed_arguments_are_one_sentence_and_no_request(
