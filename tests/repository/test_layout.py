@@ -173,7 +173,7 @@ def imports(module: Path) -> set[str]:
     for node in ast.walk(ast.parse(module.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
@@ -220,20 +220,9 @@ def test_the_allow_list_of_the_upload_names_what_is_deployed() -> None:
 )
 def test_no_test_module_is_imported_by_another(module: Path) -> None:
     """What tests share lives in `tests/support` and in the fixtures of `conftest.py`."""
-    tree = ast.parse(module.read_text("utf-8"))
-    imported = [
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ] + [
-        alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    ]
+    of_tests = re.compile(r"(^|\.)(test_\w+|conftest)(\.|$)")
 
-    assert [name for name in imported if re.search(r"(^|\.)(test_\w+|conftest)(\.|$)", name)] == []
+    assert [name for name in imports(module) if of_tests.search(name)] == []
 
 
 def test_every_test_module_is_in_the_folder_of_its_layer() -> None:
