@@ -49,12 +49,6 @@ def test_every_named_test_exists() -> None:
     assert named - existing == set()
 
 
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    files = {link.partition("#")[0] for link in re.findall(r"\]\((?!http)([^)]+)\)", PAGE)}
-
-    assert [file for file in files if not Path(ROOT, file).exists()] == []
-
-
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_action_of_a_workflow_is_pinned(workflow: Path) -> None:
     uses = re.findall(r"\buses: (.*)", workflow.read_text("utf-8"))
