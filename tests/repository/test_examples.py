@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.examples import README, with_examples, with_reply
+from local.seed import sample_calls
+from local.stack import BUCKET
+from ops.examples import README, README_CALL, README_LINK, with_examples, with_reply
 from ops.openapi import OPENAPI
 
 PAGES = {OPENAPI: with_examples, README: with_reply}
@@ -24,3 +26,7 @@ def test_an_example_is_replaced_and_the_rest_stays(page: Path) -> None:
 
     assert spoiled != kept
     assert PAGES[page](spoiled) == PAGES[page](kept)
+
+
+def test_the_link_in_the_readme_names_the_sample_s_recording() -> None:
+    assert f"/{BUCKET}/{sample_calls()[README_CALL]['recording_object']}?" in README_LINK
