@@ -15,22 +15,17 @@ import trustme
 from packaging.requirements import Requirement
 
 from tests.support.google_cloud import Proxy
+from tests.support.repository import files_called
 from tests.support.serving import ROOT
 
-LOCKS = (
-    "requirements.txt",
-    "requirements-ops.txt",
-    "requirements-dev.txt",
-    "local/java-requirements.txt",
-    "local/node-requirements.txt",
-)
 VULNERABLE = "starlette"
 ADVISORY = {"id": "PYSEC-0000-1", "aliases": [], "fixed_in": ["999"], "summary": "", "details": ""}
 
 
 def locked_here() -> dict[str, str]:
     """Return the locked versions by name, without those that are for another platform or Python."""
-    lines = [line for lock in LOCKS for line in (ROOT / lock).read_text().splitlines()]
+    locks = files_called("*requirements*.txt")
+    lines = [line for lock in locks for line in (ROOT / lock).read_text().splitlines()]
     pins = [Requirement(line.rstrip(" \\")) for line in lines if re.match(r"\S+==", line)]
     here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
     return {pin.name: str(pin.specifier).removeprefix("==") for pin in here}
