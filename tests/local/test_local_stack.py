@@ -43,10 +43,8 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
-        self.site_port = free_port()
-        environment = os.environ | {"PORT": str(self.port), "SITE_PORT": self.site_port}
+        self.port, self.site_port = free_port(), free_port()
+        environment = os.environ | {"PORT": self.port, "SITE_PORT": self.site_port}
         environment.pop("FIRESTORE_EMULATOR_HOST", None)
         self.process = subprocess.Popen(
             [PYTHON, "-m", "local"],
@@ -130,7 +128,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(folder: Path, **environment: str) -> str:
     """Return what the stack says where it cannot start."""
-    inherited = {"HOME": str(folder), "PATH": "", "PIP_NO_INDEX": "1", "SITE_PORT": free_port()}
+    ports = {"PORT": free_port(), "SITE_PORT": free_port()}
+    inherited = {"HOME": str(folder), "PATH": "", "PIP_NO_INDEX": "1"} | ports
     done = subprocess.run(
         [PYTHON, "-m", "local"],
         cwd=folder,
@@ -218,7 +217,7 @@ def test_nobody_else_in_the_network_reaches_anything(stack: Stack) -> None:
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert {stack.port, int(stack.site_port)} < {address.port for address in listening}
+    assert {int(stack.port), int(stack.site_port)} < {address.port for address in listening}
     assert [a for a in listening if not ip_address(a.ip.removeprefix("::ffff:")).is_loopback] == []
 
 
@@ -228,9 +227,9 @@ def test_an_interrupt_leaves_nothing_behind(stack: Stack) -> None:
     found = re.search(r"FIRESTORE_EMULATOR_HOST=127.0.0.1:(\d+)", log.read_text())
     assert found
     assert stack.stop(signal.SIGINT) == 0
-    for port in (stack.port, int(stack.site_port), int(found[1])):
+    for port in (stack.port, stack.site_port, found[1]):
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port))
+            socket.create_connection(("127.0.0.1", int(port)))
     left = {file.name for file in (stack.folder / ".local").iterdir() if not file.is_symlink()}
     assert left <= {"install.lock", "swagger-ui"}
 
@@ -299,7 +298,7 @@ def test_a_malformed_port_is_reported_in_one_sentence(sources: Path, port: str) 
 
 
 def test_no_emulator_and_no_way_to_one_is_reported_in_one_sentence(sources: Path) -> None:
-    said = refusal(sources, PORT=free_port())
+    said = refusal(sources)
     assert said.startswith(
         "There is no Firestore emulator: 127.0.0.1:1 does not deliver it (Connection refused). The"
         " Node.js runtime cannot be installed: is the package registry within reach? pip said: ERROR: "
@@ -311,7 +310,7 @@ def test_no_java_and_no_way_to_one_is_reported_in_one_sentence(
     sources: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cloud-firestore-emulator-v1.0.0.jar").touch()
-    said = refusal(sources, PORT=free_port(), FIREBASE_EMULATORS_PATH=str(tmp_path))
+    said = refusal(sources, FIREBASE_EMULATORS_PATH=str(tmp_path))
     assert said.startswith("The Java runtime cannot be installed: ")
     assert "pip said: ERROR: " in said
 
@@ -324,7 +323,7 @@ def test_googles_emulator_is_downloaded_where_it_is_nowhere(
     pinned = {"version": "9.9.9", "url": remote.url, "size": remote.size, "sha256": remote.sha256}
     (folder / "local" / "emulator.json").write_text(json.dumps(pinned))
     for _ in range(2):
-        said = refusal(folder, PORT=free_port(), JAVA_HOME=fake_java(tmp_path / "java"))
+        said = refusal(folder, JAVA_HOME=fake_java(tmp_path / "java"))
         assert said.splitlines()[-1].startswith("The Firestore emulator did not start. It said: ")
         assert f"{folder}/.local/cloud-firestore-emulator-v9.9.9.jar" in said
     assert storage.ranges == ["bytes=0-"]
@@ -333,12 +332,8 @@ def test_googles_emulator_is_downloaded_where_it_is_nowhere(
 def test_an_emulator_that_does_not_start_is_quoted(sources: Path, tmp_path: Path) -> None:
     for version in ("1.9.3", "1.10.0", "1.2.0"):
         (tmp_path / f"cloud-firestore-emulator-v{version}.jar").touch()
-    said = refusal(
-        sources,
-        PORT=free_port(),
-        FIREBASE_EMULATORS_PATH=str(tmp_path),
-        JAVA_HOME=fake_java(tmp_path),
-    )
+    found = {"FIREBASE_EMULATORS_PATH": str(tmp_path), "JAVA_HOME": fake_java(tmp_path)}
+    said = refusal(sources, **found)
     assert said.startswith("The Firestore emulator did not start. It said: -Duser.language=en")
     assert "v1.10.0.jar" in said  # the newest
 
@@ -353,7 +348,7 @@ def test_an_emulator_that_runs_already_is_used(
 
 def test_a_running_emulator_that_does_not_answer_is_reported_in_one_sentence(sources: Path) -> None:
     host = f"127.0.0.1:{free_port()}"
-    assert refusal(sources, PORT=free_port(), FIRESTORE_EMULATOR_HOST=host) == (
+    assert refusal(sources, FIRESTORE_EMULATOR_HOST=host) == (
         f"FIRESTORE_EMULATOR_HOST is {host}, where no emulator answers: unset it to have one started."
     )
 
