@@ -1,16 +1,12 @@
 """Search in the transcript: how often, where, and on to the next one."""
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import Tab
 from tests.support.project import PutCall
 
 
-@pytest.mark.parametrize("wanted", ["needle", "NEEDLE"])
-def test_hits_are_counted_shown_and_walked_through(
-    tab: Tab, put_call: PutCall, wanted: str
-) -> None:
+def test_hits_are_counted_shown_and_walked_through(tab: Tab, put_call: PutCall) -> None:
     turns = [
         {
             "role": "user",
@@ -23,7 +19,7 @@ def test_hits_are_counted_shown_and_walked_through(
     field = page.get_by_role("searchbox", name="Search transcript")
     hits = page.locator("#hits")
     expect(page.get_by_role("button", name="Next hit")).to_be_disabled()
-    field.fill(wanted)
+    field.fill("needle")
     expect(hits).to_have_text("1 of 6")
     assert page.evaluate("[...CSS.highlights.get('hits')].length") == 6
     tab.screenshot("search")
@@ -39,11 +35,3 @@ def test_hits_are_counted_shown_and_walked_through(
     expect(hits).to_have_text("No hits")
     field.fill("")
     expect(hits).to_have_text("")
-
-
-def test_what_is_searched_for_is_text(tab: Tab, put_call: PutCall) -> None:
-    turn = {"role": "user", "content": "50% (of) [it] मदद", "timestamp": "0"}
-    page = tab.shown(put_call({"transcript": [turn]}))
-    for wanted, hits in [("(of) [it]", "1 of 1"), ("मदद", "1 of 1"), (".", "No hits")]:
-        page.get_by_role("searchbox", name="Search transcript").fill(wanted)
-        expect(page.locator("#hits")).to_have_text(hits)
