@@ -165,20 +165,6 @@ def test_a_lost_network_is_said_though_nothing_is_asked_for(tab: Tab) -> None:
     forget_lost_requests(tab)
 
 
-@pytest.mark.parametrize("retry_after", ["3000000", "1e-9", "0"])
-def test_a_time_to_wait_is_between_a_second_and_a_minute(
-    open_tab: OpenTab, retry_after: str
-) -> None:
-    tab = open_tab(refusals=(503,))
-    tab.page.goto(tab.stack.url)
-    tab.refuse(503, "{}", {"Retry-After": retry_after})
-    page = tab.open(88)
-    seconds = {"3000000": 60, "1e-9": 5, "0": 1}[retry_after]
-    expect(page.get_by_role("alert")).to_contain_text(f"tries again in {seconds} s.")
-    page.wait_for_timeout(2_000)
-    assert tab.asked() <= 3
-
-
 NOTE = """() => {
   window.alerts = 0;
   new MutationObserver((all) => (alerts += all.length)).observe(
