@@ -219,15 +219,6 @@ def test_a_call_that_has_just_ended_is_asked_for_again_each_half_minute(
     assert tab.asked() == asked
 
 
-@pytest.mark.parametrize("status", ["ended", "error", "deleted"])
-def test_a_call_that_has_ended_long_ago_is_final(tab: Tab, put_call: PutCall, status: str) -> None:
-    tab.page.clock.install()
-    page = tab.shown(put_call({"status": status}))
-    page.clock.fast_forward(120_000)
-    page.wait_for_timeout(300)
-    assert tab.asked() == 1
-
-
 def test_a_live_call_ends_whatever_its_analysis_lacks(tab: Tab, put_call: PutCall) -> None:
     call_id = put_call(ACTIVE)
     page = tab.shown(call_id)

@@ -15,6 +15,7 @@ test("a call is asked for again while it is live, and for ten minutes after its 
     ["ended", "2026-03-26T12:00:00Z", null], // by a clock that is a day late
     ["ended", null, null],
     ["error", "2026-03-25T11:59:00Z", 30],
+    ["error", "2026-03-25T11:50:00Z", null],
     ["deleted", "2026-03-25T11:59:00Z", null],
   ]) {
     assert.equal(secondsToNext({ status, endedAt }, NOW), seconds, `${status} ${endedAt}`);
