@@ -217,12 +217,3 @@ def test_a_call_that_has_just_ended_is_asked_for_again_each_half_minute(
     page.clock.fast_forward(60_000)
     page.wait_for_timeout(300)
     assert tab.asked() == asked
-
-
-def test_a_live_call_ends_whatever_its_analysis_lacks(tab: Tab, put_call: PutCall) -> None:
-    call_id = put_call(ACTIVE)
-    page = tab.shown(call_id)
-    put_call({"analysis": {"summary": {"overview": "Short."}}}, at=call_id)
-    expect(page.get_by_text("Short.")).to_be_visible()
-    expect(page.get_by_text("Live: updates every 5 seconds")).to_be_hidden()
-    expect(page.get_by_role("alert")).to_have_count(0)
