@@ -137,14 +137,6 @@ def test_a_refusal_takes_the_call_before_off_the_page(open_tab: OpenTab) -> None
     assert page.title() == "Call 87"
 
 
-@pytest.mark.parametrize("call_id", ["0", "077", "7/7", "../77", "77?x=1", "९९"])
-def test_what_is_not_an_id_is_not_asked_for(tab: Tab, call_id: str) -> None:
-    tab.shown(77)
-    page = tab.another(call_id)
-    expect(page.get_by_role("alert")).to_contain_text("This is not the ID of a call")
-    assert [url for url in tab.requests if "/v2/" in url and not url.endswith("/77")] == []
-
-
 @pytest.mark.parametrize("what", ["the key", "the key of somebody else"])
 def test_a_key_in_the_field_of_the_id_goes_nowhere(tab: Tab, what: str) -> None:
     key = tab.stack.key if what == "the key" else tab.stack.other_key

@@ -38,6 +38,7 @@ test("a call is taken as an ID, with a hash, or from a link", () => {
     ["077", null, null],
     ["0", null, null],
     ["7/7", null, null],
+    ["../77", null, null],
     ["77?x=1", null, null],
     ["९९", null, null],
     ["javascript:77", null, null],
