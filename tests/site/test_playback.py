@@ -1,13 +1,11 @@
 """Playing a recording: the transcript follows it, and it goes where the transcript says."""
 
-import json
 import re
 
 import pytest
 from playwright.sync_api import expect
 
 from local.seed import sample_calls
-from ops.openapi import published_call
 from tests.support.browser import Tab
 from tests.support.player import at, current, loaded, recording, said, until
 from tests.support.project import PutCall
@@ -177,18 +175,6 @@ def test_the_turn_that_is_chosen_is_the_turn_that_is_marked(
         buttons.nth(i).click()
         page.get_by_role("button", name="Pause").click()
         expect(current(page)).to_contain_text(f"Turn {i}")
-
-
-def test_times_that_are_not_seconds_are_not_known(tab: Tab) -> None:
-    """The API has none; whatever stands between may."""
-    call = published_call(sample_calls()[88], None)
-    for i, timestamp in enumerate(("00:01:05", "1772532001", "3.2s", "2026-03-03T10:00:01Z")):
-        call["transcript"][i]["timestamp"] = timestamp
-    tab.page.goto(tab.stack.url)
-    tab.answer(json.dumps(call))
-    page = tab.open(88)
-    buttons = page.get_by_role("list", name="Transcript").get_by_role("button")
-    expect(buttons).to_have_count(len(STARTS) - 4)
 
 
 def test_the_slider_knows_its_keys_and_says_where_it_is_once_a_second(tab: Tab) -> None:

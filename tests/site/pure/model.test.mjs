@@ -53,6 +53,11 @@ test("the length is a hint that reaches the last turn", () => {
   assert.equal(hint(null, null, []), 0);
 });
 
+test("a time that is not seconds is not known", () => {
+  const turn = { role: "user", content: "x", timestamp: "3.2s" };
+  assert.equal(with_({ transcript: [turn] }).turns.all[0].start, null);
+});
+
 test("whoever was called is no caller", () => {
   const name = (type) => with_({ type }).speakers.user;
   assert.deepEqual(["web", "inbound", "outbound"].map(name), ["Caller", "Caller", "Customer"]);
