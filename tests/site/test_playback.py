@@ -35,14 +35,6 @@ def test_the_turn_that_is_played_is_marked_and_stays_in_sight(tab: Tab, put_call
     tab.screenshot("playing")
 
 
-def test_the_button_of_a_turn_plays_from_there(tab: Tab) -> None:
-    page = tab.shown(88)
-    page.get_by_role("list", name="Transcript").get_by_role("button").nth(8).click()
-    at(page, STARTS[8])
-    assert not recording(page, "paused")
-    expect(current(page)).to_contain_text("That points at the line")
-
-
 def test_a_click_on_the_timeline_seeks(tab: Tab) -> None:
     page = tab.shown(88)
     loaded(page)
