@@ -9,7 +9,6 @@ from tests.support.player import at, current, loaded, recording, until
 from tests.support.project import PutCall
 
 STARTS = [float(turn["timestamp"]) for turn in sample_calls()[88]["transcript"]]
-# What the key right of P says on layouts of Russian, German and Hindi.
 PRESS = """([code, key, options]) => document.body.dispatchEvent(
   new KeyboardEvent("keydown", { code, key, bubbles: true, cancelable: true, ...options }))"""
 
@@ -40,9 +39,8 @@ def test_keys_play_seek_and_move_by_turns(page: Page) -> None:
     until(page, "paused")
 
 
-@pytest.mark.parametrize("key", ["ъ", "+", "]", "Dead"])
-def test_a_key_is_known_by_its_place_and_not_by_its_letter(page: Page, key: str) -> None:
-    page.evaluate(PRESS, ["BracketRight", key, {}])
+def test_a_key_is_known_by_its_place_and_not_by_its_letter(page: Page) -> None:
+    page.evaluate(PRESS, ["BracketRight", "ъ", {}])  # as on a Russian layout
     at(page, STARTS[1])
 
 
