@@ -35,30 +35,22 @@ NO_TIME = json.dumps(published_call(sample_calls()[78], None) | {"updated_at": 5
 
 def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -> None:
     call_id = put_call(ACTIVE)
-    statuses: list[int] = []
-
-    def note(response: Response) -> None:
-        if "/v2/calls/" in response.url:
-            statuses.append(response.status)
-
-    tab.page.on("response", note)
     page = tab.shown(call_id)
     turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
     expect(page.get_by_text("Live: updates every 5 seconds")).to_be_visible()
     expect(turns).to_have_count(2)
     first = turns.first.element_handle()
     tab.screenshot("live")
-    while 304 not in statuses:
-        page.wait_for_timeout(50)
+    page.wait_for_event("response", lambda response: response.status == 304)
     put_call({"transcript": SAID}, at=call_id)
     expect(turns).to_have_count(3)
     expect(page.get_by_text("Ended", exact=True).first).to_be_visible()
     expect(page.get_by_text("Live: updates every 5 seconds")).to_be_hidden()
     expect(page.get_by_role("slider", name="Timeline")).to_be_visible()
     assert first.evaluate("turn => turn.isConnected")  # a selection in it survives
-    asked = len(statuses)
+    asked = tab.asked()
     page.wait_for_timeout(6_000)
-    assert len(statuses) == asked
+    assert tab.asked() == asked
 
 
 def test_an_answer_that_is_no_call_leaves_the_one_before_and_is_asked_for_again(
