@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,14 +142,10 @@ def package(folder: Path, name: str) -> str:
         f"{name}.py": "",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",  # pip asks for no digests here: the lock has that of the whole
     }
-    digests = {
-        path: urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        for path, text in files.items()
-    }
-    record = "".join(f"{path},sha256={digests[path]},{len(files[path])}\n" for path in files)
     with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in [*files.items(), (f"{info}/RECORD", record + f"{info}/RECORD,,\n")]:
+        for path, text in files.items():
             archive.writestr(path, text)
     return f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
