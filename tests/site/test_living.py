@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from playwright.sync_api import Response, expect
+from playwright.sync_api import expect
 
 from local.seed import sample_calls
 from ops.openapi import published_call
-from tests.support.browser import REQUEST_ID, OpenTab, Stack, Tab
+from tests.support.browser import CALLS, REQUEST_ID, OpenTab, Stack, Tab
 from tests.support.project import PutCall
 
 SAID = [
@@ -88,27 +88,20 @@ def test_a_fault_of_the_page_is_not_said_in_its_own_words(tab: Tab, put_call: Pu
 
 def test_an_outage_is_said_waited_for_and_over(open_tab: OpenTab, stack: Stack) -> None:
     tab = open_tab(refusals=(503, 504))
-    answered: list[Response] = []
-
-    def note(response: Response) -> None:
-        if "/v2/calls/" in response.url:
-            answered.append(response)
-
-    tab.page.on("response", note)
     stack.firestore.refuse()
     try:
-        page = tab.open(88)
-        alert = page.get_by_role("alert")
-        expect(alert).to_contain_text("Calls cannot be read right now")
-        expect(alert).to_contain_text("calls_unavailable")
-        expect(alert).to_contain_text(re.compile(r"Request ID [0-9a-f]{32}"))
-        expect(alert).to_contain_text(re.compile(r"The page tries again in \d+ s\."))
-        tab.screenshot("outage")
-        while len(answered) < 2:
-            page.wait_for_timeout(50)
-        first, second = (response.request.timing["startTime"] for response in answered[:2])
-        wait_ms = 1_000 * int(answered[0].headers["retry-after"])
-        assert second - first >= wait_ms >= 1_000  # by the browser's clock
+        with tab.page.expect_response(CALLS) as first:
+            page = tab.open(88)
+        with page.expect_response(CALLS) as second:
+            alert = page.get_by_role("alert")
+            expect(alert).to_contain_text("Calls cannot be read right now")
+            expect(alert).to_contain_text("calls_unavailable")
+            expect(alert).to_contain_text(re.compile(r"Request ID [0-9a-f]{32}"))
+            expect(alert).to_contain_text(re.compile(r"The page tries again in \d+ s\."))
+            tab.screenshot("outage")
+        one, other = (each.value.request.timing["startTime"] for each in (first, second))
+        wait_ms = 1_000 * int(first.value.headers["retry-after"])
+        assert other - one >= wait_ms >= 1_000  # by the browser's clock
     finally:
         stack.firestore.heal()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Call 88")
