@@ -31,11 +31,11 @@ from tests.support.fakes import (
     read_call,
     request_in,
 )
+from tests.support.in_process import KEY, asked
 from tests.support.project import PutCall, PutKey
 from tests.support.serving import Service
 
 SECOND = timedelta(seconds=1)
-KEY = "key-of-acme"
 KEY_ID = hashlib.sha256(KEY.encode()).hexdigest()[:12]
 SCOPE = {
     "method": "GET",
@@ -204,13 +204,10 @@ def test_a_call_that_does_not_exist_is_not_found(call_id: int | None, noon: date
 def test_a_refusal_s_log_line_names_org_and_key_once_the_record_is_found(
     record: dict[str, Any], call: dict[str, Any], key: str, names: tuple[str | None, ...]
 ) -> None:
-    scope = SCOPE | {"headers": [(b"authorization", f"Bearer {key}".encode())]}
-    log = io.StringIO()
-    api = api_over(stored(record, call), log=JsonLog(log, "INFO"))
+    answered = asked(stored(record, call), "/v2/calls/77", [("authorization", f"Bearer {key}")])
 
-    assert asyncio.run(api.respond(request_in(scope))).status_code >= 400
-    entry = json.loads(log.getvalue())
-    assert (entry["org_id"], entry["key_id"]) == names
+    assert answered.reply.status >= 400
+    assert (answered.entry["org_id"], answered.entry["key_id"]) == names
 
 
 def test_all_bad_keys_are_answered_alike(service: Service, put_key: PutKey, noon: datetime) -> None:
