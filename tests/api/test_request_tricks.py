@@ -6,7 +6,6 @@ and everything that the function was asked must have one line in the log.
 """
 
 import socket
-import struct
 from typing import NamedTuple
 
 import pytest
@@ -110,14 +109,8 @@ HEADERS = [
     trick("a header of 15,000 bytes", CALL, more=b"X-A: " + b"a" * 15_000 + b"\r\n"),
     trick("a key of 15,000 bytes", REFUSED,
           key=b"Authorization: Bearer " + b"k" * 15_000 + b"\r\n"),
-    *(
-        trick(f"headers of {size} KiB", BAD_REQUEST, more=b"X-A: " + b"a" * 2**10 * size + b"\r\n")
-        for size in (16, 64, 128, 256, 1024)
-    ),
-    trick("97 more headers", CALL, more=b"".join(b"X-%d: a\r\n" % n for n in range(97))),
+    trick("headers of 16 KiB", BAD_REQUEST, more=b"X-A: " + b"a" * 2**14 + b"\r\n"),
     trick("98 more headers", BAD_REQUEST, more=b"".join(b"X-%d: a\r\n" % n for n in range(98))),
-    trick("a thousand headers", BAD_REQUEST,
-          more=b"".join(b"X-%d: a\r\n" % n for n in range(1000))),
     trick("90 conditions", CALL, more=b'If-None-Match: "a"\r\n' * 90),
     trick("a condition of quotes alone", CALL, more=b"If-None-Match: " + b'"' * 15_000 + b"\r\n"),
     trick("no host", BAD_REQUEST, host=b""),
@@ -128,10 +121,6 @@ HEADERS = [
           more=b"X-Original-URL: /v2/calls/87\r\nX-Rewrite-URL: /v2/calls/87\r\n"),
     trick("a forged origin", CALL,
           more=b"X-Forwarded-For: ::1\r\nForwarded: for=::1\r\nX-Forwarded-Proto: \xff\r\n"),
-    trick("forged identities", REFUSED, key=b"",
-          more=b"X-Apigateway-Api-Userinfo: e30\r\nX-Endpoint-API-UserInfo: e30\r\n"
-               b"X-Goog-Authenticated-User-Email: a\r\nX-Forwarded-Authorization: Bearer {acme}\r\n"
-               b"X-Serverless-Authorization: Bearer {acme}\r\n"),
     trick("a trace that is none", CALL,
           more=b"traceparent: \xff\r\nX-Cloud-Trace-Context: " + b"f" * 5000 + b"/1;o=1\r\n"),
     trick("an execution's ID that is none", CALL,
@@ -141,11 +130,7 @@ HEADERS = [
 ]  # fmt: skip
 
 BODIES = [
-    *(
-        trick(f"a body of {size} KiB", CALL, more=b"Content-Length: %d\r\n" % (size * 2**10),
-              body=b"a" * size * 2**10)
-        for size in (8, 9, 1024)
-    ),
+    trick("a body of 1 MiB", CALL, more=b"Content-Length: 1048576\r\n", body=b"a" * 2**20),
     trick("a body", CALL, more=b"Content-Length: 5\r\n", body=b"hello"),
     trick("a body in chunks", CALL, more=b"Transfer-Encoding: chunked\r\n",
           body=b"5;a=b\r\nhello\r\n0\r\n\r\n"),
@@ -198,10 +183,6 @@ PIPELINES = [
           + b"Content-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
           + CALL_87 + b"Connection: close\r\n\r\n",
           (CALL, FOREIGN)),
-    Trick("one after a body of 8 KiB",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"Content-Length: 8192\r\n\r\n"
-          + b"a" * 8192 + CALL_87 + b"Connection: close\r\n\r\n",
-          (CALL, FOREIGN)),
     Trick("one after a longer body, which ends the connection",
           b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"Content-Length: 8193\r\n\r\n"
           + b"a" * 8193 + CALL_87 + b"\r\n",
@@ -211,10 +192,6 @@ PIPELINES = [
           + b"Content-Length: 38\r\n\r\nGET /v2/calls/87 HTTP/1.1\r\nHost: x\r\n\r\n"
           + b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
           (CALL, NO_ROUTE)),
-    Trick("a key that only the one before had",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n"
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-          (CALL, REFUSED)),
     Trick("noise after a request",
           b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\nnoise\r\n\r\n",
           (CALL, BAD_REQUEST)),
@@ -246,7 +223,6 @@ METHODS = [
     method(b"G\x00T", BAD_REQUEST),
     method(b"\xc7ET", BAD_REQUEST),
     method(b"G@T", BAD_REQUEST),
-    *(method(name, NOT_ALLOWED) for name in (b"POST", b"PUT", b"PATCH", b"DELETE")),
     trick("a method that a header overrides", NOT_ALLOWED, line=b"POST /v2/calls/77 HTTP/1.1",
           more=b"X-HTTP-Method-Override: GET\r\nX-HTTP-Method: GET\r\nX-Method-Override: GET\r\n"),
     trick("GET that a header overrides", CALL, more=b"X-HTTP-Method-Override: DELETE\r\n"),
@@ -270,39 +246,19 @@ PATHS = [  # beside those that tests/api/test_contract.py sends
     *(
         path(target, NO_CALL)
         for target in (
-            b"/v2/calls/..",
             b"/v2/calls/%2e%2e",
-            b"/v2/calls/%252e%252e",
-            b"/v2/calls/%252F77",
             b"/v2/calls/%C0%AF77",  # "/" in two bytes
             b"/v2/calls/%C0%B7%C0%B7",  # "77" in two bytes each
-            b"/v2/calls/%E0%80%B7",
-            b"/v2/calls/%E0%A5%AD%E0%A5%AD",  # Devanagari
-            b"/v2/calls/%F0%9D%9F%95%F0%9D%9F%95",  # mathematical
             b"/v2/calls/7%E2%80%8B7",  # a zero-width space
-            b"/v2/calls/77%E2%80%A8",
-            b"/v2/calls/%EF%BB%BF77",
-            b"/v2/calls/%ED%9F%BF",
             b"/v2/calls/%ED%A0%80",  # half of a surrogate pair
-            b"/v2/calls/%FF",
-            b"/v2/calls/%00",
-            b"/v2/calls/%0077",
             b"/v2/calls/77%0D",
-            b"/v2/calls/77%7F",
             b"/v2/calls/77%",
             b"/v2/calls/%zz",
-            b"/v2/calls/77;jsessionid=1",
             b"/v2/calls/77,87",
-            b"/v2/calls/77&id=87",
-            b"/v2/calls/77%3Fid=87",
             b"/v2/calls/77#87",
-            b"/v2/calls/77%23",
             b"/v2/calls/77\\",
-            b"/v2/calls/%5C77",
             b"/v2/calls/..%5C77",
             b"/v2/calls/77.json",
-            b"/v2/calls/*",
-            b"/v2/calls/{call_id}",
             b"/v2/calls/%E2%81%84",  # a fraction slash
         )
     ),
@@ -311,29 +267,17 @@ PATHS = [  # beside those that tests/api/test_contract.py sends
     *(
         path(target, NO_ROUTE)
         for target in (
-            b"/v2/calls/77//",
             b"/v2//calls/77",
             b"//x/v2/calls/77",
-            b"///v2/calls/77",
             b"/v2/calls/../calls/77",
-            b"/v2/./calls/77",
             b"/v2/calls/./77",
-            b"/v2/calls/77/.",
             b"/v2/calls/77/..",
-            b"/v2/calls/87/../77",
-            b"/x/../v2/calls/77",
             b"/v2/calls/%2e%2e/77",
-            b"/v2/calls/..%2Fapi_keys%2F77",
             b"/v2/calls/77%2f87",
-            b"/v2/calls/%2F77",
-            b"/v2/calls%2F77",
             b"/v2%2fcalls%2f77",
             b"%2Fv2/calls/77",
             b"/v2;a=b/calls/77",
-            b"/v2/calls;a=b/77",
             b"/v2\\calls\\77",
-            b"/v2/CALLS/77",
-            b"/v2/call%73x/77",
             b"/v2/api_keys/77",
             b"/?/v2/calls/77",
         )
@@ -400,13 +344,6 @@ def test_a_trick_is_answered_as_the_table_says(
     assert service.request("OPTIONS").status == 204
 
 
-def test_a_request_in_single_bytes_is_a_request(service: Service, acme_key: str) -> None:
-    sent = trick("slowly").sent.replace(b"{acme}", acme_key.encode())
-    replies = exchange(service.port, *(bytes([byte]) for byte in sent))
-
-    assert [answer(reply) for reply in replies] == [CALL]
-
-
 def test_many_requests_on_one_connection_are_answered_in_their_order(
     service: Service, acme_key: str
 ) -> None:
@@ -434,21 +371,6 @@ def test_clients_that_never_finish_hold_up_nobody(service: Service, acme_key: st
     assert service.request(key=acme_key).status == 200
     for connection in waiting:
         connection.close()
-
-
-def test_clients_that_leave_before_the_answer_hold_up_nobody(
-    service: Service, acme_key: str
-) -> None:
-    """With a reset, so that the server learns of it where it writes."""
-    sent = trick("and gone").sent.replace(b"{acme}", acme_key.encode())
-    for _ in range(25):
-        connection = socket.create_connection(("127.0.0.1", service.port))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.sendall(sent)
-        connection.close()
-
-    assert service.request(key=acme_key).status == 200
-    assert "Traceback" not in service.output()
 
 
 def test_head_has_no_body_whatever_is_asked(service: Service, acme_key: str) -> None:
