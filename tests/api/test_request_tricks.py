@@ -14,6 +14,7 @@ from tests.support.raw_http import RawReply, exchange
 from tests.support.serving import Service
 
 KEY = b"Authorization: Bearer {acme}\r\n"
+CALL_77 = b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY
 CALL_87 = b"GET /v2/calls/87 HTTP/1.1\r\nHost: x\r\n" + KEY  # another org's
 CALL, REFUSED, FOREIGN = "200 the call", "401 unauthenticated", "403 forbidden"
 NO_CALL, NO_ROUTE = "404 call_not_found", "404 route_not_found"
@@ -171,7 +172,7 @@ BODIES = [
 # what that key may see. So there is nothing to gain from smuggling one past a proxy.
 PIPELINES = [
     Trick("three requests at once",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\n" + CALL_87 + b"\r\n"
+          CALL_77 + b"\r\n" + CALL_87 + b"\r\n"
           b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
           (CALL, FOREIGN, REFUSED)),
     Trick("one after a method that is not allowed",
@@ -179,22 +180,17 @@ PIPELINES = [
           + CALL_87 + b"Connection: close\r\n\r\n",
           (NOT_ALLOWED, FOREIGN)),
     Trick("one after a length and an encoding (RFC 9112, 6.1: the encoding counts)",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY
-          + b"Content-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+          CALL_77 + b"Content-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
           + CALL_87 + b"Connection: close\r\n\r\n",
           (CALL, FOREIGN)),
     Trick("one after a longer body, which ends the connection",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"Content-Length: 8193\r\n\r\n"
-          + b"a" * 8193 + CALL_87 + b"\r\n",
+          CALL_77 + b"Content-Length: 8193\r\n\r\n" + b"a" * 8193 + CALL_87 + b"\r\n",
           (CALL,)),
     Trick("one that a length hides",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY
-          + b"Content-Length: 38\r\n\r\nGET /v2/calls/87 HTTP/1.1\r\nHost: x\r\n\r\n"
+          CALL_77 + b"Content-Length: 38\r\n\r\nGET /v2/calls/87 HTTP/1.1\r\nHost: x\r\n\r\n"
           + b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
           (CALL, NO_ROUTE)),
-    Trick("noise after a request",
-          b"GET /v2/calls/77 HTTP/1.1\r\nHost: x\r\n" + KEY + b"\r\nnoise\r\n\r\n",
-          (CALL, BAD_REQUEST)),
+    Trick("noise after a request", CALL_77 + b"\r\nnoise\r\n\r\n", (CALL, BAD_REQUEST)),
 ]  # fmt: skip
 
 LINES = [
