@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from call_api.errors import Internal, Problem, UpstreamTimeout
-from call_api.log import JsonLog, RequestEntry, drop_report, stack_trace
+from call_api.log import JsonLog, RequestEntry, stack_trace
 from local.seed import sample_calls
 from tests.support.fakes import FakeCalls, api_over, request_in
 from tests.support.project import PROJECT, PutCall
@@ -114,35 +114,27 @@ def test_an_id_keeps_all_its_digits(service: Service, acme_key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "value", "sampled"),
+    ("header", "value", "span", "sampled"),
     [
-        ("traceparent", f"00-{TRACE}-{SPAN}-01", True),
-        ("traceparent", f"00-{TRACE}-{SPAN}-00", False),
-        ("traceparent", f"cc-{TRACE}-{SPAN}-03", True),
-        ("traceparent", f"00-{TRACE}-{SPAN}-1b", True),
-        ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)};o=1", True),
-        ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)}", False),
+        ("traceparent", f"00-{TRACE}-{SPAN}-01", SPAN, True),
+        ("traceparent", f"00-{TRACE}-{SPAN}-00", SPAN, False),
+        ("traceparent", f"cc-{TRACE}-{SPAN}-03", SPAN, True),
+        ("traceparent", f"00-{TRACE}-{SPAN}-1b", SPAN, True),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)};o=1", SPAN, True),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{int(SPAN, 16)}", SPAN, False),
+        ("X-Cloud-Trace-Context", f"{TRACE}/{2**64 - 1}", "f" * 16, False),
+        ("X-Cloud-Trace-Context", TRACE, "0" * 16, False),  # the span that is none
     ],
 )
-def test_an_entry_joins_its_trace(header: str, value: str, sampled: bool, service: Service) -> None:
+def test_an_entry_joins_its_trace(
+    header: str, value: str, span: str, sampled: bool, service: Service
+) -> None:
     entry = entry_of(service, headers=[(header, value)])
 
     assert list(entry)[-3:] == [
         f"logging.googleapis.com/{name}" for name in ("trace", "spanId", "trace_sampled")
     ]
-    assert list(entry.values())[-3:] == [f"projects/{PROJECT}/traces/{TRACE}", SPAN, sampled]
-
-
-def test_the_largest_span_has_64_bits(service: Service) -> None:
-    entry = entry_of(service, headers=[("X-Cloud-Trace-Context", f"{TRACE}/{2**64 - 1}")])
-
-    assert entry["logging.googleapis.com/spanId"] == "f" * 16
-
-
-def test_a_trace_without_a_span_has_the_span_that_is_none(service: Service) -> None:
-    entry = entry_of(service, headers=[("X-Cloud-Trace-Context", TRACE)])
-
-    assert entry["logging.googleapis.com/spanId"] == "0" * 16
+    assert list(entry.values())[-3:] == [f"projects/{PROJECT}/traces/{TRACE}", span, sampled]
 
 
 @pytest.mark.parametrize(
@@ -327,17 +319,6 @@ def test_any_text_is_one_line_of_ascii() -> None:
     assert stream.getvalue().isascii()
     assert stream.getvalue().count("\n") == 1
     assert json.loads(stream.getvalue())["message"] == "मदद\ud800\n\u2028"
-
-
-def test_dropped_lines_are_reported_as_a_warning() -> None:
-    line = drop_report(12)
-
-    assert line.endswith("\n")
-    assert json.loads(line) == {
-        "severity": "WARNING",
-        "message": "12 log lines were dropped",
-        "dropped_lines": 12,
-    }
 
 
 def test_the_log_survives_execution_ids(settings: dict[str, str], acme_key: str) -> None:
