@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -84,7 +84,7 @@ class Log:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._received = b""
+        self._begun = b""  # of a line
         self.request_ids: list[str] = []
         self.dropped: list[int] = []
 
@@ -94,37 +94,20 @@ class Log:
             assert select.select([self._descriptor], [], [], PATIENCE_SECONDS)[0], self.dropped
             self._read()
 
-    def _read(self) -> None:
-        received = os.read(self._descriptor, 2**16)
-        assert received, "the function has ended"
-        *lines, self._received = (self._received + received).split(b"\n")
-        for line in filter(None, lines):
-            self._take(json.loads(line))
-
     def read_all(self) -> None:
-        """Read what is there."""
+        """Read what is there, to the end of a line."""
         while select.select([self._descriptor], [], [], 0.1)[0]:
             self._read()
+        assert self._begun == b""
 
-    def _take(self, entry: dict[str, Any]) -> None:
-        if "dropped_lines" in entry:
-            count = entry["dropped_lines"]
-            assert entry == {
-                "severity": "WARNING",
-                "message": f"{count} log lines were dropped",
-                "dropped_lines": count,
-            }
-            self.dropped.append(count)
-        else:
-            self.request_ids.append(entry["request_id"])
-
-    def read_to_the_end(self) -> None:
-        """Read what the ended processes have written."""
-        while select.select([self._descriptor], [], [], 0.1)[0]:
-            self._received += os.read(self._descriptor, 2**16)
-        assert self._received[-1:] == b"\n"
-        for line in filter(None, self._received.splitlines()):
-            self._take(json.loads(line))
+    def _read(self) -> None:
+        received = os.read(self._descriptor, 2**16)
+        *lines, self._begun = (self._begun + received).split(b"\n")
+        for entry in map(json.loads, filter(None, lines)):
+            if "dropped_lines" in entry:
+                self.dropped.append(entry["dropped_lines"])
+            else:
+                self.request_ids.append(entry["request_id"])
 
 
 @contextmanager
@@ -164,7 +147,7 @@ def test_a_stop_does_not_wait_forever_for_a_log_that_nobody_reads(
         asked = ask(service, kinds, "stuck", REQUESTS)
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
-        log.read_to_the_end()
+        log.read_all()
 
     assert set(log.request_ids) < asked
     assert log.dropped == []  # nobody is left to report it
