@@ -6,15 +6,13 @@ Objects' names come from documents, so here they are what an enemy would write.
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes, urljoin, urlsplit
 
 import pytest
-import trustme
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from google.oauth2 import service_account
@@ -32,7 +30,7 @@ from tests.support.fakes import Clock, FakeCalls, api_over, finder_of, request_i
 from tests.support.figures import FUZZED
 from tests.support.google_cloud import EMAIL, GoogleCloud
 from tests.support.project import BUCKET, SIGNER, PutCall
-from tests.support.serving import Service, served
+from tests.support.serving import Service
 from tests.support.v4 import check_v4
 
 HOST = "storage.googleapis.com"
@@ -226,35 +224,24 @@ def test_the_recordings_server_opens_the_object_to_get_alone(name: str, sound: P
         assert status(moved, now, sound, ours, path) == 403
 
 
-@pytest.fixture(scope="module")
-def cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
-    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="module")
-def keyless(cloud: GoogleCloud, keyless_settings: dict[str, str]) -> Iterator[Service]:
-    with served(keyless_settings | cloud.environment) as service:
-        yield service
-
-
 @FEWER
 @given(name=NAMES)
 def test_iam_is_asked_to_sign_the_very_request_that_the_link_is(
-    name: str, keyless: Service, cloud: GoogleCloud, put_call: PutCall, acme_key: str
+    name: str, keyless: Service, shared_cloud: GoogleCloud, put_call: PutCall, acme_key: str
 ) -> None:
     """The fake IAM signs what it is handed: were that anything else, the link would not hold."""
     FUZZED["names of recordings"] += 1
-    before = cloud.iam.requests
+    iam = shared_cloud.iam
+    before = iam.requests
     call_id = put_call({"recording_object": name}, at=999)
     reply = keyless.request(target=f"/v2/calls/{call_id}", key=acme_key)
 
     if is_url(name):
-        assert (reply.status, cloud.iam.requests) == (500, before)
+        assert (reply.status, iam.requests) == (500, before)
     else:
-        assert cloud.iam.requests == before + 1
+        assert iam.requests == before + 1
         url = reply.json()["recording_url"]
-        check_link(url, name, call_id, cloud.iam.key.public_key(), EMAIL)
+        check_link(url, name, call_id, iam.key.public_key(), EMAIL)
 
 
 def date_of(url: str) -> datetime:

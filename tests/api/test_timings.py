@@ -4,15 +4,12 @@ import re
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import trustme
 
 from tests.support.google_cloud import GoogleCloud
-from tests.support.serving import Service, served
+from tests.support.serving import Service
 
 CLIENTS, REQUESTS = 64, 256
 SIGN_SECONDS = 0.06
@@ -32,30 +29,24 @@ class Timed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def under_load(
-    authority: trustme.CA, authority_file: Path, keyless_settings: dict[str, str], acme_key: str
-) -> list[Timed]:
+def under_load(keyless: Service, shared_cloud: GoogleCloud, acme_key: str) -> list[Timed]:
     def ask(number: int) -> tuple[str, float, dict[str, float]]:
         started = time.perf_counter()
         given = [("X-Request-Id", f"timed-{number}")]
-        reply = service.request(headers=given, key=acme_key, published=False)
+        reply = keyless.request(headers=given, key=acme_key, published=False)
         seconds = time.perf_counter() - started
         assert reply.status == 200
         told = re.findall(r"(\w+);dur=([\d.]+)", reply.headers["Server-Timing"])
         return given[0][1], seconds * 1000, {stage: float(ms) for stage, ms in told}
 
-    with (
-        closing(GoogleCloud(authority, str(authority_file))) as cloud,
-        served(keyless_settings | cloud.environment) as service,
-        ThreadPoolExecutor(CLIENTS) as clients,
-    ):
-        ask(0)  # connects, and fetches the token
-        cloud.iam.seconds = SIGN_SECONDS
+    ask(0)  # connects, and fetches the token
+    shared_cloud.iam.seconds = SIGN_SECONDS
+    with ThreadPoolExecutor(CLIENTS) as clients:
         asked = list(clients.map(ask, range(1, REQUESTS + 1)))
-        entries = {
-            entry["request_id"]: {name: entry[f"{name}_ms"] for name in ("read", "sign", "total")}
-            for entry in service.entries()
-        }
+    entries = {
+        entry["request_id"]: {name: entry[f"{name}_ms"] for name in ("read", "sign", "total")}
+        for entry in keyless.entries()
+    }
     return [Timed(client, told, entries[number]) for number, client, told in asked]
 
 

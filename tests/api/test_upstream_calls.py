@@ -2,14 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import trustme
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 
 from local.seed import sample_calls
@@ -80,7 +77,7 @@ class Upstream(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def upstream(authority: trustme.CA, authority_file: Path) -> Iterator[Upstream]:
+def upstream(shared_cloud: GoogleCloud) -> Iterator[Upstream]:
     def answers(
         request: BatchGetDocumentsRequest, _: object
     ) -> Iterator[BatchGetDocumentsResponse]:
@@ -89,18 +86,15 @@ def upstream(authority: trustme.CA, authority_file: Path) -> Iterator[Upstream]:
             missing = BatchGetDocumentsResponse(missing=name, read_time=PAST)
             yield missing if document is None else found(name, document)
 
-    with (
-        closing(GoogleCloud(authority, str(authority_file))) as cloud,
-        fake_firestore(answers) as (port, asked),
-    ):
+    with fake_firestore(answers) as (port, asked):
         settings = {
             "RECORDINGS_BUCKET": BUCKET,
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
         }
-        with served(settings | cloud.environment) as service:
+        with served(settings | shared_cloud.environment) as service:
             assert service.request(target="/v2/calls/84", key="good").status == 200
-            yield Upstream(service, asked, cloud)
+            yield Upstream(service, asked, shared_cloud)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: ", ".join(row[:3]))
