@@ -55,11 +55,9 @@ def under_load(keyless: Service, shared_cloud: GoogleCloud, acme_key: str) -> li
     [
         (77, "GET", ["read", "sign"]),
         (77, "HEAD", ["read"]),
-        (82, "GET", ["read"]),
-        (83, "GET", ["read"]),
         (84, "GET", ["read"]),
     ],
-    ids=["with a link", "HEAD", "pending", "deleted", "without recording"],
+    ids=["with a link", "HEAD", "without a recording"],
 )
 def test_a_client_is_told_the_stages_that_there_were(
     call_id: int, method: str, stages: list[str], service: Service, acme_key: str
