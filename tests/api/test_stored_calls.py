@@ -174,13 +174,10 @@ def test_an_essential_value_that_cannot_be_read_is_500_and_named(
 
 
 @pytest.mark.parametrize("field", REQUIRED)
-def test_a_missing_field_is_named(
-    field: str, service: Service, acme_key: str, put_call: PutCall
-) -> None:
-    reply = service.request(target=f"/v2/calls/{put_call(without=(field,))}", key=acme_key)
-
-    assert reply.status == 500
-    assert service.entries()[-1]["message"].endswith(f"call document: {field}")
+def test_a_missing_field_is_named(field: str) -> None:
+    stored = {name: value for name, value in sample_calls()[77].items() if name != field}
+    with pytest.raises(UnreadableCallError, match=f"^{field}$"):
+        parse_call(stored, 77)
 
 
 def test_a_call_of_nothing_but_faults_does_not_hold_up_the_others() -> None:
