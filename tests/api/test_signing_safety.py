@@ -6,7 +6,6 @@ Objects' names come from documents, so here they are what an enemy would write.
 import asyncio
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -250,26 +249,19 @@ def date_of(url: str) -> datetime:
     return datetime.strptime(f"{date}+0000", "%Y%m%dT%H%M%S%z")
 
 
-@pytest.fixture(scope="module")
-def opens(sound: Path) -> Callable[[str, datetime], bool]:
+def opens(url: str, now: datetime, sound: Path) -> bool:
     """Tell whether the link opens when it is that time by Cloud Storage's clock."""
-
-    def ask(url: str, now: datetime) -> bool:
-        code = status(url, now, sound, f"/{BUCKET}/a.wav")
-        assert code in {200, 403}
-        return code == 200
-
-    return ask
+    code = status(url, now, sound, f"/{BUCKET}/a.wav")
+    assert code in {200, 403}
+    return code == 200
 
 
-def test_a_link_ends_an_hour_after_its_date_to_the_moment(
-    opens: Callable[[str, datetime], bool],
-) -> None:
+def test_a_link_ends_an_hour_after_its_date_to_the_moment(sound: Path) -> None:
     url = Api("a.wav").link()
 
-    assert opens(url, date_of(url))
-    assert opens(url, date_of(url) + HOUR - timedelta(microseconds=1))
-    assert not opens(url, date_of(url) + HOUR)
+    assert opens(url, date_of(url), sound)
+    assert opens(url, date_of(url) + HOUR - timedelta(microseconds=1), sound)
+    assert not opens(url, date_of(url) + HOUR, sound)
 
 
 @pytest.mark.parametrize(
@@ -285,20 +277,18 @@ def test_a_link_ends_an_hour_after_its_date_to_the_moment(
     ],
 )
 def test_a_link_s_hour_moves_with_the_function_s_clock(
-    ahead: int, first: int, end: int, opens: Callable[[str, datetime], bool]
+    ahead: int, first: int, end: int, sound: Path
 ) -> None:
     """In minutes: how far that clock is ahead; when, after the answer, the link opens, and ends."""
     url = Api("a.wav").link()
     answered = date_of(url) - ahead * MINUTE
 
-    minutes = [minute for minute in range(80) if opens(url, answered + minute * MINUTE)]
+    minutes = [minute for minute in range(80) if opens(url, answered + minute * MINUTE, sound)]
     assert minutes == list(range(first, end))
 
 
 @pytest.mark.parametrize("behind", [0, 10, 50])
-def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(
-    behind: int, opens: Callable[[str, datetime], bool]
-) -> None:
+def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(behind: int, sound: Path) -> None:
     api = Api("a.wav")
     signed = api.clock.time  # at the start of a window, in which a 304 lasts longest
     first = api.ask()
@@ -307,7 +297,7 @@ def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(
     url = json.loads(bytes(first.body))["recording_url"]
     told = date_of(url) + (api.clock.time - signed) + behind * MINUTE  # by Cloud Storage's clock
 
-    left = [minute for minute in range(60) if opens(url, told + minute * MINUTE)]
+    left = [minute for minute in range(60) if opens(url, told + minute * MINUTE, sound)]
     assert left == list(range(50 - behind))
 
 
