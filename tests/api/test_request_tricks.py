@@ -2,7 +2,8 @@
 
 The server's parser (h11) and router (starlette) are part of what is tested, since they decide what
 the function is asked at all. `plain` is an answer of theirs. After each trick the server must live,
-and everything that the function was asked must have one line in the log.
+and everything that the function was asked must have one line in the log. Keys, IDs and paths that need
+no trick to be sent are in test_contract.py.
 """
 
 import socket
@@ -61,14 +62,12 @@ WHITESPACE = [
     authorization("a tab before the value", b"\tBearer {acme}", CALL),
     authorization("blanks around the value", b"  \t Bearer {acme} \t ", CALL),
     authorization("a tab before the key", b" Bearer\t{acme}", REFUSED),
-    authorization("a space inside the key", b" Bearer {acme} {acme}", REFUSED),
     authorization("a no-break space before the key", b" Bearer \xa0{acme}", REFUSED),
     authorization("a no-break space after the key", b" Bearer {acme}\xa0", REFUSED),
     authorization("a vertical tab before the key", b" Bearer \x0b{acme}", BAD_REQUEST),
     authorization("a form feed before the key", b" Bearer \x0c{acme}", BAD_REQUEST),
     authorization("NUL after the key", b" Bearer {acme}\x00", BAD_REQUEST),
     authorization("a carriage return after the key", b" Bearer {acme}\rX", BAD_REQUEST),
-    authorization("a key that is not ASCII", b" Bearer {acme}\xff", REFUSED),
     authorization(
         "a key in two folded lines (RFC 9112, 5.2: a fold is a blank)", b" Bearer\r\n {acme}", CALL
     ),
@@ -90,8 +89,6 @@ WHITESPACE = [
 ]
 
 HEADERS = [
-    trick("the key twice", REFUSED, more=KEY),
-    trick("another key after it", REFUSED, more=b"Authorization: Bearer x\r\n"),
     trick("another key after it, in other letters", REFUSED, more=b"aUTHORIZATION: Bearer x\r\n"),
     trick("an empty one after it", REFUSED, more=b"Authorization:\r\n"),
     trick("the key 90 times", REFUSED, key=KEY * 90),
@@ -229,7 +226,7 @@ METHODS = [
           body=b"_method=GET"),
 ]  # fmt: skip
 
-PATHS = [  # beside those that tests/api/test_contract.py sends
+PATHS = [
     *(
         path(target, CALL)
         for target in (
