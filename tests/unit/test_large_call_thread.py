@@ -1,6 +1,7 @@
 """The thread for large calls: large work leaves the event loop free, in one thread, and is dropped where nobody waits."""
 
 import asyncio
+import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -9,6 +10,7 @@ from functools import partial
 import pytest
 
 from call_api.calls.publish import LARGE_BYTES, SWITCH_SECONDS, LargeCallThread
+from tests.support.serving import ROOT
 
 
 async def test_small_work_is_done_at_once_and_large_work_in_one_thread() -> None:
@@ -61,6 +63,25 @@ async def test_threads_take_turns_often_while_there_is_large_work() -> None:
 
     assert await LargeCallThread().run(LARGE_BYTES, sys.getswitchinterval) == SWITCH_SECONDS
     assert sys.getswitchinterval() == usual
+
+
+HEAPS = """
+import asyncio, contextlib, ctypes
+from call_api.calls.publish import LARGE_BYTES, LargeCallThread
+
+asyncio.run(LargeCallThread().run(LARGE_BYTES, lambda: None))
+with contextlib.suppress(AttributeError):  # only glibc has it, and a heap for each thread
+    ctypes.CDLL(None).malloc_stats()
+"""
+
+
+def test_the_thread_takes_memory_from_the_main_heap() -> None:
+    """In a process of its own: in this one, other threads have had heaps before."""
+    run = subprocess.run(
+        [sys.executable, "-c", HEAPS], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "Arena 1" not in run.stderr
 
 
 async def test_a_failure_of_large_work_is_raised_where_it_is_waited_for() -> None:
