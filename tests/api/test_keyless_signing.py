@@ -12,6 +12,7 @@ from tests.support.v4 import check_v4
 def test_forty_requests_have_forty_signatures_a_connection_and_a_token(
     keyless: Service, cloud: GoogleCloud, acme_key: str
 ) -> None:
+    cloud.iam.forget()
     name = str(sample_calls()[77]["recording_object"])
     for _ in range(40):
         url = keyless.request(key=acme_key).json()["recording_url"]
