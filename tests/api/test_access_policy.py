@@ -210,6 +210,16 @@ def test_a_refusal_s_log_line_names_org_and_key_once_the_record_is_found(
     assert (answered.entry["org_id"], answered.entry["key_id"]) == names
 
 
+def test_a_call_without_an_owner_is_an_error_in_the_log() -> None:
+    with_owner, without = (
+        asked(stored({}, call), "/v2/calls/77", [("authorization", f"Bearer {KEY}")]).entry
+        for call in ({"org_id": "other"}, {"org_id": None})
+    )
+
+    assert (with_owner["severity"], without["severity"]) == ("INFO", "ERROR")
+    assert without["message"] == "GET 403 forbidden: call document: org_id"
+
+
 def test_all_bad_keys_are_answered_alike(service: Service, put_key: PutKey, noon: datetime) -> None:
     """A probe cannot tell a key that was right once from one that never was."""
     keys = [

@@ -26,7 +26,7 @@ class Row(NamedTuple):
     method: str = "GET"
     path: str = "/v2/calls/77"
     headers: tuple[tuple[str, str], ...] = (("Authorization", "Bearer {acme}"),)
-    challenge: str | None = None
+    challenges: tuple[str, ...] = ()
 
 
 def authorization(*values: str) -> tuple[tuple[str, str], ...]:
@@ -36,8 +36,8 @@ def authorization(*values: str) -> tuple[tuple[str, str], ...]:
 def refused(
     states: str, challenge: str, *headers: tuple[str, str], path: str = "/v2/calls/77"
 ) -> Row:
-    """Ask with these headers, none of which is a good key."""
-    return Row(states, 401, "unauthenticated", path=path, headers=headers, challenge=challenge)
+    """Ask with these headers, which are not one good key where it belongs."""
+    return Row(states, 401, "unauthenticated", path=path, headers=headers, challenges=(challenge,))
 
 
 ROUTES = [
@@ -189,13 +189,14 @@ def test_the_contract(row: Row, service: Service, acme_key: str, globex_key: str
     reply = service.request(row.method, row.path, headers)
 
     assert reply.status == row.status
-    assert reply.headers["WWW-Authenticate"] == row.challenge
+    assert tuple(reply.headers.get_all("WWW-Authenticate", [])) == row.challenges
     constant = constant_headers(row.method, row.status)
     assert constant
     for name, value in constant.items():
         assert reply.headers.get_all(name) == [value]
     if row.code is not None:
         assert reply.json()["code"] == row.code
+        assert reply.json()["request_id"] == reply.headers["X-Request-Id"]
 
 
 def test_the_published_example_is_answered_exactly(service: Service, acme_key: str) -> None:
