@@ -204,7 +204,7 @@ def test_a_project_that_is_to_be_deleted_is_one_sentence(cloud: Cloud) -> None:
 
 
 def test_why_gcloud_cannot_act_is_said(cloud: Cloud) -> None:
-    """What it says itself, and a sentence: a missing login, a missing permission, a broken gcloud."""
+    """What it says itself, and a sentence."""
     said = "(gcloud.projects.describe) PERMISSION_DENIED: you may not see it, or it may not exist"
 
     result = cloud.run("status", FAIL="gcloud projects describe*", FAIL_SAYS=said)

@@ -13,7 +13,7 @@ MORE = {"name": "projects/p/sites/more", "type": "USER_SITE"}
 CONFIGURED: dict[str, Any] = hosting("get-call", "europe-west1")
 (REWRITE,) = CONFIGURED["hosting"]["rewrites"]
 # The Firebase CLI sends what it reads, with `source` as `glob`.
-OURS = {"glob": REWRITE["source"], "run": REWRITE["run"]}
+OURS = {"glob" if name == "source" else name: value for name, value in REWRITE.items()}
 # What the API answers where it is not enabled, shortened.
 DISABLED = {
     "error": {

@@ -1,8 +1,11 @@
 """What operators' commands show of stored text: readable, and without effect on the terminal."""
 
+import io
+import sys
+
 import pytest
 
-from ops.terminal import printable
+from ops.terminal import printable, write
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,12 @@ def test_what_people_write_is_shown_as_it_is(text: str) -> None:
 )
 def test_what_acts_or_hides_is_escaped(text: object, expected: str) -> None:
     assert printable(text) == expected
+
+
+def test_what_the_encoding_of_the_output_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+        write("Zoë\n")
+
+        assert written.getvalue() == rb"Zo\xeb" + b"\n"
