@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,15 +10,21 @@ from typing import Any
 
 import pytest
 
-from call_api.calls.schema import UnreadableCallError, parse_call
+from call_api.calls.schema import MAX_ITEMS, UnreadableCallError, parse_call
 from local.seed import sample_calls
 from ops.openapi import fields, published, published_call, schema
+from tests.support.contract import stored_fields
 from tests.support.reading import NOT_SPOKEN
 
 CASES = Path(__file__).parent.parent / "cases"
 PARTS = dict.fromkeys(fields()["CostBreakdown"])
 SUMMARY = dict.fromkeys(fields()["Summary"])
 ANALYSIS: dict[str, Any] = published({}, schema("Analysis"))
+REQUIRED = [
+    name
+    for name, field in stored_fields().items()
+    if not field.may_be_null and field.kind != "array"
+]
 
 
 def read(changes: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -250,6 +257,23 @@ def test_an_essential_value_that_cannot_be_read_is_a_fault_of_the_call(
         read(fields)
 
     assert str(refused.value) == at_fault
+
+
+@pytest.mark.parametrize("field", REQUIRED)
+def test_a_missing_field_is_named(field: str) -> None:
+    stored = {name: value for name, value in sample_calls()[77].items() if name != field}
+    with pytest.raises(UnreadableCallError, match=f"^{field}$"):
+        parse_call(stored, 77)
+
+
+def test_a_call_of_nothing_but_faults_does_not_hold_up_the_others() -> None:
+    """As many as a document can hold: to name each would take seconds of the one event loop."""
+    call = sample_calls()[77] | {"transcript": [None] * MAX_ITEMS}
+    started = time.thread_time()
+    with pytest.raises(UnreadableCallError, match=r"^transcript\[\]$"):
+        parse_call(call, 77)
+
+    assert time.thread_time() - started < 0.5
 
 
 def turn(**fields: object) -> dict[str, object]:
