@@ -1,4 +1,4 @@
-"""What this layer's tests share: google-auth finds fakes on this machine, and does not pause."""
+"""What this layer's tests share: fakes that google-auth finds, and no pauses, where a test asks for them."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace

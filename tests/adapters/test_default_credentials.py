@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from google.auth.credentials import Credentials
 
 from call_api.cloud import credentials as module
@@ -126,6 +131,12 @@ def test_another_universe_s_metadata_server_is_refused(
     assert failure() == ("the default credentials are not of googleapis.com", passes)
 
 
+def with_password() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cret"))
+    return pem.decode()
+
+
 IMPERSONATED = {
     "type": "impersonated_service_account",
     "source_credentials": USER,
@@ -147,6 +158,7 @@ UNUSABLE = "the file of the default credentials cannot be used: "
         ({"type": "s3cret"}, UNUSABLE),
         ({"type": "service_account"}, UNUSABLE),
         (KEY | {"private_key": "s3cret"}, UNUSABLE),
+        (KEY | {"private_key": with_password()}, UNUSABLE),
         (IMPERSONATED, UNUSABLE),
         (IMPERSONATED | {"source_credentials": {}}, UNUSABLE),
         (KEY | {"universe_domain": "example.goog"}, "the default credentials are not of google"),

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 import trustme
-from google.auth.credentials import AnonymousCredentials
+from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import TransportError
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest as Request
 from google.cloud.firestore_v1.types import BatchGetDocumentsResponse as Response
@@ -341,7 +341,7 @@ def test_a_call_whose_owner_cannot_be_read_either_is_internal() -> None:
     assert len(requests) == 2
 
 
-def store_with(credentials: Any, **settings: str) -> FirestoreCalls:
+def store_with(credentials: Credentials | FakeCredentials, **settings: str) -> FirestoreCalls:
     """Return a store with these default credentials, and the bucket alone set beside `settings`."""
     environment = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET} | settings)
     return FirestoreCalls(environment, AccessTokens(finder_of(credentials, "theirs")))

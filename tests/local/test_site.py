@@ -70,7 +70,7 @@ def test_the_deployed_headers_are_exactly_these(path: str) -> None:
 
 @pytest.mark.parametrize("path", POLICIES)
 def test_the_served_headers_are_the_deployed_ones(served_site: str, path: str) -> None:
-    """But for the one directive that the next test is about."""
+    """But for the directive that `…_differs_in_where_recordings_come_from_alone` is about."""
     answer = httpx2.get(served_site + path, trust_env=False)
     deployed = headers_for(path, configuration(RECORDINGS))
     assert answer.status_code == 200

@@ -177,14 +177,15 @@ async def test_a_place_gives_back_no_slot_twice_and_none_that_it_does_not_have()
 
 async def test_others_wait_behind_a_document_found_to_be_large() -> None:
     admission = Admission(turns=1)
-    await admission.enter("caller", "large").before_publishing(LARGE)
+    large = admission.enter("caller", "large")
+    await large.before_publishing(LARGE)
     place = admission.enter("caller", "found to be large")
     await place.before_fetch()
     _, fetching = await started_fetches(admission)
     turn = asyncio.create_task(place.before_publishing(LARGE))
     await loop_passes()
     assert not fetching[-1].done()
-    admission.turns.release()
+    large.leave()
     await asyncio.gather(turn, *fetching)
 
 
