@@ -207,7 +207,7 @@ def test_an_incomplete_answer_is_not_used(missing: str) -> None:
 
     assert isinstance(answer, CallsUnavailable)
     assert str(answer) == "calls_unavailable: Firestore: incomplete answers"
-    assert len(requests) > 1, "it was not asked for again"
+    assert len(requests) > 2
 
 
 NO_MESSAGE = b"\xff\xff"
