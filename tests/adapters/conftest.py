@@ -23,7 +23,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def metadata(monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> Iterator[Metadata]:  # noqa: ARG001
+def metadata(monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> Iterator[Metadata]:  # noqa: ARG001  (a fixture for what it does)
     """Start the platform's metadata server."""
     server = Metadata()
     host = f"127.0.0.1:{server.port}"

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
 )
@@ -131,10 +132,9 @@ def test_another_universe_s_metadata_server_is_refused(
     assert failure() == ("the default credentials are not of googleapis.com", passes)
 
 
-def with_password() -> str:
+def ec_key(encryption: KeySerializationEncryption) -> str:
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cret"))
-    return pem.decode()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
 
 
 IMPERSONATED = {
@@ -158,7 +158,7 @@ UNUSABLE = "the file of the default credentials cannot be used: "
         ({"type": "s3cret"}, UNUSABLE),
         ({"type": "service_account"}, UNUSABLE),
         (KEY | {"private_key": "s3cret"}, UNUSABLE),
-        (KEY | {"private_key": with_password()}, UNUSABLE),
+        (KEY | {"private_key": ec_key(BestAvailableEncryption(b"s3cret"))}, UNUSABLE),
         (IMPERSONATED, UNUSABLE),
         (IMPERSONATED | {"source_credentials": {}}, UNUSABLE),
         (KEY | {"universe_domain": "example.goog"}, "the default credentials are not of google"),
@@ -314,9 +314,7 @@ def test_a_search_ends_too(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_key_that_is_not_rsa_is_a_lasting_failure(credentials_file: WriteFile) -> None:
     """google-auth takes it, and fails only when it signs."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    credentials_file(KEY | {"private_key": pem})
+    credentials_file(KEY | {"private_key": ec_key(NoEncryption())})
     _, passes = failed_refresh()
 
     assert not passes

@@ -23,7 +23,7 @@ def tokens() -> AccessTokens:
 def test_a_token_comes_with_the_account_s_address(metadata: Metadata, tokens: AccessTokens) -> None:
     assert asyncio.run(tokens.get()) == metadata.token()
     credentials, _ = asyncio.run(tokens.credentials())
-    assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]
+    assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]  # its class is not known here
 
 
 def test_an_answer_cut_short_is_asked_for_again(metadata: Metadata, tokens: AccessTokens) -> None:
