@@ -8,11 +8,7 @@ from call_api.calls.publish import LARGE_BYTES as LARGE
 from call_api.errors import CallsUnavailable
 from call_api.web import admission as module
 from call_api.web.admission import ALL_FETCHES, FETCHES, MAX_REMEMBERED, Admission, Place
-
-
-async def loop_passes(number: int = 5) -> None:
-    for _ in range(number):
-        await asyncio.sleep(0)
+from tests.support.event_loop import loop_passes
 
 
 async def arrived(admission: Admission, document: object, size: int) -> None:
@@ -75,7 +71,7 @@ async def takes_a_turn_first(admission: Admission, document: object) -> bool:
         await admission.turns.acquire()
     place = admission.enter("caller", document)
     fetching = asyncio.create_task(place.before_fetch())
-    await loop_passes()
+    await loop_passes(5)
     waits = not fetching.done()
     for _ in range(module.TURNS):
         admission.turns.release()
@@ -122,7 +118,7 @@ async def started_fetches(admission: Admission, number: int = FETCHES) -> Fetche
     """Start to fetch so many documents whose size is not known, for one caller."""
     places = [admission.enter("caller", f"unknown {n}") for n in range(number)]
     fetches = [asyncio.create_task(place.before_fetch()) for place in places]
-    await loop_passes()
+    await loop_passes(5)
     return places, fetches
 
 
@@ -142,10 +138,10 @@ async def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size
     await admission.enter("caller", "large").before_publishing(LARGE)
     places = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES + 2)]
     fetching = [asyncio.create_task(place.before_fetch()) for place in places]
-    await loop_passes()
+    await loop_passes(5)
     assert [task.done() for task in fetching].count(True) == ALL_FETCHES
     turn = asyncio.create_task(places[0].before_publishing(LARGE))
-    await loop_passes()
+    await loop_passes(5)
     assert [task.done() for task in fetching].count(True) == ALL_FETCHES + 1
     places[1].leave()
     await asyncio.gather(*fetching)
@@ -183,7 +179,7 @@ async def test_others_wait_behind_a_document_found_to_be_large() -> None:
     await place.before_fetch()
     _, fetching = await started_fetches(admission)
     turn = asyncio.create_task(place.before_publishing(LARGE))
-    await loop_passes()
+    await loop_passes(5)
     assert not fetching[-1].done()
     large.leave()
     await asyncio.gather(turn, *fetching)
@@ -198,7 +194,7 @@ async def test_large_documents_take_turns_and_small_ones_do_not_wait() -> None:
         await place.before_publishing(size)
         await place.before_publishing(size)  # it has its turn
         order.append(f"{name} begins")
-        await loop_passes()
+        await loop_passes(5)
         order.append(f"{name} ends")
         place.end_turn()
         place.end_turn()  # it has none any more
@@ -224,7 +220,7 @@ async def test_all_waits_of_a_request_share_one_budget() -> None:
     assert places[-1].waited_seconds > 0.005
     places[-1].waited_seconds = module.WAIT_SECONDS  # as if all of it were used
     turn = asyncio.create_task(places[-1].before_publishing(LARGE))
-    await loop_passes()
+    await loop_passes(5)
     assert turn.done()  # at once, not after as long again
     with pytest.raises(CallsUnavailable, match="too many large calls"):
         await turn

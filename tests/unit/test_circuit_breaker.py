@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from call_api.firestore.circuit_breaker import CircuitBreaker, CircuitOpenError
+from tests.support.event_loop import loop_passes
 
 
 class Upstream:
@@ -35,8 +36,7 @@ class Upstream:
     async def asked(self, requests: int = 1) -> "list[asyncio.Task[bool]]":
         """Let so many requests come, and wait until the probe is under way."""
         waiting = [asyncio.create_task(self.passes()) for _ in range(requests)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await loop_passes(2)
         return waiting
 
 
@@ -80,8 +80,7 @@ async def test_a_probe_goes_on_after_those_who_wait_for_it_have_failed(upstream:
     upstream.open()
     assert not await upstream.passes()
     upstream.probes[0].set_result(None)
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await loop_passes(2)
 
     assert await upstream.passes()
     assert len(upstream.probes) == 1
@@ -152,7 +151,7 @@ async def test_a_request_that_is_cancelled_does_not_cancel_the_probe(cancelled: 
     upstream.open()
     waiting = await upstream.asked(20)
     waiting[cancelled].cancel()
-    await asyncio.sleep(0)
+    await loop_passes(1)
     upstream.probes[0].set_result(None)
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert results.count(True) == 19

@@ -7,6 +7,7 @@ from starlette.types import Message
 
 from call_api.web import client as client_connection
 from call_api.web.client import CancelledWhenClientLeaves, ClientLeftError
+from tests.support.event_loop import loop_passes
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +37,14 @@ def client() -> Client:
 
 async def check_that_nothing_goes_on() -> None:
     """Neither is this task cancelled, nor is the client still watched."""
-    await asyncio.sleep(0)
+    await loop_passes(1)
     (task,) = asyncio.all_tasks()
     assert (task, task.cancelling()) == (asyncio.current_task(), 0)
 
 
 async def test_the_work_of_a_client_that_stays_is_finished(client: Client) -> None:
     async with CancelledWhenClientLeaves(client.receive):
-        for _ in range(9):
-            await asyncio.sleep(0)
+        await loop_passes(9)
     await check_that_nothing_goes_on()
 
 
@@ -66,12 +66,10 @@ async def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_follow
         client.leaves.set()
 
     async with CancelledWhenClientLeaves(client.receive):
-        for _ in range(9):
-            await asyncio.sleep(0)  # until the client is watched
+        await loop_passes(9)  # until the client is watched
         asyncio.get_running_loop().call_soon(end)
         await ended.wait()
-    for _ in range(9):
-        await asyncio.sleep(0)
+    await loop_passes(9)
     await check_that_nothing_goes_on()
 
 
@@ -88,7 +86,7 @@ async def test_a_server_that_shuts_down_is_not_a_client_that_leaves(client: Clie
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
-    await asyncio.sleep(0)
+    await loop_passes(1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
