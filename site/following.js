@@ -7,7 +7,8 @@
 // every other movement is the person's.
 
 const MODIFIERS = ["Alt", "AltGraph", "CapsLock", "Control", "Fn", "Meta", "NumLock", "Shift"];
-const PLAYER_KEYS = ["Enter", " ", "ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+const PRESSES = ["Enter", " "];
+const MOVES = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const OVERSHOT = 40; // pixels: what an animation that is broken off may still add
 
 export class Following {
@@ -69,7 +70,10 @@ export class Following {
   }
 
   #readsElsewhere({ key, target, defaultPrevented }) {
-    const played = defaultPrevented || (this.#belongsToPlayer(target) && PLAYER_KEYS.includes(key)); // keyboard.js prevents
+    // keyboard.js and timeline.js prevent the keys that are theirs. Where a button or a box has the focus, an
+    // arrow scrolls the page; in a list it chooses.
+    const operates = PRESSES.includes(key) || (MOVES.includes(key) && target.closest("select, dialog"));
+    const played = defaultPrevented || (operates && this.#belongsToPlayer(target));
     return !played && !MODIFIERS.includes(key);
   }
 

@@ -35,6 +35,7 @@ ELSEWHERE: dict[str, Callable[[Page], object]] = {
     "the wheel": turn_wheel,
     "Page Down": lambda page: page.keyboard.press("PageDown"),
     "End": lambda page: page.keyboard.press("End"),
+    "an arrow": lambda page: page.keyboard.press("ArrowDown"),
     "Tab": lambda page: page.keyboard.press("Tab"),
     "a letter": lambda page: page.keyboard.press("a"),
     "the bar of the window": lambda page: page.evaluate("scrollBy(0, -300)"),
