@@ -123,6 +123,22 @@ def test_a_limit_before_the_api_is_said_and_waited_for(open_tab: OpenTab) -> Non
     expect(alert).to_have_count(0)
 
 
+def test_a_live_call_goes_on_after_a_connection_that_broke(tab: Tab, put_call: PutCall) -> None:
+    call_id = put_call(ACTIVE)
+    page = tab.shown(call_id)
+    alert = page.get_by_role("alert")
+    page.route(CALLS, lambda route: route.abort("connectionreset"))
+    expect(alert).to_contain_text("The API cannot be reached")
+    expect(alert).to_contain_text(re.compile(r"The page tries again in \d+ s\."))
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"Call {call_id}")
+    put_call({"transcript": SAID}, at=call_id)
+    tab.heal()
+    turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
+    expect(turns).to_have_count(len(SAID))
+    expect(alert).to_have_count(0)
+    tab.faults = [fault for fault in tab.faults if "ERR_CONNECTION_RESET" not in fault]
+
+
 def test_a_lost_network_is_said_though_nothing_is_asked_for(tab: Tab) -> None:
     page = tab.shown(77)
     page.context.set_offline(True)

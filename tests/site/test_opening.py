@@ -150,6 +150,16 @@ def test_a_key_in_the_field_of_the_id_goes_nowhere(tab: Tab, what: str) -> None:
     assert page.evaluate("history.length") == before
 
 
+@pytest.mark.parametrize("call_id", ["077", "seven", ""])
+def test_an_address_without_an_id_says_so_and_asks_nothing(tab: Tab, call_id: str) -> None:
+    tab.shown(77)  # so there is a key
+    asked = tab.asked()
+    tab.page.goto(f"{tab.stack.url}/?call={call_id}")
+    expect(tab.page.get_by_role("alert")).to_contain_text("This is not the ID of a call")
+    expect(tab.page.get_by_label("Call ID")).to_be_focused()
+    assert tab.asked() == asked
+
+
 def test_a_call_is_taken_as_people_paste_it(tab: Tab) -> None:
     page = tab.page
     page.goto(tab.stack.url)
