@@ -6,7 +6,7 @@ import { byId } from "./dom.js";
 const SETTING = "shortcuts"; // in localStorage: "off"
 const SEEK_SECONDS = 5;
 const FIELDS = "input:not([type=checkbox]), select, textarea";
-const PRESSED_BY_SPACE = "button, a, input, summary";
+const PRESSED_BY_SPACE = "button, input, summary";
 
 export function listenToKeys(playback) {
   const keys = {

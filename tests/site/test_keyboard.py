@@ -39,6 +39,12 @@ def test_keys_play_seek_and_move_by_turns(page: Page) -> None:
     until(page, "paused")
 
 
+def test_space_plays_while_the_link_to_the_recording_has_the_focus(page: Page) -> None:
+    page.get_by_role("link", name="Open recording").press("Space")
+    until(page, "paused === false")
+    assert page.evaluate("scrollY") == 0
+
+
 def test_a_key_is_known_by_its_place_and_not_by_its_letter(page: Page) -> None:
     page.evaluate(PRESS, ["BracketRight", "ъ", {}])  # as on a Russian layout
     at(page, STARTS[1])
