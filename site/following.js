@@ -7,8 +7,6 @@
 // every other movement is the person's.
 
 const MODIFIERS = ["Alt", "AltGraph", "CapsLock", "Control", "Fn", "Meta", "NumLock", "Shift"];
-const PRESSES = ["Enter", " "];
-const MOVES = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const OVERSHOT = 40; // pixels: what an animation that is broken off may still add
 
 export class Following {
@@ -29,7 +27,10 @@ export class Following {
     addEventListener("scroll", () => this.#scrolled());
     addEventListener("keydown", (event) => this.#readsElsewhere(event) && end());
     addEventListener("focusin", ({ target }) => {
-      // A window that comes to the front again gives the focus back to where it was.
+      if (target.closest("dialog")) {
+        return; // which gives the focus back to where it was
+      }
+      // So does a window that comes to the front again.
       if (target !== this.#focused && target.tabIndex >= 0 && !this.#belongsToPlayer(target)) {
         end();
       }
@@ -70,11 +71,12 @@ export class Following {
   }
 
   #readsElsewhere({ key, target, defaultPrevented }) {
-    // keyboard.js and timeline.js prevent the keys that are theirs. Where a button or a box has the focus, an
-    // arrow scrolls the page; in a list it chooses.
-    const operates = PRESSES.includes(key) || (MOVES.includes(key) && target.closest("select, dialog"));
-    const played = defaultPrevented || (operates && this.#belongsToPlayer(target));
-    return !played && !MODIFIERS.includes(key);
+    // keyboard.js and timeline.js prevent the keys that they take. A select takes every key, a button or a box
+    // takes Space, and each of them Enter; Escape closes the list of keys. Any other key may scroll the page.
+    const pressed = ["Enter", "Escape"].includes(key) || (key === " " && target.matches("button, input"));
+    const taken = pressed || target.matches("select");
+    const operates = defaultPrevented || (taken && this.#belongsToPlayer(target));
+    return !operates && !MODIFIERS.includes(key);
   }
 
   /** Tells whether an element belongs to the player, or to the list of its keys. */

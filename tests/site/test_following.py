@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -35,7 +36,6 @@ ELSEWHERE: dict[str, Callable[[Page], object]] = {
     "the wheel": turn_wheel,
     "Page Down": lambda page: page.keyboard.press("PageDown"),
     "End": lambda page: page.keyboard.press("End"),
-    "an arrow": lambda page: page.keyboard.press("ArrowDown"),
     "Tab": lambda page: page.keyboard.press("Tab"),
     "a letter": lambda page: page.keyboard.press("a"),
     "the bar of the window": lambda page: page.evaluate("scrollBy(0, -300)"),
@@ -62,15 +62,42 @@ def test_it_stops_for_whatever_the_person_does(playing: Page, what: str) -> None
     expect(current(playing)).to_be_in_viewport()
 
 
+@pytest.mark.parametrize(
+    ("role", "name", "key"),
+    [("checkbox", "Follow playback", "ArrowDown"), ("slider", "Timeline", "Shift+Space")],
+)
+def test_it_stops_for_a_key_that_scrolls_from_within_the_player(
+    playing: Page, role: Any, name: str, key: str
+) -> None:
+    playing.get_by_role(role, name=name).press(key)
+    expect(playing.get_by_role("checkbox", name="Follow playback")).not_to_be_checked()
+
+
 def test_it_goes_on_while_the_player_is_operated(playing: Page) -> None:
     follow = playing.get_by_role("checkbox", name="Follow playback")
     playing.get_by_role("slider", name="Timeline").press("PageUp")
     for key in ("]", "]", "ArrowRight", "Space", "Space"):
         playing.keyboard.press(key)
-    playing.get_by_role("combobox", name="Playback speed").select_option("0.75")
+    speed = playing.get_by_role("combobox", name="Playback speed")
+    speed.press("ArrowUp")
+    expect(speed).to_have_value("0.75")
     playing.wait_for_timeout(1_000)
     expect(follow).to_be_checked()
     expect(current(playing)).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("way", ["Close", "Escape"])
+def test_it_goes_on_after_a_look_at_the_list_of_keys(playing: Page, way: str) -> None:
+    playing.keyboard.press("?")  # while the button of a turn has the focus
+    shortcuts = playing.get_by_role("dialog")
+    expect(shortcuts).to_be_visible()
+    if way == "Close":
+        shortcuts.get_by_role("button", name="Close").click()
+    else:
+        playing.keyboard.press(way)
+    expect(shortcuts).to_be_hidden()
+    expect(playing.get_by_role("button", name="Play from 0:20").first).to_be_focused()
+    expect(playing.get_by_role("checkbox", name="Follow playback")).to_be_checked()
 
 
 def test_a_focus_in_the_player_leaves_the_page_where_it_is(tab: Tab, put_call: PutCall) -> None:

@@ -125,6 +125,10 @@ class Tab:
         """Let the API answer again."""
         self.page.unroute(CALLS)
 
+    def forgive(self, fault: str) -> None:
+        """Forget what the browser has reported of this kind, which the test has brought about."""
+        self.faults = [each for each in self.faults if fault not in each]
+
     def screenshot(self, name: str) -> None:
         """Keep what the page looks like, for people, in a window as high as it is."""
         width, height = self.page.evaluate(
