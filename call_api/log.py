@@ -128,7 +128,7 @@ def drop_report(count: int) -> str:
 
 @dataclass
 class RequestEntry:
-    """The log entry of one request, filled in while the request is answered."""
+    """The log entry of one request, filled in while it is answered; it is a `calls.access.Asker`."""
 
     request_id: str
     trace: Mapping[str, object]

@@ -61,7 +61,7 @@ class CallStore(Protocol):
 
 
 class Asker(Protocol):
-    """Who asks, for the log: filled in as it becomes known, also for a request that is then refused.
+    """Who asks, for the log alone: filled in as it becomes known, also for a request that is then refused.
 
     `key_id` says that this request has found the key's record. `org_id` may be what is remembered of
     the key, as where the record cannot be read right now.
@@ -93,8 +93,8 @@ def parse_call_id(segment: str) -> int | None:
     return int(segment) if canonical and int(segment) <= MAX_CALL_ID else None
 
 
-class CheckedRequest(NamedTuple):
-    """A key that has been good on this instance, and a call's ID; made by `check_key` alone."""
+class KnownKeyRequest(NamedTuple):
+    """A key that has been good on this instance, and a call's ID; made by `require_known_key` alone."""
 
     hashed_key: str
     call_id: int
@@ -114,17 +114,18 @@ class CallAccess:
     # each request, so a revocation counts from the next one on.
     known_keys: LRUCache[str, OrgId] = field(default_factory=lambda: LRUCache(MAX_KNOWN_KEYS))
 
-    async def check_key(
+    async def require_known_key(
         self,
         hashed_key: str,
         call_id: int | None,
         now: Callable[[], datetime],
         began_at: float,
         asker: Asker,
-    ) -> CheckedRequest:
-        """Read the record of a key that is not known here, alone, and refuse a key that is not good.
+    ) -> KnownKeyRequest:
+        """Let a key that is known here pass unread; read the record of any other, alone, and judge it.
 
-        `call_id` is None where the path spells no ID, which only a good key is told.
+        A known key is not authenticated yet: `read_call` does that, in each request. `call_id` is None
+        where the path spells no ID, which only a good key is told: then the record is always read.
 
         Raises:
             Problem: every refusal.
@@ -135,11 +136,11 @@ class CallAccess:
             self._authenticate(hashed_key, record, now(), asker)
             if call_id is None:
                 raise CallNotFound
-        return CheckedRequest(hashed_key, call_id)
+        return KnownKeyRequest(hashed_key, call_id)
 
     async def read_call(
         self,
-        request: CheckedRequest,
+        request: KnownKeyRequest,
         now: Callable[[], datetime],
         began_at: float,
         asker: Asker,

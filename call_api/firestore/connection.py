@@ -45,7 +45,7 @@ def _is_retried(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class Connection:
-    """One channel's method for reading documents, bare, so that its answers stay bytes."""
+    """One channel to Firestore. Its method has no deserializer: answers stay bytes for `read_response`."""
 
     database: str  # projects/…/databases/…
     metadata: list[tuple[str, str]]  # of every request
@@ -110,6 +110,7 @@ class FirestoreConnector:
                 self._current = await self._opened()
             connection = self._current
         if self._settings.firestore_emulator_host is None:
+            # So a read that is late knows whether it still waited for a token, or for Firestore.
             await self._tokens.get()
         return connection
 

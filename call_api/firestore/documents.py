@@ -1,8 +1,9 @@
 """Firestore documents as they arrive: split into fields first, decoded later, by a shape.
 
-Protobuf parses a small document at once. A large one is split into its fields, whose values stay
-bytes: that takes a fraction of a millisecond whatever is inside, so the owner can be read before, and
-whether or not, the rest is decoded. Decoding follows a shape: what it names becomes Python's.
+A small document is parsed whole, by protobuf. A large one is only split into its fields, whose values
+stay bytes: to parse it whole would hold up the event loop, and only the owner has a right to that work.
+So the owner is read first. Decoding follows a shape: it reads the fields that the shape names, and no
+others.
 
 Most published values are texts, and `string_value` is "" for every other type. So decoding takes it
 where it is not empty, and asks for a value's type only where it is.

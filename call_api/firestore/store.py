@@ -26,8 +26,8 @@ READ_SECONDS = 3.0  # for all of a request's reads: credentials, connecting, ret
 PROBE_SECONDS = 2.0
 LATE_SECONDS = 0.25  # a timer that fires later means that this process was busy or frozen
 
-_FIELDS = sorted({"org_id", *ApiKey.model_fields, *STORED_CALL_SHAPE})  # no others leave Firestore
-_KEY_FIELDS = sorted(ApiKey.model_fields)  # with `org_id`, which is a call's owner, too
+_FIELDS = sorted({*ApiKey.model_fields, *STORED_CALL_SHAPE})  # no others leave Firestore
+_KEY_FIELDS = sorted(ApiKey.model_fields)  # `org_id` among them, which also names a call's owner
 
 _HINTS = {
     StatusCode.FAILED_PRECONDITION: ": is the database in Native mode?",
@@ -97,7 +97,11 @@ class FirestoreCalls:
 
 
 async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:
-    """Read documents; of one that is too large for a call, what only its owner may learn is left out."""
+    """Read documents; where the answer is too large to receive, read them again with a key's fields alone.
+
+    These include a call's `org_id`, so another org still gets 403. The call is marked by its size: its
+    `decoded` refuses it, so only its owner learns that it is too large.
+    """
     try:
         return await connection.read(paths, _FIELDS)
     except grpc.RpcError as error:

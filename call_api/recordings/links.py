@@ -58,13 +58,13 @@ class SignedUrls:
                 unsigned = _Unsigned(email)
                 url = self._url(object_name, call_id, unsigned)
                 signature = await signer.sign(email, unsigned.string_to_sign)
-                unsigned_url, parameter, _ = url.rpartition("X-Goog-Signature=")
-                return unsigned_url + parameter + signature.hex()
+                before, name, _placeholder = url.rpartition("X-Goog-Signature=")
+                return before + name + signature.hex()
         except TimeoutError as error:
             raise UpstreamTimeout("signing") from error
 
     async def _choose_signer(self) -> ServiceAccountKey | IamSigner:
-        """Choose once; of concurrent first requests, the first one to have the credentials does."""
+        """Return the signer; the first request that gets the credentials chooses it for all."""
         try:
             credentials, _ = await self._tokens.credentials()
         except CredentialsError as error:

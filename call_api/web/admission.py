@@ -7,8 +7,9 @@ depends on the size of its document when the same caller (an API key) last asked
     large       The request waits for one of TURNS turns to fetch and publish documents. A waiting
                 request holds no document.
     unknown     The request takes one of the caller's FETCHES slots, and one of ALL_FETCHES that all
-                callers share, to fetch the document. If the document is large, the request keeps the
-                caller's slot until its turn to be published, so others can still fetch small ones.
+                callers share. The shared one is free again once the document has arrived. The caller's
+                own is kept until a large document has its turn, so one caller has at most FETCHES of
+                them waiting, and the others' go on.
 
 From the owner check on, a large document also holds its bytes, of which there are MAX_BYTES; and then
 its answer, if that is as large, until it has been sent. All waits of a request share WAIT_SECONDS.
@@ -67,7 +68,7 @@ class Admission:
 class Place:
     """One request's share of the capacity.
 
-    Its methods are called in this order: `before_fetch`, after which it has a turn, a slot or, for a
+    Its methods are called in this order: `before_fetch`, after which it has a turn, two slots or, for a
     small document, neither; `before_publishing`, after which a large document has a turn and holds its
     bytes; `end_turn`; `hold`, each time that the size of what it holds changes; `leave`, exactly once,
     from wherever the request ends.
@@ -76,7 +77,7 @@ class Place:
     def __init__(self, admission: Admission, subject: Hashable, fetches: asyncio.Semaphore) -> None:
         self._admission = admission
         self._subject = subject
-        self._fetch_slot = _Slot(fetches)
+        self._caller_slot = _Slot(fetches)
         self._shared_slot = _Slot(admission.all_fetches)
         self._turn = _Slot(admission.turns)
         self._held_bytes = 0
@@ -92,7 +93,7 @@ class Place:
         if is_large:
             await self._wait_for(self._turn, "large calls")
         elif is_large is None:
-            await self._wait_for(self._fetch_slot, "calls of unknown size for this key")
+            await self._wait_for(self._caller_slot, "calls of unknown size for this key")
             await self._wait_for(self._shared_slot, "calls of unknown size")
 
     async def before_publishing(self, size: int) -> None:
@@ -107,7 +108,7 @@ class Place:
         if is_large:
             self.hold(size)
             await self._wait_for(self._turn, "large calls")
-        self._fetch_slot.give_back()
+        self._caller_slot.give_back()
 
     def end_turn(self) -> None:
         """Let the next large document have its turn."""
@@ -133,7 +134,7 @@ class Place:
     def leave(self) -> None:
         """Give everything back."""
         self._shared_slot.give_back()
-        self._fetch_slot.give_back()
+        self._caller_slot.give_back()
         self._turn.give_back()
         self._admission.free_bytes += self._held_bytes
         self._admission.free_requests += 1

@@ -142,6 +142,7 @@ class CallsApi:
                     body = await self.large_call_thread.run(len(body), partial(gzipped, body))
                     place.hold(len(body))
             if place.holds_bytes:
+                # From here on the response has the place, and leaves it when it has been sent.
                 response: Response = HeldResponse(body, headers, held.pop_all())
             else:
                 response = Response(body, headers=headers, media_type="application/json")
@@ -156,13 +157,15 @@ class CallsApi:
     ) -> tuple[ApiKey, Published]:
         """Return the key, and the call as it is published if the key's org owns it."""
         began_at = asyncio.get_running_loop().time()
-        checked = await self.access.check_key(hashed_key, entry.call_id, self.now, began_at, entry)
+        known = await self.access.require_known_key(
+            hashed_key, entry.call_id, self.now, began_at, asker=entry
+        )
         await place.before_fetch()
         read_began_at = began_at + place.waited_seconds  # to wait here does not count as reading
-        key, document = await self.access.read_call(checked, self.now, read_began_at, entry)
+        key, document = await self.access.read_call(known, self.now, read_began_at, asker=entry)
         await place.before_publishing(document.size)
         client_has = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
-        work = partial(publish, document, checked.call_id, self.now, client_has)
+        work = partial(publish, document, known.call_id, self.now, client_has)
         published = await self.large_call_thread.run(document.size, work)
         place.end_turn()
         if published.faults:

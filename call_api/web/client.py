@@ -63,9 +63,10 @@ class CancelledWhenClientLeaves:
 class HeldResponse(Response):
     """A large answer, sent in pieces as fast as the client reads it.
 
-    It keeps its place among the requests in flight until then, so clients that read slowly cannot
-    pile up more memory than admission allows. After SEND_SECONDS the rest is not sent, and the
-    connection is closed; until the client reads or leaves, the server buffers two pieces of it.
+    It keeps its place among the requests in flight until it has been sent, so clients that read slowly
+    cannot pile up more memory than admission allows. After SEND_SECONDS it gives up the rest and its
+    place, and the server closes the connection. Up to two pieces may then stay in the server's buffer,
+    uncounted, until the client reads or leaves.
     """
 
     media_type = "application/json"
