@@ -266,6 +266,26 @@ def test_a_missing_field_is_named(field: str) -> None:
         parse_call(stored, 77)
 
 
+def test_a_fault_of_the_call_hides_none_of_its_descriptive_ones() -> None:
+    with pytest.raises(UnreadableCallError) as refused:
+        read({"latency_ms": "fast", "transcript": [None, turn(timestamp="soon")]})
+
+    assert list(refused.value.essential) == ["transcript[]"]
+    assert sorted(refused.value.descriptive) == ["latency_ms", "transcript[].timestamp"]
+
+
+def test_the_longest_lists_are_repaired() -> None:
+    call, faults = read(
+        {
+            "transcript": [turn()] * MAX_ITEMS,
+            "analysis": {"tags": ["a"] * (MAX_ITEMS - 1) + [None]},
+        }
+    )
+
+    assert faults == []
+    assert [len(call["transcript"]), len(call["analysis"]["tags"])] == [MAX_ITEMS, MAX_ITEMS - 1]
+
+
 def test_a_call_of_nothing_but_faults_does_not_hold_up_the_others() -> None:
     """As many as a document can hold: to name each would take seconds of the one event loop."""
     call = sample_calls()[77] | {"transcript": [None] * MAX_ITEMS}
