@@ -68,7 +68,7 @@ def find_credentials(project: str | None) -> DefaultCredentials:
     request = _Request()
     try:
         credentials, their_project = google.auth.default(scopes=SCOPES, request=request)
-        universe = getattr(credentials, "universe_domain", UNIVERSE)
+        universe = credentials.universe_domain
     except CredentialsError:
         raise
     except Exception as error:  # of a file of any content; the message may quote it
@@ -84,7 +84,7 @@ def _fault_of(
 ) -> Failure | None:
     """Say what is missing. What a server names may come a moment later; a file does not change."""
     is_of_server = isinstance(credentials, MetadataCredentials)
-    quota_project = getattr(credentials, "quota_project_id", None)
+    quota_project = credentials.quota_project_id
     if universe != UNIVERSE:
         is_a_name = re.fullmatch(r"[a-z0-9.-]+", str(universe))
         reason = f"the default credentials are not of {UNIVERSE}"
@@ -126,7 +126,7 @@ def refreshed(credentials: Any) -> Token:
 
 def quota_metadata(credentials: Credentials) -> list[tuple[str, str]]:
     """Return the metadata that names whose quota a request counts for, where the credentials say so."""
-    project = getattr(credentials, "quota_project_id", None)  # of a developer's own login
+    project = credentials.quota_project_id  # of a developer's own login
     return [("x-goog-user-project", project)] if project else []
 
 

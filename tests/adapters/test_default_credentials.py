@@ -185,14 +185,16 @@ def test_a_file_that_cannot_be_used_is_named_and_not_quoted(
     said, passes = failure()
 
     assert said.startswith(reason)
-    assert not passes
+    assert passes is False
     assert "s3cret" not in said.lower()
 
 
 def test_a_quota_project_that_is_none_cannot_be_sent(credentials_file: WriteFile) -> None:
     credentials_file(USER | {"quota_project_id": "s3crét"})
-
     assert failure("demo-tests") == ("the credentials name no valid quota project", False)
+
+    credentials_file(USER | {"quota_project_id": "demo-quota"})
+    assert find_credentials("demo-tests").project == "demo-tests"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +317,7 @@ def test_an_attempt_ends_however_often_google_auth_tries_again(
         credentials_file(KEY | {"token_uri": endpoint.url})
 
         assert failed_refresh() == ("no usable answer within 0.5 s", True)
+        assert 0 < len(endpoint.answers) < 9
 
 
 def test_a_search_ends_too(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
