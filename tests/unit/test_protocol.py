@@ -157,6 +157,16 @@ BODIES = {
         ANSWERED,
         CLOSED,
     ),
+    "a chunk more, in many pieces": (
+        [CHUNKED, *[b"1\r\na\r\n" * 8] * (MAX_BODY_LINES // 16 + 1), b"0\r\n\r\n", GET],
+        ANSWERED,
+        CLOSED,
+    ),
+    "an extension, in pieces": (
+        [CHUNKED + b"1;", *[b"a" * (MAX_BODY_BYTES // 8)] * 9, b"\r\na\r\n0\r\n\r\n", GET],
+        ANSWERED,
+        CLOSED,
+    ),
     "pipelined requests behind": ([with_body(5) + GET * 1000], ANSWERED * 2, OPEN),
     "as many chunks as may be": ([chunks(MAX_BODY_LINES // 2 - 1), GET], ANSWERED * 2, OPEN),
     "a chunk more": ([chunks(MAX_BODY_LINES // 2), GET], ANSWERED, CLOSED),
