@@ -17,6 +17,7 @@ def test_forty_requests_have_forty_signatures_a_connection_and_a_token(
     for _ in range(40):
         url = keyless.request(key=acme_key).json()["recording_url"]
         check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
+        assert "filename%3D%22call-77" in url
 
     assert (cloud.iam.requests, cloud.iam.signatures) == (40, 40)
     assert len(cloud.iam.connections) == 1
