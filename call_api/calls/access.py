@@ -94,7 +94,7 @@ def parse_call_id(segment: str) -> int | None:
 
 
 class KnownKeyRequest(NamedTuple):
-    """A key that has been good on this instance, and a call's ID; made by `require_known_key` alone."""
+    """A key that has been good on this instance, and a call's ID; made by `ensure_known_key` alone."""
 
     hashed_key: str
     call_id: int
@@ -114,7 +114,7 @@ class CallAccess:
     # each request, so a revocation counts from the next one on.
     known_keys: LRUCache[str, OrgId] = field(default_factory=lambda: LRUCache(MAX_KNOWN_KEYS))
 
-    async def require_known_key(
+    async def ensure_known_key(
         self,
         hashed_key: str,
         call_id: int | None,

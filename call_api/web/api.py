@@ -157,7 +157,7 @@ class CallsApi:
     ) -> tuple[ApiKey, Published]:
         """Return the key, and the call as it is published if the key's org owns it."""
         began_at = asyncio.get_running_loop().time()
-        known = await self.access.require_known_key(
+        known = await self.access.ensure_known_key(
             hashed_key, entry.call_id, self.now, began_at, asker=entry
         )
         await place.before_fetch()

@@ -122,7 +122,7 @@ async def read_call(
     """Read a call as a request does: the key first."""
     asker = RequestEntry("r-1", {})
     began_at = asyncio.get_running_loop().time()
-    known = await access.require_known_key(key_hash(key), call_id, lambda: now, began_at, asker)
+    known = await access.ensure_known_key(key_hash(key), call_id, lambda: now, began_at, asker)
     _, document = await access.read_call(known, lambda: now, began_at, asker)
     return document
 
