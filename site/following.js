@@ -27,14 +27,14 @@ export class Following {
     addEventListener("scroll", () => this.#scrolled());
     addEventListener("keydown", (event) => this.#readsElsewhere(event) && end());
     addEventListener("focusin", ({ target }) => {
-      if (target.closest("dialog")) {
-        return; // which gives the focus back to where it was
-      }
-      // So does a window that comes to the front again.
-      if (target !== this.#focused && target.tabIndex >= 0 && !this.#belongsToPlayer(target)) {
-        end();
+      // The list of keys, when it closes, and a window that comes to the front give the focus back to where it was.
+      if (target === this.#focused || target.closest("dialog")) {
+        return;
       }
       this.#focused = target;
+      if (target.tabIndex >= 0 && !this.#belongsToPlayer(target)) {
+        end();
+      }
     });
     document.addEventListener("selectionchange", () => getSelection().isCollapsed || end());
   }
@@ -71,12 +71,15 @@ export class Following {
   }
 
   #readsElsewhere({ key, target, defaultPrevented }) {
-    // keyboard.js and timeline.js prevent the keys that they take. A select takes every key, a button or a box
-    // takes Space, and each of them Enter; Escape closes the list of keys. Any other key may scroll the page.
-    const pressed = ["Enter", "Escape"].includes(key) || (key === " " && target.matches("button, input"));
-    const taken = pressed || target.matches("select");
-    const operates = defaultPrevented || (taken && this.#belongsToPlayer(target));
-    return !operates && !MODIFIERS.includes(key);
+    if (defaultPrevented || MODIFIERS.includes(key)) {
+      return false; // keyboard.js and timeline.js prevent the keys that they take
+    }
+    // These operate what has the focus. Any other key may scroll the page, also from the player.
+    const operates =
+      ["Enter", "Escape"].includes(key) ||
+      (key === " " && target.matches("button, input")) ||
+      (key !== "Tab" && target.matches("select"));
+    return !(operates && this.#belongsToPlayer(target));
   }
 
   /** Tells whether an element belongs to the player, or to the list of its keys. */

@@ -38,7 +38,9 @@ def test_a_call_is_shown_whatever_is_not_known_of_it(tab: Tab) -> None:
     with page.expect_response(CALLS) as answered:
         tab.shown(KNOWN)
     stored = {name: value for name, value in answered.value.json().items() if value is not None}
-    known = published_call(sample_calls()[77], None) | stored  # a new field, the example alone has
+    known = (
+        published_call(sample_calls()[77], None) | stored
+    )  # what 88 lacks, such as a new field, is 77's
     for name, value in CHANGES:
         what = f"{name}: {json.dumps(value)}"
         changed = with_value(known, name, value)
