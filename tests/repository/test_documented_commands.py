@@ -71,6 +71,14 @@ GCLOUD = [command for command in COMMANDS if command.words[0] == "gcloud"]
 CURL = [command for command in COMMANDS if command.words[0] == "curl"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_fence_stands_alone_on_its_line(page: Path) -> None:
+    """What stands beside it is not shown, and its commands are not tested here."""
+    text = page.read_text("utf-8")
+
+    assert re.findall(r"^ *```\w*[ \t].*$|^.*\S.*```$", text, re.MULTILINE) == []
+
+
 def check_make(command: Command) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     smoke = (ROOT / "ops" / "smoke.py").read_text("utf-8")
