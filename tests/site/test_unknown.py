@@ -38,9 +38,8 @@ def test_a_call_is_shown_whatever_is_not_known_of_it(tab: Tab) -> None:
     with page.expect_response(CALLS) as answered:
         tab.shown(KNOWN)
     stored = {name: value for name, value in answered.value.json().items() if value is not None}
-    known = (
-        published_call(sample_calls()[77], None) | stored
-    )  # what 88 lacks, such as a new field, is 77's
+    # What this call lacks, such as a new field, is that of the example.
+    known = published_call(sample_calls()[77], None) | stored
     for name, value in CHANGES:
         what = f"{name}: {json.dumps(value)}"
         changed = with_value(known, name, value)
