@@ -6,6 +6,7 @@ from statistics import median
 from local.site import site_files
 from tests.support.browser import Tab
 from tests.support.figures import FIGURES
+from tests.support.player import hour
 from tests.support.project import PutCall
 
 KILOBYTES = 40
@@ -47,7 +48,7 @@ def test_a_call_of_an_hour_is_usable_soon(tab: Tab, put_call: PutCall) -> None:
         }
         for i in range(TURNS)
     ]
-    page = tab.shown(put_call({"transcript": turns, "recording_duration": 3_600}))
+    page = tab.shown(put_call(hour() | {"transcript": turns}))
     page.add_init_script(USABLE % TURNS)
     waits = []
     for _ in range(ATTEMPTS):
