@@ -1,5 +1,6 @@
 """The settings: each is read by its name, and a wrong one stops the start with it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from call_api.settings import Settings, SettingsError, emulator_warning
+from call_api.settings import Settings, SettingsError, emulator_warning, main
 from tests.support.serving import ROOT, measuring
 
 LEAST = {"RECORDINGS_BUCKET": "thinnestai-recordings"}
@@ -342,34 +343,83 @@ def test_all_faults_are_named_at_once_and_what_is_empty_is_missing() -> None:
     ]
 
 
+def check(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], *options: str) -> None:
+    """Run the check in this process."""
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(sys, "argv", ["settings.py", *options])
+    main()
+
+
 @pytest.mark.parametrize(
     ("environment", "faults"),
     [
-        (LEAST | {"LOG_LEVEL": "", "UNKNOWN": "loud"}, ""),
         (
             {"RECORDINGS_BUCKET": "b\udcff"},
-            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}, not 'b\\udcff'\n",
+            f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}, not 'b\\udcff'",
         ),
         (
             {"LOG_LEVEL": "loud\nand clear;"},
-            f"RECORDINGS_BUCKET is missing: {BUCKET_FAULT}\n{LEVEL_FAULT}, not 'loud\\nand clear;'\n",
+            f"RECORDINGS_BUCKET is missing: {BUCKET_FAULT}\n{LEVEL_FAULT}, not 'loud\\nand clear;'",
         ),
     ],
-    ids=["none", "one", "two"],
+    ids=["one", "two"],
 )
-def test_the_check_prints_a_line_for_each_fault_with_what_was_written(
-    environment: Mapping[str, str], faults: str
+def test_the_check_ends_with_a_line_for_each_fault_and_what_was_written(
+    environment: Mapping[str, str], faults: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = subprocess.run(
+    with pytest.raises(SystemExit) as end:
+        check(monkeypatch, environment, "--check")
+
+    assert end.value.code == faults
+
+
+def test_the_check_says_nothing_where_nothing_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    check(monkeypatch, LEAST | {"LOG_LEVEL": "", "UNKNOWN": "loud"}, "--check")
+
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "explanation"),
+    [
+        (
+            ["--help"],
+            0,
+            "--check Print a line for each setting of this environment that is missing",
+        ),
+        ([], 2, "error: the following arguments are required: --check"),
+    ],
+)
+def test_the_check_is_explained(
+    options: list[str],
+    status: int,
+    explanation: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        check(monkeypatch, LEAST, *options)
+    said = " ".join("".join(capfd.readouterr()).split())
+
+    assert end.value.code == status
+    assert said.startswith("usage: python -m call_api.settings [-h] --check ")
+    assert explanation in said
+
+
+def test_the_check_is_a_command() -> None:
+    done = subprocess.run(
         [sys.executable, "-m", "call_api.settings", "--check"],
         cwd=ROOT,
-        env={**environment, **measuring()},
+        env={"RECORDINGS_BUCKET": "A", **measuring()},
         capture_output=True,
         text=True,
         check=False,
     )
+    fault = f"RECORDINGS_BUCKET is malformed: {BUCKET_FAULT}, not 'A'\n"
 
-    assert (check.returncode, check.stdout, check.stderr) == (1 if faults else 0, "", faults)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", fault)
 
 
 EMULATORS = {
