@@ -1,6 +1,5 @@
 """Puts the function together, and sets the options of its server."""
 
-import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -37,7 +36,6 @@ def create_api(environment: Mapping[str, str]) -> CallsApi:
 
 
 def _api(settings: Settings, log: JsonLog) -> CallsApi:
-    _silence_google_auth()
     tokens = AccessTokens(partial(find_credentials, settings.project))
     return CallsApi(
         access=CallAccess(FirestoreCalls(settings, tokens)),
@@ -52,13 +50,6 @@ def _api(settings: Settings, log: JsonLog) -> CallsApi:
         project=settings.project,
         now=lambda: datetime.now(UTC),
     )
-
-
-def _silence_google_auth() -> None:
-    """Keep the words of upstreams, which google-auth logs, out of the handlers that the framework sets."""
-    logger = logging.getLogger("google.auth")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
 
 
 def set_server_options() -> None:

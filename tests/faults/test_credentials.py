@@ -90,11 +90,13 @@ def test_a_project_that_is_named_late_costs_no_instance(
 
 def test_a_metadata_server_that_starts_late_is_one_outage(cloud: GoogleCloud, serve: Serve) -> None:
     """It has one name, whether it is credentials that are not found yet or a token."""
-    service = serve({"GCE_METADATA_HOST": "127.0.0.1:1", "GCE_METADATA_IP": "127.0.0.1:1"})
+    nowhere = dict.fromkeys(("GCE_METADATA_HOST", "GCE_METADATA_IP"), "127.0.0.1:1")
+    service = serve(nowhere | {"LOG_EXECUTION_ID": "true"})
     replies = [service.request(key=KEY) for _ in range(2)]
 
     assert_passing(replies)
     assert cloud.metadata.tokens == 0
+    assert service.stderr.read_text() == ""
 
 
 def test_a_token_endpoint_that_is_silent_once_costs_an_attempt(
