@@ -1,6 +1,7 @@
 """What the protocol reads of a request, and what it refuses, to the byte."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 
 import pytest
@@ -88,7 +89,7 @@ class Connection:
         self.may_answer = asyncio.Event()
         if answers_at_once:
             self.may_answer.set()
-        config = uvicorn.Config(self.application, interface="asgi3", log_level="critical")
+        config = uvicorn.Config(self.application, interface="asgi3", log_config=None)
         self.transport = Transport()
         self.protocol = BoundedProtocol(config, ServerState(), {})
         self.protocol.connection_made(self.transport)
@@ -231,3 +232,16 @@ async def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
 )
 async def test_a_malformed_body_gets_one_answer(pieces: list[bytes], statuses: list[str]) -> None:
     assert await outcome(pieces) == (statuses, CLOSED)
+
+
+async def test_behind_a_refusal_the_application_is_not_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor would its answer be an error that the server logs."""
+    connection = await Connection(answers_at_once=False).sends(CHUNKED, b"zz\r\n")
+    connection.may_answer.set()
+    await connection.works()
+
+    assert connection.transport.statuses() == REFUSED
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
+    connection.end()
