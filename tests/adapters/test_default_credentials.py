@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+from google.auth import external_account
 from google.auth.credentials import Credentials
 
 from call_api.cloud import credentials as module
@@ -283,6 +284,26 @@ def test_the_project_of_a_federated_identity_takes_a_token(
 
         assert failure() == ("OAuthError, invalid_grant", False)
         assert failure() == ("OAuthError, HTTP 500", True)
+
+
+@pytest.mark.parametrize(("status", "passes"), [(403, False), (503, True)])
+def test_a_project_that_resource_manager_does_not_name_may_come_later(
+    status: int,
+    passes: bool,
+    credentials_file: WriteFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is asked for the project of a federated identity, unless GOOGLE_CLOUD_PROJECT is set."""
+    with (
+        closing(TokenEndpoint()) as endpoint,
+        closing(TokenEndpoint(Raw(b"{}", status=status))) as manager,
+    ):
+        monkeypatch.setattr(external_account, "_CLOUD_RESOURCE_MANAGER", f"{manager.url}/")
+        credentials_file(external(tmp_path, endpoint.url))
+
+        reason = "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"
+        assert failure() == (reason, passes)
 
 
 def test_a_token_endpoint_that_cannot_be_reached_passes(credentials_file: WriteFile) -> None:

@@ -168,7 +168,10 @@ class _MetadataHandler(Handler):
 
 
 class TokenEndpoint(Server):
-    """An OAuth token endpoint: it gives each answer that is listed, HANG among them, then tokens."""
+    """An OAuth token endpoint: it gives each answer that is listed, HANG among them, then tokens.
+
+    Where a test says so it stands for Resource Manager, which is asked by GET.
+    """
 
     def __init__(self, *answers: Raw | str) -> None:
         self.answers = deque(answers)
@@ -193,6 +196,8 @@ class _TokenEndpointHandler(Handler):
         else:
             token = {"access_token": "ya29.token", "token_type": "Bearer", "expires_in": 3600}
             self.answer(200, token | {"issued_token_type": ACCESS_TOKEN})
+
+    do_GET = do_POST  # noqa: N815  (http.server names it)
 
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
