@@ -195,6 +195,7 @@ def test_the_contract(row: Row, service: Service, acme_key: str, globex_key: str
     for name, value in constant.items():
         assert reply.headers.get_all(name) == [value]
     if row.code is not None:
+        assert reply.headers["Content-Type"] == "application/problem+json"
         assert reply.json()["code"] == row.code
         assert reply.json()["request_id"] == reply.headers["X-Request-Id"]
 

@@ -78,6 +78,6 @@ def test_several_headers_are_one_list() -> None:
 
 def test_of_a_long_list_the_begin_counts() -> None:
     assert accepts_gzip(["br," * 49 + "gzip"])
-    assert accepts_gzip(["gzip" + ",br" * 50])
+    assert accepts_gzip(["gzip" + ",br" * 51])
     assert not accepts_gzip(["br," * 50 + "gzip"])
     assert not accepts_gzip(["," * 50, "gzip"])

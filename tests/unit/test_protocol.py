@@ -170,6 +170,16 @@ BODIES = {
     ),
     "pipelined requests behind": ([with_body(5) + GET * 1000], ANSWERED * 2, OPEN),
     "as many chunks as may be": ([chunks(MAX_BODY_LINES // 2 - 1), GET], ANSWERED * 2, OPEN),
+    "as many bytes as may be, in a chunk": (
+        [CHUNKED + b"1ff3\r\n" + b"a" * 0x1FF3 + b"\r\n0\r\n\r\n", GET],
+        ANSWERED * 2,
+        OPEN,
+    ),
+    "a byte more, in a chunk": (
+        [CHUNKED + b"1ff4\r\n" + b"a" * 0x1FF4 + b"\r\n0\r\n\r\n", GET],
+        ANSWERED,
+        CLOSED,
+    ),
     "a chunk more": ([chunks(MAX_BODY_LINES // 2), GET], ANSWERED, CLOSED),
     "an extension": ([CHUNKED + b"1;" + b"a" * MAX_BODY_BYTES, GET], ANSWERED, CLOSED),
     "as long a trailer as may be": ([trailer(MAX_BODY_LINES - 2), GET], ANSWERED * 2, OPEN),
