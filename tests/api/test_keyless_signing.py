@@ -2,6 +2,7 @@
 
 from grpc import StatusCode
 
+from call_api.recordings.iam import MAX_ANSWER_BYTES
 from local.seed import sample_calls
 from tests.support.asking import problem_of
 from tests.support.google_cloud import EMAIL, GoogleCloud
@@ -35,3 +36,13 @@ def test_a_missing_role_is_an_internal_error_that_names_it(
     assert "signBlob answered PERMISSION_DENIED" in message
     assert "roles/iam.serviceAccountTokenCreator" in message
     assert cloud.iam.requests - before == 1
+
+
+def test_an_answer_larger_than_a_signature_s_is_not_received(
+    keyless: Service, cloud: GoogleCloud, acme_key: str
+) -> None:
+    cloud.iam.planned.append(bytes(MAX_ANSWER_BYTES + 1))
+    status, code, message = problem_of(keyless, acme_key)
+
+    assert (status, code) == (500, "internal")
+    assert message.endswith(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")

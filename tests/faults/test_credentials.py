@@ -14,6 +14,8 @@ from tests.support.firestore_reads import KEY, both_documents
 from tests.support.google_cloud import (
     FIRESTORE_HOST,
     HANG,
+    PROJECT,
+    Asked,
     GoogleCloud,
     Raw,
     TokenEndpoint,
@@ -39,13 +41,18 @@ def cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
         yield cloud
 
 
-@pytest.fixture
-def serve(cloud: GoogleCloud, authority: trustme.CA) -> Iterator[Serve]:
-    """Serve the function against a Firestore over TLS, with these settings beside the bucket's."""
-    with ExitStack() as stack:
-        answers = fake_firestore(both_documents, authority.issue_cert(FIRESTORE_HOST))
-        port, _ = stack.enter_context(answers)
+@pytest.fixture(autouse=True)
+def asked(cloud: GoogleCloud, authority: trustme.CA) -> Iterator[list[Asked]]:
+    """Serve a Firestore over TLS, and keep what it is asked."""
+    with fake_firestore(both_documents, authority.issue_cert(FIRESTORE_HOST)) as (port, asked):
         cloud.proxy.ports[FIRESTORE_HOST] = port
+        yield asked
+
+
+@pytest.fixture
+def serve(cloud: GoogleCloud) -> Iterator[Serve]:
+    """Serve the function against that Firestore, with these settings beside the bucket's."""
+    with ExitStack() as stack:
         yield lambda settings: stack.enter_context(
             served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment | settings)
         )
@@ -86,6 +93,16 @@ def test_a_project_that_is_named_late_costs_no_instance(
 
     assert_passing(before)
     assert {service.request(key=KEY).status for _ in range(3)} == {200}
+
+
+@pytest.mark.parametrize("settings", [{}, {"GOOGLE_CLOUD_PROJECT": "demo-tests"}])
+def test_the_project_is_the_one_that_is_set_or_else_the_credentials(
+    settings: dict[str, str], serve: Serve, asked: list[Asked]
+) -> None:
+    assert serve(settings).request(key=KEY).status == 200
+
+    project = settings.get("GOOGLE_CLOUD_PROJECT", PROJECT)
+    assert {each.request.database for each in asked} == {f"projects/{project}/databases/(default)"}
 
 
 def test_a_metadata_server_that_starts_late_is_one_outage(cloud: GoogleCloud, serve: Serve) -> None:

@@ -24,7 +24,8 @@ SCRATCH = Path(os.environ["MUTANT_SCRATCH"])
 RESPOND = "call_api.web.api.xǁCallsApiǁrespond"  # as mutmut names what begins a request
 QUICK_SECONDS = 1.0
 TEST_SECONDS = 90  # the longest test takes 10, and 50 where its server neither answers nor stops
-ADAPTERS = {"cloud", "firestore", "recordings"}  # the rooms that speak to Google
+# What needs the slow tests: the server's options, and the rooms that speak to Google.
+NEEDS_SLOW_TESTS = {"app", "cloud", "firestore", "recordings"}
 TIMED_OUT = 36  # the exit status that mutmut knows for it
 
 chosen = pytest.StashKey[set[str]]()
@@ -117,9 +118,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seconds = state().duration_by_test
     if config.stash[chosen]:
         items[:] = [item for item in items if item.nodeid in config.stash[chosen]]
-        # The slow tests are of the budgets and retries of the adapters, and of those alone.
         _, _, of_package = get_mutant_under_test().partition("call_api.")
-        if of_package and of_package.partition(".")[0] not in ADAPTERS:
+        if of_package and of_package.partition(".")[0] not in NEEDS_SLOW_TESTS:
             quick = [item for item in items if seconds.get(item.nodeid, 0.0) < QUICK_SECONDS]
             items[:] = quick or items
     of_file: defaultdict[Path, float] = defaultdict(float)

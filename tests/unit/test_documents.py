@@ -235,7 +235,7 @@ WHOLE = padded(RESPONSE(found={"name": "calls/77"}))
         WHOLE.replace(b"calls/77", b"calls/\xff\xff"),
         WHOLE.replace(b"padding", b"pad\xffing"),
     ],
-    ids=lambda raw: f"{raw[:1].hex()}…{raw[-12:].hex()}",
+    ids=lambda raw: f"{raw[:1].hex()}-{raw[-12:].hex()}",
 )
 def test_what_is_no_response_is_an_error(malformed: bytes) -> None:
     with pytest.raises(DecodeError):

@@ -274,6 +274,14 @@ def test_a_fault_of_the_call_hides_none_of_its_descriptive_ones() -> None:
     assert sorted(refused.value.descriptive) == ["latency_ms", "transcript[].timestamp"]
 
 
+def test_another_call_s_id_is_named_beside_other_faults() -> None:
+    with pytest.raises(UnreadableCallError) as refused:
+        read({"id": 78, "status": "lost"})
+
+    assert list(refused.value.essential) == ["status", "id"]
+    assert refused.value.essential["id"] == "not the document's ID"
+
+
 def test_the_longest_lists_are_repaired() -> None:
     call, faults = read(
         {
