@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,14 @@ from google.auth.credentials import Credentials
 from call_api.cloud import credentials as module
 from call_api.cloud.credentials import CredentialsError, find_credentials, refreshed
 from local.signer import new_signer
-from tests.support.google_cloud import PROJECT, Metadata, Raw, TokenEndpoint
+from tests.support.google_cloud import (
+    HANG,
+    HANG_SECONDS,
+    PROJECT,
+    Metadata,
+    Raw,
+    TokenEndpoint,
+)
 from tests.support.project import SIGNER
 
 KEY, _ = new_signer(SIGNER)
@@ -339,6 +347,18 @@ def test_an_attempt_ends_however_often_google_auth_tries_again(
 
         assert failed_refresh() == ("no usable answer within 0.5 s", True)
         assert 0 < len(endpoint.answers) < 9
+
+
+def test_an_attempt_ends_where_nothing_is_answered(
+    credentials_file: WriteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "END_SECONDS", 0.5)
+    began_at = time.monotonic()
+    with closing(TokenEndpoint(HANG)) as endpoint:
+        credentials_file(KEY | {"token_uri": endpoint.url})
+
+        assert failed_refresh() == ("TransportError, ReadTimeout", True)
+        assert time.monotonic() - began_at < HANG_SECONDS
 
 
 def test_a_search_ends_too(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
