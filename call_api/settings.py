@@ -166,13 +166,13 @@ def main() -> None:
     try:
         Settings.from_environment(os.environ)
     except SettingsError as error:
-        given = [os.environ.get(fault.partition(" ")[0]) for fault in error.faults]
-        sys.exit(
-            "\n".join(
-                f"{fault}, not {text!r}" if text else fault
-                for fault, text in zip(error.faults, given, strict=True)
-            )
-        )
+        sys.exit("\n".join(map(_with_what_is_given, error.faults)))
+
+
+def _with_what_is_given(fault: str) -> str:
+    """Return a fault along with what the environment has for the setting that it names."""
+    given = os.environ.get(fault.partition(" ")[0])
+    return f"{fault}, not {given!r}" if given else fault
 
 
 if __name__ == "__main__":

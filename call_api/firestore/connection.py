@@ -124,7 +124,7 @@ class FirestoreConnector:
         metadata: list[tuple[str, str]] = []
         if emulator is None or project is None:
             credentials, project = await self._tokens.credentials()
-            metadata += quota_metadata(credentials)
+            metadata = quota_metadata(credentials)
         database = f"projects/{project}/databases/{self._settings.database}"
         metadata.append(gapic_v1.routing_header.to_grpc_metadata([("database", database)]))
         options = channel_options(MAX_DOCUMENT_BYTES)

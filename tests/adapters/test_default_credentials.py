@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -25,10 +24,10 @@ from call_api.cloud.credentials import CredentialsError, find_credentials, refre
 from local.signer import new_signer
 from tests.support.google_cloud import (
     HANG,
-    HANG_SECONDS,
     PROJECT,
     Metadata,
     Raw,
+    ResourceManager,
     TokenEndpoint,
 )
 from tests.support.project import SIGNER
@@ -295,7 +294,7 @@ def test_the_project_of_a_federated_identity_takes_a_token(
 
 
 @pytest.mark.parametrize(("status", "passes"), [(403, False), (503, True)])
-def test_a_project_that_resource_manager_does_not_name_may_come_later(
+def test_a_refusal_of_resource_manager_lasts_and_its_outage_passes(
     status: int,
     passes: bool,
     credentials_file: WriteFile,
@@ -305,9 +304,9 @@ def test_a_project_that_resource_manager_does_not_name_may_come_later(
     """It is asked for the project of a federated identity, unless GOOGLE_CLOUD_PROJECT is set."""
     with (
         closing(TokenEndpoint()) as endpoint,
-        closing(TokenEndpoint(Raw(b"{}", status=status))) as manager,
+        closing(ResourceManager(status)) as manager,
     ):
-        monkeypatch.setattr(external_account, "_CLOUD_RESOURCE_MANAGER", f"{manager.url}/")
+        monkeypatch.setattr(external_account, "_CLOUD_RESOURCE_MANAGER", manager.url)
         credentials_file(external(tmp_path, endpoint.url))
 
         reason = "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"
@@ -349,16 +348,14 @@ def test_an_attempt_ends_however_often_google_auth_tries_again(
         assert 0 < len(endpoint.answers) < 9
 
 
-def test_an_attempt_ends_where_nothing_is_answered(
+def test_an_attempt_ends_at_a_silent_token_endpoint(
     credentials_file: WriteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "END_SECONDS", 0.5)
-    began_at = time.monotonic()
     with closing(TokenEndpoint(HANG)) as endpoint:
         credentials_file(KEY | {"token_uri": endpoint.url})
 
         assert failed_refresh() == ("TransportError, ReadTimeout", True)
-        assert time.monotonic() - began_at < HANG_SECONDS
 
 
 def test_a_search_ends_too(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,9 +38,9 @@ def test_a_missing_role_is_an_internal_error_that_names_it(
     assert cloud.iam.requests - before == 1
 
 
-def test_an_answer_larger_than_a_signature_s_is_not_received(
-    keyless: Service, cloud: GoogleCloud, acme_key: str
-) -> None:
+def test_the_channel_to_iam_is_bounded(keyless: Service, cloud: GoogleCloud, acme_key: str) -> None:
+    """What is larger than a signature is refused; tests/adapters have the rest."""
+    cloud.iam.forget()
     cloud.iam.planned.append(bytes(MAX_ANSWER_BYTES + 1))
     status, code, message = problem_of(keyless, acme_key)
 

@@ -49,7 +49,7 @@ def test_the_server_opens_no_control_socket(
     home.mkdir()
     with served(settings | {"HOME": str(home)}) as service:
         assert service.request(target="/elsewhere").status == 404
-        time.sleep(1)  # a thread of gunicorn's would open it a moment after the first answer
+        time.sleep(1)  # gunicorn's arbiter would open it from a thread, some 0.1 s later
         assert service.stderr.read_text() == ""
         assert list(home.iterdir()) == []
 

@@ -168,10 +168,7 @@ class _MetadataHandler(Handler):
 
 
 class TokenEndpoint(Server):
-    """An OAuth token endpoint: it gives each answer that is listed, HANG among them, then tokens.
-
-    Where a test says so it stands for Resource Manager, which is asked by GET.
-    """
+    """An OAuth token endpoint: it gives each answer that is listed, HANG among them, then tokens."""
 
     def __init__(self, *answers: Raw | str) -> None:
         self.answers = deque(answers)
@@ -197,7 +194,24 @@ class _TokenEndpointHandler(Handler):
             token = {"access_token": "ya29.token", "token_type": "Bearer", "expires_in": 3600}
             self.answer(200, token | {"issued_token_type": ACCESS_TOKEN})
 
-    do_GET = do_POST  # noqa: N815  (http.server names it)
+
+class ResourceManager(Server):
+    """Resource Manager, which names no project, and answers with this status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(_ResourceManagerHandler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1/projects/"
+
+
+class _ResourceManagerHandler(Handler):
+    server: ResourceManager
+
+    def do_GET(self) -> None:
+        self.answer(self.server.status, {})
 
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
