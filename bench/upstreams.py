@@ -32,7 +32,7 @@ def google_cloud(folder: Path) -> Iterator[tuple[GoogleCloud, dict[str, str]]]:
     ):
         ways = {
             "grpc_proxy": cloud.environment["https_proxy"],
-            "https_proxy": f"http://127.0.0.1:{proxy.port}",
+            "https_proxy": proxy.url,
         }
         yield cloud, cloud.environment | ways | trust
 

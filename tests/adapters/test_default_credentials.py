@@ -306,7 +306,7 @@ def test_a_refusal_of_resource_manager_lasts_and_its_outage_passes(
         closing(TokenEndpoint()) as endpoint,
         closing(ResourceManager(status)) as manager,
     ):
-        monkeypatch.setattr(external_account, "_CLOUD_RESOURCE_MANAGER", manager.url)
+        monkeypatch.setattr(external_account, "_CLOUD_RESOURCE_MANAGER", f"{manager.url}/")
         credentials_file(external(tmp_path, endpoint.url))
 
         reason = "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"

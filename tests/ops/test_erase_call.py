@@ -66,7 +66,7 @@ def tool(
 ) -> Tool:
     """Run `python -m ops.erase_call` in this process; the call's ID is the answer to its question."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.host)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", bucket.server.url)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
     monkeypatch.setenv("RECORDINGS_BUCKET", BUCKET)
     monkeypatch.delenv("FIRESTORE_DATABASE", raising=False)

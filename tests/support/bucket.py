@@ -43,10 +43,6 @@ class Bucket:
     soft_delete_seconds: int = 604_800
     refusals: dict[object, tuple[str, str]] = field(default_factory=dict)
 
-    @property
-    def host(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
-
     def put(self, *names: str) -> None:
         """Store a version of each name."""
         for name in names:

@@ -62,6 +62,10 @@ class Server(ThreadingHTTPServer):
     def port(self) -> int:
         return int(self.server_address[1])
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: that clients leave is what some tests are about."""
 
@@ -174,10 +178,6 @@ class TokenEndpoint(Server):
         self.answers = deque(answers)
         super().__init__(_TokenEndpointHandler)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/token"
-
 
 class _TokenEndpointHandler(Handler):
     server: TokenEndpoint
@@ -201,10 +201,6 @@ class ResourceManager(Server):
     def __init__(self, status: int) -> None:
         self.status = status
         super().__init__(_ResourceManagerHandler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1/projects/"
 
 
 class _ResourceManagerHandler(Handler):
@@ -328,7 +324,7 @@ class GoogleCloud:
         self.environment = {
             "GCE_METADATA_HOST": host,
             "GCE_METADATA_IP": host,
-            "https_proxy": f"http://127.0.0.1:{self.proxy.port}",
+            "https_proxy": self.proxy.url,
             "no_proxy": "127.0.0.1,localhost",
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": authority_file,
         }
