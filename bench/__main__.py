@@ -17,7 +17,7 @@ from bench.measure import Bench
 from bench.report import Results, deployed_python, is_deployed, machine, report
 from bench.servers import SERVERS
 from bench.upstreams import counting_proxy, google_cloud
-from local.emulator import firestore_emulator
+from local.emulator import firestore_emulator, install
 from local.seed import PROJECT
 from local.signer import new_signer
 from local.stack import BUCKET, SIGNER, seeded, until_interrupted
@@ -48,7 +48,9 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     }
     if not is_deployed(results["machine"]["python"]):
         print(f"warning: the function is deployed on Python {deployed_python()}, not on this one")
-    with firestore_emulator() as emulator, google_cloud(folder) as (cloud, keyless):
+    # With Java's second compiler: the emulator works hard for minutes, and is not what is measured.
+    find = partial(install, java_options=())
+    with firestore_emulator(find) as emulator, google_cloud(folder) as (cloud, keyless):
         keys = seeded(emulator)
         store_calls(firestore.Client(PROJECT))
         settings = {

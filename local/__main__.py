@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from local.emulator import firestore_emulator
+from local.emulator import firestore_emulator, install
 from local.install import LocalStackError, say
 from local.process import child
 from local.site import site_files, site_server, swagger_ui
@@ -38,7 +38,7 @@ def _run(folder: Path) -> None:
     site_port = _free_port("SITE_PORT", "8081")
     if port == site_port:
         raise LocalStackError(f"PORT and SITE_PORT are both {port}: give one of them another")
-    with firestore_emulator() as emulator_host, recordings(folder) as settings:
+    with firestore_emulator(install) as emulator_host, recordings(folder) as settings:
         keys = seeded(emulator_host)
         reference = _reference()
         function = f"http://{LOOPBACK}:{port}"

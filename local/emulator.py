@@ -37,9 +37,9 @@ from local.process import child
 from local.runtimes import java, node, npm
 
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-# Java options for a process that lives for minutes: its second compiler would take as much CPU time as all
-# else, and never earn it back.
-SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# For a process that does little in its few minutes: Java's second compiler would take as much CPU time as
+# all else, and never earn it back.
+QUICK_START = ("-XX:TieredStopAtLevel=1",)
 NAME = re.compile(r"cloud-firestore-emulator-v([\d.]+)\.jar")
 OLDEST_JAVA = 21  # what the Firebase CLI asks for, and Google's newer emulators with it
 START_SECONDS = 30
@@ -59,8 +59,10 @@ class Emulator:
 
 
 @contextmanager
-def firestore_emulator(emulator: Emulator | None = None) -> Iterator[str]:
+def firestore_emulator(find: Callable[[], Emulator]) -> Iterator[str]:
     """Yield the host:port of an emulator: the running one that is set, or one for the block.
+
+    `find` returns the emulator to start: `install`, say.
 
     Raises:
         LocalStackError: there is no emulator and none can be had, or it does not start.
@@ -69,7 +71,7 @@ def firestore_emulator(emulator: Emulator | None = None) -> Iterator[str]:
     if running:
         yield running
         return
-    emulator = emulator or install()
+    emulator = find()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     host = f"127.0.0.1:{port}"
@@ -107,14 +109,14 @@ def running_emulator() -> str | None:
     return running
 
 
-def install() -> Emulator:
+def install(java_options: Sequence[str] = QUICK_START) -> Emulator:
     """Return the best emulator that can be had, with what it runs on; download what is missing.
 
     Raises:
         LocalStackError: there is none, and none can be downloaded.
     """
     try:
-        return google_emulator()
+        return google_emulator(java_options)
     except UnreachableError as unreachable:
         try:
             emulator = embedded_emulator()
@@ -136,7 +138,7 @@ def installed() -> Emulator:
     return embedded_emulator() if embedded else install()
 
 
-def google_emulator() -> Emulator:
+def google_emulator(java_options: Sequence[str] = QUICK_START) -> Emulator:
     """Return Google's emulator, with the Java that it runs on; download what is missing.
 
     Raises:
@@ -146,7 +148,7 @@ def google_emulator() -> Emulator:
     jar, oldest_java = google_jar()
     version = NAME.fullmatch(jar.name)
     name = f"Google's emulator {version[1] if version else 'of the Google Cloud CLI'}"
-    options = ["-Duser.language=en", *SHORT_LIVED]
+    options = ["-Duser.language=en", "-XX:+UseSerialGC", *java_options]
     command = [java(oldest_java), *options, "-cp", str(jar), MAIN_CLASS]
     return Emulator(name, command, is_googles=True)
 

@@ -141,7 +141,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
     """Start an emulator, and store the sample calls in it."""
-    with firestore_emulator(None if running_emulator() else installed()) as host:
+    with firestore_emulator(installed) as host:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FIRESTORE_EMULATOR_HOST", host)
             client = firestore.Client(PROJECT)

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,12 @@ def _no_running_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def embedded(_no_running_emulator: None) -> Iterator[str]:
-    with firestore_emulator(embedded_emulator()) as host:
+    with firestore_emulator(embedded_emulator) as host:
         yield host
 
 
 def replies(
-    emulator: Emulator, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    emulator: Callable[[], Emulator], settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> dict[tuple[int, str], tuple[int, dict[str, Any]]]:
     """Return what each org gets for each sample call, without what is new in every reply."""
     with firestore_emulator(emulator) as host:
@@ -67,8 +67,8 @@ def test_the_sample_calls_are_answered_as_on_googles_emulator(
         "GOOGLE_CLOUD_PROJECT": PROJECT,
         "RECORDING_SIGNER_KEY_FILE": str(key_file),
     }
-    embedded = replies(embedded_emulator(), settings, monkeypatch)
-    assert embedded == replies(google_emulator(), settings, monkeypatch)
+    embedded = replies(embedded_emulator, settings, monkeypatch)
+    assert embedded == replies(google_emulator, settings, monkeypatch)
     assert {status for status, _ in embedded.values()} == {200, 403, 404}
 
 

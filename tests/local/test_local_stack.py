@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from local.emulator import answers, firestore_emulator
+from local.emulator import answers, firestore_emulator, install
 from local.install import LocalStackError
 from local.seed import SAMPLES, sample_calls
 from local.stack import app_served, check_free
@@ -342,7 +342,7 @@ def test_an_emulator_that_runs_already_is_used(
     emulator_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
-    with firestore_emulator() as host:
+    with firestore_emulator(install) as host:
         assert host == emulator_host
 
 

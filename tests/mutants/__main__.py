@@ -20,7 +20,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from local.emulator import firestore_emulator
+from local.emulator import firestore_emulator, install
 
 AT_LEAST = 95.0  # per cent
 RUNS_AT_A_TIME = 7  # they wait more than they compute
@@ -93,7 +93,7 @@ def run(names: Sequence[str]) -> None:
     os.environ.pop("FIRESTORE_EMULATOR_HOST", None)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        hosts = [stack.enter_context(firestore_emulator()) for _ in range(RUNS_AT_A_TIME)]
+        hosts = [stack.enter_context(firestore_emulator(install)) for _ in range(RUNS_AT_A_TIME)]
         given = {"MUTANT_EMULATORS": " ".join(hosts), "MUTANT_SCRATCH": str(scratch)}
         command = [MUTMUT, "run", f"--max-children={RUNS_AT_A_TIME}", *names]
         if subprocess.run(command, env=os.environ | given, check=False).returncode:
