@@ -9,7 +9,8 @@ depends on the size of its document when the same caller (an API key) last asked
     unknown     The request takes one of the caller's FETCHES slots, and one of ALL_FETCHES that all
                 callers share. The shared one is free again once the document has arrived. The caller's
                 own is kept until a large document has its turn, so one caller has at most FETCHES of
-                them waiting, and the others' go on.
+                them waiting, and the others' go on. Where another request finds out meanwhile that
+                the document is large, this one waits for a turn instead.
 
 From the owner check on, a large document also holds its bytes, of which there are MAX_BYTES; and then
 its answer, if that is as large, until it has been sent. All waits of a request share WAIT_SECONDS.
@@ -89,12 +90,13 @@ class Place:
         Raises:
             CallsUnavailable: not within WAIT_SECONDS.
         """
-        is_large = self._admission.was_large.get(self._subject)
-        if is_large:
-            await self._wait_for(self._turn, "large calls")
-        elif is_large is None:
+        if self._was_large is None:
             await self._wait_for(self._caller_slot, "calls of unknown size for this key")
             await self._wait_for(self._shared_slot, "calls of unknown size")
+        if self._was_large:  # perhaps found out while this request waited
+            self._shared_slot.give_back()
+            self._caller_slot.give_back()
+            await self._wait_for(self._turn, "large calls")
 
     async def before_publishing(self, size: int) -> None:
         """Hold the bytes of the document that has arrived, and wait for its turn if it is large.
@@ -138,6 +140,11 @@ class Place:
         self._turn.give_back()
         self._admission.free_bytes += self._held_bytes
         self._admission.free_requests += 1
+
+    @property
+    def _was_large(self) -> bool | None:
+        """What the document was when it last arrived; None where that is not known."""
+        return self._admission.was_large.get(self._subject)
 
     async def _wait_for(self, slot: "_Slot", what: str) -> None:
         """Take a slot, within so long as is left of WAIT_SECONDS."""

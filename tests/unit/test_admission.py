@@ -149,6 +149,26 @@ async def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size
     await turn
 
 
+async def test_a_document_found_to_be_large_meanwhile_is_fetched_in_its_turn() -> None:
+    admission = Admission()
+    places = [admission.enter("caller", "call") for _ in range(FETCHES + 1)]
+    for place in places[:FETCHES]:
+        await place.before_fetch()
+    waiting = asyncio.create_task(places[FETCHES].before_fetch())
+    await loop_passes(5)
+    for place in places[: module.TURNS]:
+        await place.before_publishing(LARGE)  # has a turn now, and its slot is free
+    await loop_passes(5)
+    assert not waiting.done()
+
+    _, fetching = await started_fetches(admission)
+    assert all(task.done() for task in fetching)  # it has no slot
+    others = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES - FETCHES)]
+    await asyncio.gather(*(other.before_fetch() for other in others))
+    places[0].end_turn()
+    await waiting
+
+
 async def test_documents_known_to_be_small_are_fetched_at_once() -> None:
     admission = Admission()
     await arrived(admission, "small", LARGE - 1)
