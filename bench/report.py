@@ -51,7 +51,7 @@ UPSTREAMS = "the server, the read and the RSA signature, which the limit has too
 PUBLISHING = "decoding, validation, rendering and the link, which the limit does not have"
 TURNS = "protobuf makes six objects of each turn"
 IMPORTS = "the imports of pydantic, uvicorn and gRPC's asyncio, and the models that pydantic builds"
-THREAD = "beside the thread, the event loop waits a switch interval each time that it wants to run"
+THREAD = "beside large calls, the event loop often waits for the GIL for a switch interval"
 TARGETS = [
     Target("requests/s at 16 clients, to the tutorial", RPS, "≥ 2.7", "tutorial", UPSTREAMS),
     Target("requests/s at 16 clients, to the limit", RPS, "≥ 0.72", "limit", PUBLISHING),

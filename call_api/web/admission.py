@@ -9,8 +9,9 @@ depends on the size of its document when the same caller (an API key) last asked
     unknown     The request takes one of the caller's FETCHES slots, and one of ALL_FETCHES that all
                 callers share. The shared one is free again once the document has arrived. The caller's
                 own is kept until a large document has its turn, so one caller has at most FETCHES of
-                them waiting, and the others' go on. Where another request finds out meanwhile that
-                the document is large, this one waits for a turn instead.
+                them waiting, and the others' go on. Where another request of the same caller finds
+                out meanwhile that the document is large, this one gives its slots back and waits for
+                a turn instead.
 
 From the owner check on, a large document also holds its bytes, of which there are MAX_BYTES; and then
 its answer, if that is as large, until it has been sent. All waits of a request share WAIT_SECONDS.
@@ -69,8 +70,8 @@ class Admission:
 class Place:
     """One request's share of the capacity.
 
-    Its methods are called in this order: `before_fetch`, after which it has a turn, two slots or, for a
-    small document, neither; `before_publishing`, after which a large document has a turn and holds its
+    Its methods are called in this order: `before_fetch`, after which it has a turn, slots or, where the
+    document is known to be small, neither; `before_publishing`, after which a large document has a turn and holds its
     bytes; `end_turn`; `hold`, each time that the size of what it holds changes; `leave`, exactly once,
     from wherever the request ends.
     """
@@ -90,10 +91,12 @@ class Place:
         Raises:
             CallsUnavailable: not within WAIT_SECONDS.
         """
+        # Another request of the caller may find the size out while this one waits.
         if self._was_large is None:
             await self._wait_for(self._caller_slot, "calls of unknown size for this key")
+        if self._was_large is None:
             await self._wait_for(self._shared_slot, "calls of unknown size")
-        if self._was_large:  # perhaps found out while this request waited
+        if self._was_large:
             self._shared_slot.give_back()
             self._caller_slot.give_back()
             await self._wait_for(self._turn, "large calls")
@@ -143,7 +146,7 @@ class Place:
 
     @property
     def _was_large(self) -> bool | None:
-        """What the document was when it last arrived; None where that is not known."""
+        """Whether the document was large when this caller last asked for it; None if not known."""
         return self._admission.was_large.get(self._subject)
 
     async def _wait_for(self, slot: "_Slot", what: str) -> None:

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from local.emulator import answers, firestore_emulator, install
+from local.emulator import QUICK_START, answers, firestore_emulator
 from local.install import LocalStackError
 from local.seed import SAMPLES, sample_calls
 from local.stack import app_served, check_free
@@ -336,13 +336,14 @@ def test_an_emulator_that_does_not_start_is_quoted(sources: Path, tmp_path: Path
     said = refusal(sources, **found)
     assert said.startswith("The Firestore emulator did not start. It said: -Duser.language=en")
     assert "v1.10.0.jar" in said  # the newest
+    assert " ".join(QUICK_START) in said
 
 
 def test_an_emulator_that_runs_already_is_used(
     emulator_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", emulator_host)
-    with firestore_emulator(install) as host:
+    with firestore_emulator(lambda: pytest.fail("another one is to be started")) as host:
         assert host == emulator_host
 
 

@@ -150,22 +150,29 @@ async def test_all_callers_together_fetch_only_so_many_documents_of_unknown_size
 
 
 async def test_a_document_found_to_be_large_meanwhile_is_fetched_in_its_turn() -> None:
-    admission = Admission()
-    places = [admission.enter("caller", "call") for _ in range(FETCHES + 1)]
-    for place in places[:FETCHES]:
-        await place.before_fetch()
-    waiting = asyncio.create_task(places[FETCHES].before_fetch())
+    admission = Admission(turns=1)
+    places, _ = await started_fetches(admission)
+    waiting = asyncio.create_task(admission.enter("caller", "unknown 0").before_fetch())
     await loop_passes(5)
-    for place in places[: module.TURNS]:
-        await place.before_publishing(LARGE)  # has a turn now, and its slot is free
+    for place, size in zip(places, (LARGE, 1, 1, 1), strict=True):
+        await place.before_publishing(size)  # the first has the turn from now on
     await loop_passes(5)
     assert not waiting.done()
 
-    _, fetching = await started_fetches(admission)
-    assert all(task.done() for task in fetching)  # it has no slot
-    others = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES - FETCHES)]
-    await asyncio.gather(*(other.before_fetch() for other in others))
+    for n in range(ALL_FETCHES):  # it has no slot: all of them are free
+        await admission.enter("caller" if n < FETCHES else "another caller", n).before_fetch()
     places[0].end_turn()
+    await waiting
+
+
+async def test_it_does_not_wait_for_a_slot_that_all_share() -> None:
+    admission = Admission()
+    places, _ = await started_fetches(admission)
+    waiting = asyncio.create_task(admission.enter("caller", "unknown 0").before_fetch())
+    await loop_passes(5)
+    await places[0].before_publishing(LARGE)
+    for n in range(ALL_FETCHES - FETCHES + 1):
+        await admission.enter(f"caller {n}", 0).before_fetch()
     await waiting
 
 
