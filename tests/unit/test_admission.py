@@ -176,6 +176,24 @@ async def test_it_does_not_wait_for_a_slot_that_all_share() -> None:
     await waiting
 
 
+async def test_it_gives_back_the_slot_that_all_share() -> None:
+    admission = Admission(turns=1)
+    others = [admission.enter(f"caller {n}", 0) for n in range(ALL_FETCHES)]
+    for other in others:
+        await other.before_fetch()
+    waiting = asyncio.create_task(admission.enter("caller", "large").before_fetch())
+    await loop_passes(5)
+    large = admission.enter("caller", "large")
+    await large.before_publishing(LARGE)
+    others[0].leave()
+    await loop_passes(5)
+    assert not waiting.done()
+
+    await admission.enter("another caller", 0).before_fetch()
+    large.end_turn()
+    await waiting
+
+
 async def test_documents_known_to_be_small_are_fetched_at_once() -> None:
     admission = Admission()
     await arrived(admission, "small", LARGE - 1)
