@@ -71,9 +71,9 @@ class Place:
     """One request's share of the capacity.
 
     Its methods are called in this order: `before_fetch`, after which it has a turn, slots or, where the
-    document is known to be small, neither; `before_publishing`, after which a large document has a turn and holds its
-    bytes; `end_turn`; `hold`, each time that the size of what it holds changes; `leave`, exactly once,
-    from wherever the request ends.
+    document is known to be small, neither; `before_publishing`, after which a large document has a turn
+    and holds its bytes; `end_turn`; `hold`, each time that the size of what it holds changes; `leave`,
+    exactly once, from wherever the request ends.
     """
 
     def __init__(self, admission: Admission, subject: Hashable, fetches: asyncio.Semaphore) -> None:
