@@ -10,7 +10,7 @@ WORKFLOWS := $(wildcard .github/workflows/*.yml)
 SCRIPTS := deploy.sh $(wildcard ops/deploy/*.sh) tests/bare tests/support/fake_gcloud .ci/run
 # For targets whose single tests take longer than pyproject.toml allows a test.
 UNLIMITED := --override-ini=faulthandler_timeout=0
-LOCKS := requirements.txt requirements-ops.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
+LOCKS := requirements.txt ops/requirements.txt requirements-dev.txt local/java-requirements.txt local/node-requirements.txt
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 …")' \
 	&& $(PYTHON) -m local.venv
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
@@ -115,7 +115,7 @@ audit: $(VENV)/installed ## look the locked packages up among the known vulnerab
 # by local/install.py, which says so to pip.
 lock: $(VENV)/installed ## pin pyproject.toml's dependencies, with hashes; UPGRADE=1 takes newer releases
 	$(COMPILE) requirements.txt --only-binary :all: --emit-build-options pyproject.toml
-	$(COMPILE) requirements-ops.txt pyproject.toml --group ops
+	$(COMPILE) ops/requirements.txt pyproject.toml --group ops
 	$(COMPILE) requirements-dev.txt pyproject.toml --group dev
 	$(COMPILE) local/java-requirements.txt --group java
 	$(COMPILE) local/node-requirements.txt --group node
@@ -127,7 +127,7 @@ clean: ## remove everything that the targets made
 
 # Two stamps in one environment: what running and the operator's commands need, and all of what the other
 # targets need.
-$(VENV)/installed-run: requirements-ops.txt
+$(VENV)/installed-run: ops/requirements.txt
 	@$(INSTALL) run
 
 $(VENV)/installed: requirements-dev.txt

@@ -39,7 +39,7 @@ class Packages:
         return self.stamp.is_file() and self.stamp.read_text() == self.digest()
 
 
-RUN = Packages("packages for running", ROOT / "requirements-ops.txt", VENV / "installed-run")
+RUN = Packages("packages for running", ROOT / "ops" / "requirements.txt", VENV / "installed-run")
 DEV = Packages("packages for development", ROOT / "requirements-dev.txt", VENV / "installed")
 PACKAGES = {"run": RUN, "dev": DEV}
 

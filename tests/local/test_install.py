@@ -154,7 +154,8 @@ def a_clone(parent: Path) -> Path:
     """Make a clone whose locks name packages of its own."""
     folder = copy_local(parent / "a clone")
     run, dev = package(folder, "needed_to_run"), package(folder, "needed_to_test")
-    (folder / "requirements-ops.txt").write_text(run)
+    (folder / "ops").mkdir()
+    (folder / "ops" / "requirements.txt").write_text(run)
     (folder / "requirements-dev.txt").write_text(run + dev)
     (folder / "local" / "java-requirements.txt").write_text(run)
     return folder
@@ -252,7 +253,7 @@ def test_what_runs_stays_installed_while_the_rest_is_added(installed_clone: Path
 
 def test_another_lock_makes_the_environment_anew(installed_clone: Path) -> None:
     clone = installed_clone
-    (clone / "requirements-ops.txt").write_text(package(clone, "something_else"))
+    (clone / "ops" / "requirements.txt").write_text(package(clone, "something_else"))
     together(clone, [RUN])
     assert list((clone / ".venv").glob("lib/*/site-packages/something_else.py"))
     assert not list((clone / ".venv").glob("lib/*/site-packages/needed_to_run.py"))
@@ -274,7 +275,7 @@ def source_package(folder: Path, name: str) -> str:
 
 
 def test_nothing_is_built_from_sources(clone: Path) -> None:
-    (clone / "requirements-ops.txt").write_text(source_package(clone, "of_sources"))
+    (clone / "ops" / "requirements.txt").write_text(source_package(clone, "of_sources"))
     # With the tools for it that are installed here, as others cannot be downloaded.
     printed = refusal(clone, RUN, PIP_NO_BUILD_ISOLATION="0")
     assert "pip said: ERROR: Could not find a version that satisfies" in printed
@@ -282,7 +283,7 @@ def test_nothing_is_built_from_sources(clone: Path) -> None:
 
 
 def break_hash(clone: Path) -> None:
-    for file in ("requirements-ops.txt", "local/java-requirements.txt"):
+    for file in ("ops/requirements.txt", "local/java-requirements.txt"):
         (clone / file).write_text(re.sub("sha256:.", "sha256:x", (clone / file).read_text()))
 
 

@@ -42,7 +42,7 @@ def declared(group: str) -> list[str]:
 DEPENDENCIES = PYPROJECT["project"]["dependencies"]
 LOCKS = {
     "requirements.txt": DEPENDENCIES,
-    "requirements-ops.txt": DEPENDENCIES + declared("ops"),
+    "ops/requirements.txt": DEPENDENCIES + declared("ops"),
     "requirements-dev.txt": DEPENDENCIES + declared("dev"),
     "local/java-requirements.txt": declared("java"),
     "local/node-requirements.txt": declared("node"),
@@ -73,7 +73,7 @@ def test_every_package_of_npm_is_locked_by_its_hash_and_to_no_machine(folder: st
 
 
 def test_what_is_tested_is_what_is_deployed() -> None:
-    deployed, operated = locked("requirements.txt"), locked("requirements-ops.txt")
+    deployed, operated = locked("requirements.txt"), locked("ops/requirements.txt")
 
     assert deployed.items() <= operated.items() <= locked("requirements-dev.txt").items()
 
@@ -108,7 +108,7 @@ for module in modules:
     ("lock", "modules"),
     [
         ("requirements.txt", modules_of("call_api")),
-        ("requirements-ops.txt", [*modules_of("ops"), *modules_of("local")]),
+        ("ops/requirements.txt", [*modules_of("ops"), *modules_of("local")]),
     ],
     ids=["the function", "the operators' commands and the local stack"],
 )
