@@ -1,7 +1,6 @@
 """The connection to Firestore: opened in the first request, replaced when it has died."""
 
-import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +27,6 @@ _Request = types.BatchGetDocumentsRequest.pb()
 
 Documents = dict[str, FirestoreDocument | None]  # by path; None where there is no document
 BatchGet = Callable[..., AsyncIterable[bytes]]
-WithToken = Callable[[Callable[[str], Awaitable[Documents]]], Awaitable[Documents]]
 
 
 class IncompleteAnswerError(Exception):
@@ -50,7 +48,7 @@ class Connection:
     database: str  # projects/…/databases/…
     metadata: list[tuple[str, str]]  # of every request
     batch_get: BatchGet  # keeps its channel open
-    with_token: WithToken
+    tokens: AccessTokens | None  # None before an emulator
 
     async def read(self, paths: Sequence[str], fields: Sequence[str]) -> Documents:
         """Read these fields of documents.
@@ -61,7 +59,9 @@ class Connection:
             Internal: the answer is not what Firestore publishes. It is not retried: whatever stands
                 between here and Firestore would answer in the same way.
         """
-        return await self.with_token(partial(self._answer, paths, fields))
+        if self.tokens is None:
+            return await self._answer(paths, fields, "owner")  # whom no rules of the emulator bind
+        return await self.tokens.with_token(partial(self._answer, paths, fields))
 
     @AsyncRetry(_is_retried, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _answer(self, paths: Sequence[str], fields: Sequence[str], token: str) -> Documents:
@@ -94,7 +94,6 @@ class FirestoreConnector:
     def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
         self._settings = settings
         self._tokens = tokens
-        self._connect_lock = asyncio.Lock()
         self._current: Connection | None = None
 
     async def get(self) -> Connection:
@@ -105,13 +104,14 @@ class FirestoreConnector:
         Raises:
             CredentialsError: there are no credentials, or there is no token.
         """
-        async with self._connect_lock:
-            if self._current is None:
-                self._current = await self._opened()
-            connection = self._current
-        if self._settings.firestore_emulator_host is None:
+        connection = self._current
+        if connection is None:
+            project, metadata = await self._project_and_metadata()
+            # Of the requests that have waited for them, the first opens it for all.
+            connection = self._current = self._current or self._opened(project, metadata)
+        if connection.tokens is not None:
             # So a read that is late knows whether it still waited for a token, or for Firestore.
-            await self._tokens.get()
+            await connection.tokens.get()
         return connection
 
     def drop(self, connection: Connection) -> None:
@@ -119,25 +119,24 @@ class FirestoreConnector:
         if connection is self._current:
             self._current = None
 
-    async def _opened(self) -> Connection:
-        emulator, project = self._settings.firestore_emulator_host, self._settings.project
-        metadata: list[tuple[str, str]] = []
-        if emulator is None or project is None:
-            credentials, project = await self._tokens.credentials()
-            metadata = quota_metadata(credentials)
-        database = f"projects/{project}/databases/{self._settings.database}"
-        metadata.append(gapic_v1.routing_header.to_grpc_metadata([("database", database)]))
+    async def _project_and_metadata(self) -> tuple[str, list[tuple[str, str]]]:
+        project = self._settings.project
+        if self._settings.firestore_emulator_host is not None and project is not None:
+            return project, []
+        credentials, project = await self._tokens.credentials()
+        return project, quota_metadata(credentials)
+
+    def _opened(self, project: str, metadata: list[tuple[str, str]]) -> Connection:
+        emulator = self._settings.firestore_emulator_host
         options = channel_options(MAX_DOCUMENT_BYTES)
         if emulator is None:
             channel = grpc.aio.secure_channel(_HOST, grpc.ssl_channel_credentials(), options)
-            with_token: WithToken = self._tokens.with_token
         else:
             channel = grpc.aio.insecure_channel(emulator, options)
-            with_token = _as_owner
-        batch_get: BatchGet = channel.unary_stream(_METHOD, _Request.SerializeToString)
-        return Connection(database, metadata, batch_get, with_token)
-
-
-async def _as_owner(ask: Callable[[str], Awaitable[Documents]]) -> Documents:
-    """Ask the emulator, whose rules bind every token but this one."""
-    return await ask("owner")
+        database = f"projects/{project}/databases/{self._settings.database}"
+        return Connection(
+            database,
+            [*metadata, gapic_v1.routing_header.to_grpc_metadata([("database", database)])],
+            channel.unary_stream(_METHOD, _Request.SerializeToString),
+            self._tokens if emulator is None else None,
+        )
