@@ -308,6 +308,33 @@ def turn(**fields: object) -> dict[str, object]:
     return {"role": "user", "content": "x", **fields}
 
 
+ZEROS = "0" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("field", "readable", "unreadable"),
+    [
+        ("transcript", [turn(timestamp=ZEROS)], [turn(timestamp=f"{ZEROS}x")]),
+        ("updated_at", f"2026-06-01T12:00:00.{ZEROS}Z", f"2026-06-01T12:00:00.{ZEROS}x"),
+    ],
+    ids=["a turn's time", "a time"],
+)
+def test_a_long_text_that_cannot_be_read_takes_no_longer_than_another(
+    field: str, readable: object, unreadable: object
+) -> None:
+    """While Python matches a pattern, no other request is answered."""
+
+    def seconds(value: object) -> float:
+        started = time.thread_time()
+        read({field: value})
+        return time.thread_time() - started
+
+    times = [(seconds(readable), seconds(unreadable)) for _ in range(3)]
+    least, least_unreadable = map(min, zip(*times, strict=True))
+
+    assert least_unreadable < 5 * least
+
+
 @pytest.mark.parametrize(("stored", "published"), TIMES, ids=repr)
 def test_a_turn_s_time_is_seconds_from_the_start_or_missing(
     stored: object, published: str | None
