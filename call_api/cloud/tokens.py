@@ -87,6 +87,10 @@ class AccessTokens:
             self._refresh.start()
         return token.text
 
+    def has_valid(self) -> bool:
+        """Tell whether `get` would return at once."""
+        return self._token is not None and self._token.is_valid_at(self._now())
+
     def reject(self, token: str) -> None:
         """Note that an upstream refused this token, so that the next `get` waits for another.
 

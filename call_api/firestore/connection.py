@@ -49,6 +49,7 @@ class Connection:
     metadata: list[tuple[str, str]]  # of every request
     batch_get: BatchGet  # keeps its channel open
     tokens: AccessTokens | None  # None before an emulator
+    on_message: Callable[[], None]  # called for each message, also of an answer that never ends
 
     async def read(self, paths: Sequence[str], fields: Sequence[str]) -> Documents:
         """Read these fields of documents.
@@ -63,6 +64,10 @@ class Connection:
             return await self._answer(paths, fields, "owner")  # whom no rules of the emulator bind
         return await self.tokens.with_token(partial(self._answer, paths, fields))
 
+    def lacks_token(self) -> bool:
+        """Tell whether a read that is late has waited for a token, and not for Firestore."""
+        return self.tokens is not None and not self.tokens.has_valid()
+
     @AsyncRetry(_is_retried, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _answer(self, paths: Sequence[str], fields: Sequence[str], token: str) -> Documents:
         """Ask with a token, and wait for the whole answer."""
@@ -73,11 +78,13 @@ class Connection:
             mask={"field_paths": fields},
         )
         metadata = [*self.metadata, ("authorization", f"Bearer {token}")]
-        answer = self.batch_get(request, metadata=metadata, timeout=ANSWER_SECONDS)
-        parts = [part async for part in answer]
+        messages = []
+        async for message in self.batch_get(request, metadata=metadata, timeout=ANSWER_SECONDS):
+            self.on_message()
+            messages.append(message)
         found: Documents = {}
         try:
-            for response in map(read_response, parts):
+            for response in map(read_response, messages):
                 if response is not None:
                     name, document = response
                     found[name.removeprefix(prefix)] = document
@@ -91,27 +98,25 @@ class Connection:
 class FirestoreConnector:
     """Opens the connection that all requests share."""
 
-    def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
+    def __init__(
+        self, settings: Settings, tokens: AccessTokens, on_message: Callable[[], None]
+    ) -> None:
         self._settings = settings
         self._tokens = tokens
+        self._on_message = on_message
         self._current: Connection | None = None
 
     async def get(self) -> Connection:
-        """Return the connection, once there is a token for it.
-
-        It is opened in a request, since no channel survives a fork.
+        """Return the connection. It is opened in a request, since no channel survives a fork.
 
         Raises:
-            CredentialsError: there are no credentials, or there is no token.
+            CredentialsError: there are no credentials, which are asked for project and quota.
         """
         connection = self._current
         if connection is None:
             project, metadata = await self._project_and_metadata()
             # Of the requests that have waited for them, the first opens it for all.
             connection = self._current = self._current or self._opened(project, metadata)
-        if connection.tokens is not None:
-            # So a read that is late knows whether it still waited for a token, or for Firestore.
-            await connection.tokens.get()
         return connection
 
     def drop(self, connection: Connection) -> None:
@@ -139,4 +144,5 @@ class FirestoreConnector:
             [*metadata, gapic_v1.routing_header.to_grpc_metadata([("database", database)])],
             channel.unary_stream(_METHOD, _Request.SerializeToString),
             self._tokens if emulator is None else None,
+            self._on_message,
         )

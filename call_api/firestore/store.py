@@ -42,8 +42,8 @@ class FirestoreCalls:
     """Keys and calls in a Firestore database, or in its emulator."""
 
     def __init__(self, settings: Settings, tokens: AccessTokens) -> None:
-        self._connector = FirestoreConnector(settings, tokens)
         self._circuit = CircuitBreaker(self._probe, lambda: asyncio.get_running_loop().time())
+        self._connector = FirestoreConnector(settings, tokens, self._circuit.record_answer)
 
     async def read(
         self, hashed_key: str, call_id: int | None, began_at: float
@@ -67,7 +67,7 @@ class FirestoreCalls:
             await self._read([f"{keys.COLLECTION}/{keys.key_hash('')}"], now, PROBE_SECONDS)
 
     async def _read(self, paths: Sequence[str], began_at: float, seconds: float) -> Documents:
-        """Read documents within so many seconds of `began_at`, and tell the circuit how that went.
+        """Read documents within so many seconds of `began_at`, and tell the circuit of a failure.
 
         Raises:
             Problem: the read failed.
@@ -76,12 +76,12 @@ class FirestoreCalls:
         try:
             async with asyncio.timeout_at(began_at + seconds):
                 connection = await self._connector.get()
-                found = await _documents(connection, paths)
+                return await _documents(connection, paths)
         except TimeoutError as error:
             late_seconds = asyncio.get_running_loop().time() - (began_at + seconds)
             if late_seconds > LATE_SECONDS:
                 raise UpstreamTimeout("this process was busy or frozen") from error
-            if connection is None:
+            if connection is None or connection.lacks_token():
                 raise UpstreamTimeout("credentials for Firestore") from error
             if self._circuit.has_answered_since(began_at):
                 raise UpstreamTimeout("Firestore: this read alone") from error
@@ -92,8 +92,6 @@ class FirestoreCalls:
             if status_of(error) is StatusCode.UNAVAILABLE:
                 self._circuit.record_failure(began_at)
             raise _problem(error) from error
-        self._circuit.record_answer()
-        return found
 
 
 async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:

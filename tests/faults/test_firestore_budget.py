@@ -119,6 +119,21 @@ def test_a_silent_connection_is_replaced_once() -> None:
     assert sum(len(each.request.documents) == 1 for each in asked) == 1, "one probe is enough"
 
 
+def test_silence_about_one_document_opens_no_circuit() -> None:
+    """Firestore has answered about the other one."""
+
+    def answers(
+        request: BatchGetDocumentsRequest, _: grpc.ServicerContext
+    ) -> Iterator[BatchGetDocumentsResponse]:
+        yield from itertools.islice(both_documents(request), 1)
+        time.sleep(HANG_SECONDS)
+
+    with fake_firestore(answers) as (port, _):
+        silence = asyncio.run(read_late(store_at(port)))
+
+    assert str(silence) == "upstream_timeout: Firestore: this read alone"
+
+
 def test_a_silent_firestore_is_asked_by_one_probe_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

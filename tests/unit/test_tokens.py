@@ -96,6 +96,22 @@ async def test_an_expired_token_is_waited_for() -> None:
     assert await source.tokens.get() == "second"
 
 
+async def test_a_token_is_lacked_before_it_comes_after_it_ends_and_where_it_is_refused() -> None:
+    """What a read that is late has waited for: a circuit opens for Firestore's silence alone."""
+    source = Source("first", "second")
+    assert not source.tokens.has_valid()
+
+    await source.tokens.get()
+    source.clock.time += LIFE - SECOND
+    assert source.tokens.has_valid()
+    source.clock.time += SECOND
+    assert not source.tokens.has_valid()
+    token = await source.tokens.get()
+    assert source.tokens.has_valid()
+    source.tokens.reject(token)
+    assert not source.tokens.has_valid()
+
+
 async def test_a_token_without_an_expiry_stays_fresh() -> None:
     source = Source(Issued("first", None))
     await source.tokens.get()
