@@ -8,6 +8,7 @@ import re
 # Before the colon: the domain of an old project that belongs to one.
 PROJECT_ID = r"([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
 DATABASE_ID = r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"
+SERVICE_ACCOUNT_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
 
 
 def bucket_name(text: str) -> str:

@@ -17,7 +17,7 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 
 from call_api.cloud.failures import Failure, is_transport, may_pass, of_refresh
-from call_api.names import PROJECT_ID
+from call_api.names import PROJECT_ID, SERVICE_ACCOUNT_EMAIL
 
 UNIVERSE = "googleapis.com"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -121,6 +121,12 @@ def refreshed(credentials: Any) -> Token:
     text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise CredentialsError(Failure(True, "malformed token"))
+    if isinstance(credentials, MetadataCredentials) and not SERVICE_ACCOUNT_EMAIL.fullmatch(
+        str(credentials.service_account_email)
+    ):
+        # google-auth asks about the account by the address that it was told last.
+        credentials._service_account_email = "default"  # noqa: SLF001  (there is no other way)
+        raise CredentialsError(Failure(True, "the metadata server names no service account"))
     return Token(text, expiry and expiry.replace(tzinfo=UTC))
 
 

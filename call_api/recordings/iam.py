@@ -19,7 +19,7 @@ from call_api.cloud.credentials import CredentialsError, quota_metadata
 from call_api.cloud.failures import PASSING, is_oversized, of_rpc, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
-from call_api.recordings.key_file import SERVICE_ACCOUNT_EMAIL
+from call_api.names import SERVICE_ACCOUNT_EMAIL
 
 MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
 # A request that is cancelled after this long without an answer drops its channel.

@@ -1,7 +1,6 @@
 """The service-account key that signs in process, checked by a trial signature before it is used."""
 
 import json
-import re
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -13,12 +12,12 @@ from google.auth.crypt import RSASigner
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
 from call_api.cloud.credentials import UNIVERSE
+from call_api.names import SERVICE_ACCOUNT_EMAIL
 from call_api.settings import SettingsError
 
 # Google issues 2048; V4 signatures of this function are RSA only. A signature's time grows with the cube.
 KEY_BITS = range(2048, 4096 + 1)
 MAX_FILE_BYTES = 64 * 1024
-SERVICE_ACCOUNT_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
 _NOT_RSA = 'its "private_key" is not an RSA key of 2048 to 4096 bits'
 
 

@@ -57,3 +57,19 @@ def test_a_malformed_answer_is_no_token_and_is_not_kept(
     assert failed.value.passes
     assert asyncio.run(tokens.get()) == metadata.token()
     assert metadata.tokens == 1
+
+
+@pytest.mark.parametrize(
+    "email", [None, "", "default", "a@b", "a@b.c/../d@e.f", "a b@c.d", "a@b.c?d", "ä@b.de", 5]
+)
+def test_a_malformed_address_of_the_account_is_not_kept(
+    email: object, metadata: Metadata, tokens: AccessTokens
+) -> None:
+    metadata.accounts.append(email)
+
+    with pytest.raises(CredentialsError, match=r"^the metadata server names no service") as failed:
+        asyncio.run(tokens.get())
+    assert failed.value.passes
+    asyncio.run(tokens.get())
+    credentials, _ = asyncio.run(tokens.credentials())
+    assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]  # its class is not known here

@@ -119,6 +119,7 @@ class Metadata(Server):
         self.tokens = 0
         self.revoked: set[str] = set()
         self.failures: deque[int | Raw] = deque()  # of the next tokens
+        self.accounts: deque[object] = deque()  # what is said of the e-mail before it is said right
         self.projects: deque[int | str] = (
             deque()
         )  # what is said of the project, or HANG, before its ID
@@ -155,8 +156,9 @@ class _MetadataHandler(Handler):
             self.answer(200, token | {"expires_in": 3600}, flavor)
         elif path.endswith("/email"):
             self.answer(200, EMAIL, flavor)
-        elif "/service-accounts/" in path:
-            self.answer(200, {"email": EMAIL, "scopes": [], "aliases": ["default"]}, flavor)
+        elif path.endswith(("/service-accounts/default/", f"/service-accounts/{EMAIL}/")):
+            email = self.server.accounts.popleft() if self.server.accounts else EMAIL
+            self.answer(200, {"email": email, "scopes": [], "aliases": ["default"]}, flavor)
         elif path.endswith("/project-id"):
             project = self.server.projects.popleft() if self.server.projects else PROJECT
             if project == HANG:
