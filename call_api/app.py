@@ -53,15 +53,17 @@ def _api(settings: Settings, log: JsonLog) -> CallsApi:
 
 
 def set_server_options() -> None:
-    """Set what the framework has no settings for; it starts the server after it has loaded the function."""
-    # CPU is allotted only during requests, so an idle instance sends no heartbeats: with the platform's
-    # value as the heartbeat timeout, gunicorn would kill the worker when the instance wakes.
+    """Set what the framework has no settings for; called at import, before it starts the server."""
+    # The framework makes this gunicorn's heartbeat timeout. CPU is allotted only during requests, so an idle
+    # instance sends no heartbeats: with the platform's value, gunicorn would kill the worker when it wakes.
     os.environ["CLOUD_RUN_TIMEOUT_SECONDS"] = "0"
     # Through its control socket, any process of the same user could stop the server. Where the path of
     # the home directory is long, it cannot even be opened.
     ControlSocketDisable.default = True
     UvicornWorker.CONFIG_KWARGS = {
         "loop": "asyncio",
-        "http": BoundedProtocol,  # h11, which is tested, even where httptools is installed
+        # What is tested, also where uvicorn could import more: httptools, or a library for WebSockets.
+        "http": BoundedProtocol,
+        "ws": "none",
         "timeout_keep_alive": 620,  # seconds; Google's load balancers reuse connections for up to 600
     }

@@ -38,10 +38,11 @@ def trick(
     host: bytes = b"Host: x\r\n",
     key: bytes = KEY,
     more: bytes = b"",
+    connection: bytes = b"close",
     body: bytes = b"",
 ) -> Trick:
     """Make a request that closes its connection and is right but for what is given."""
-    headers = host + key + more + b"Connection: close\r\n"
+    headers = host + key + more + b"Connection: " + connection + b"\r\n"
     return Trick(what, line + b"\r\n" + headers + b"\r\n" + body, answers)
 
 
@@ -159,10 +160,11 @@ BODIES = [
     trick("another expectation", CALL, more=b"Expect: 200-ok\r\n"),
     trick("an upgrade to WebSocket", CALL,
           more=b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-               b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nConnection: Upgrade\r\n"),
+               b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+          connection=b"close, Upgrade"),
     trick("an upgrade to HTTP/2", CALL,
-          more=b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
-               b"Connection: Upgrade, HTTP2-Settings\r\n"),
+          more=b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+          connection=b"close, Upgrade, HTTP2-Settings"),
 ]  # fmt: skip
 
 # A second request in the same bytes is a request of its own: it needs a key of its own, and gets
