@@ -130,8 +130,8 @@ class CallAccess:
         Raises:
             Problem: every refusal.
         """
-        asker.org_id = self.known_keys.get(hashed_key)
-        if call_id is None or hashed_key not in self.known_keys:
+        asker.org_id = known_org = self.known_keys.get(hashed_key)
+        if call_id is None or known_org is None:
             record, _ = await self.store.read(hashed_key, None, began_at)
             self._authenticate(hashed_key, record, now(), asker)
             if call_id is None:
@@ -165,7 +165,7 @@ class CallAccess:
         """Return the key if it is good, and remember or forget it."""
         try:
             key = read_key(hashed_key, record, asker)
-            require_unended(key, moment)
+            require_active(key, moment)
         except Unauthenticated:
             self.known_keys.pop(hashed_key, None)
             raise
@@ -187,8 +187,8 @@ def read_key(hashed_key: str, record: StoredDocument | None, asker: Asker) -> Ap
     return key
 
 
-def require_unended(key: ApiKey, moment: datetime) -> None:
-    """Refuse a key from its end on."""
+def require_active(key: ApiKey, moment: datetime) -> None:
+    """Refuse a key that has expired or was revoked."""
     if key.expires_at is not None and key.expires_at <= moment:
         raise Unauthenticated("expired key")
     if key.revoked_at is not None and key.revoked_at <= moment:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from isal import isal_zlib  # several times as fast as zlib
+from isal import isal_zlib  # faster than zlib
 
 from call_api.calls.access import StoredDocument
 from call_api.calls.schema import (
@@ -54,7 +54,10 @@ class LargeCallThread:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-calls")
 
     async def run(self, size: int, work: Callable[[], T]) -> T:
-        """Return the result of work on so many bytes. Cancelled before it has begun, it is not done."""
+        """Do the work on so many bytes and return its result: less than LARGE_BYTES at once, else in the thread.
+
+        If the caller is cancelled while it waits for the thread, the work is not done.
+        """
         if size < LARGE_BYTES:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._thread, _giving_way, work)

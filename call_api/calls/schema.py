@@ -182,7 +182,7 @@ class _StrictModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-# Not a model: a call has up to thousands, and a dict takes a third as long. `_spoken` does the rest:
+# Not a model: a call has up to thousands, and dicts are made and rendered faster. `_spoken` does the rest:
 # turns that are left out, other cases of letters, times that are missing.
 class _Turn(TypedDict):
     role: Literal["assistant", "user"]
@@ -384,7 +384,10 @@ def field_name(path: Sequence[int | str]) -> str:
 
 
 def with_link(rendered: bytes, recording_url: str) -> bytes:
-    """Put the link into a call's JSON. Its key stands there once: in a text, the quotes are escaped."""
+    """Put the link into a call's JSON, which is made in its thread before the link is signed.
+
+    The link's key stands there once: in a text, the quotes are escaped.
+    """
     link = b'"recording_url":' + json.dumps(recording_url).encode()
     return rendered.replace(b'"recording_url":null', link, 1)
 

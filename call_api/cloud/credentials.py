@@ -55,7 +55,7 @@ class Token(NamedTuple):
         return self.expiry is None or moment < self.expiry
 
     def expires_before(self, other: "Token") -> bool:
-        """Tell which of two tokens to keep."""
+        """Tell whether the other one serves longer."""
         return self.expiry is not None and (other.expiry is None or self.expiry < other.expiry)
 
 
@@ -69,7 +69,7 @@ def find_credentials(project: str | None) -> DefaultCredentials:
     try:
         credentials, their_project = google.auth.default(scopes=SCOPES, request=request)
         universe = credentials.universe_domain
-    except CredentialsError:
+    except CredentialsError:  # of `_Request`
         raise
     except Exception as error:  # of a file of any content; the message may quote it
         raise CredentialsError(_of_search(error, request.http_status)) from error
@@ -114,7 +114,7 @@ def refreshed(credentials: Any) -> Token:
     request = _Request()
     try:
         credentials.refresh(request)
-    except CredentialsError:
+    except CredentialsError:  # of `_Request`
         raise
     except Exception as error:  # it uses files and answers without checking them first
         raise CredentialsError(of_refresh(error, request.http_status)) from error

@@ -129,9 +129,9 @@ class _Attempts(Generic[T]):
         self._began_at = 0.0
 
     def start(self) -> "asyncio.Task[T] | None":
-        """Start the work unless it is running, or as often as it may; return the newest attempt.
+        """Return the attempt that is running, or a new one if that is late or has ended.
 
-        None: nothing was started, since too many attempts have not ended.
+        None: too many attempts have not ended.
         """
         now = asyncio.get_running_loop().time()
         if self._newest in self._attempts and now < self._began_at + ATTEMPT_SECONDS:

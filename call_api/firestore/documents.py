@@ -22,8 +22,8 @@ from call_api.calls.publish import LARGE_BYTES
 from call_api.calls.schema import MAX_ITEMS, Shape
 from call_api.errors import StoredCallInvalid
 
-# One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call
-# of as many short turns as fit takes 1.6 MiB here, and one of a million nulls takes 3.8.
+# One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call of as many
+# short turns as it stores has more bytes here, and one of a million nulls, which is none, more than these.
 MAX_DOCUMENT_BYTES = 2 * 2**20
 _PLAIN = frozenset({"boolean_value", "double_value", "integer_value", "string_value"})
 _Value, _Response = types.Value.pb(), types.BatchGetDocumentsResponse.pb()
@@ -203,13 +203,13 @@ def _decoded_map(fields: Fields, shape: dict[str, Shape]) -> dict[str, object]:
 
 
 def _is_list_within_limit(value: Any) -> bool:
-    """Tell a list from other values; one too long for a call is none, and is not decoded."""
+    """Tell a list from other values. One of more than MAX_ITEMS counts as another, so it is not decoded."""
     is_array = value.WhichOneof("value_type") == "array_value"
     return is_array and len(value.array_value.values) <= MAX_ITEMS
 
 
 def _scalar(value: Any) -> object:
-    """Return a value as Python has it; one of another type stays, an object that no field takes."""
+    """Return a scalar as Python has it. Any other value stays protobuf's message, which no field accepts."""
     kind = value.WhichOneof("value_type")
     return getattr(value, kind) if kind in _PLAIN else _special(value, kind)
 

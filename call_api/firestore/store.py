@@ -117,7 +117,7 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, CredentialsError):
         kind = CallsUnavailable if error.passes else Internal
         return kind(f"no access token for Firestore: {error}")
-    if is_oversized(error):  # even the owner; gRPC says so, with RESOURCE_EXHAUSTED
+    if is_oversized(error):  # also with a key's fields alone; gRPC reports it as RESOURCE_EXHAUSTED
         return Internal(f"Firestore answered more than {MAX_DOCUMENT_BYTES} bytes")
     if isinstance(error, RetryError) and status_of(error) is None:
         return CallsUnavailable("Firestore: incomplete answers")

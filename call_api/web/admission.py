@@ -15,8 +15,8 @@ depends on the size of its document when the same caller (an API key) last asked
 
 From the owner check on, a large document also holds its bytes, of which there are MAX_BYTES; and then
 its answer, if that is as large, until it has been sent. All waits of a request share WAIT_SECONDS.
-Sized for 512 MiB of memory, of which the process takes 100 at rest. A document takes up to 2 MiB as it
-arrives, and ten times as much while it is published.
+Sized for 512 MiB of memory. A document takes up to 2 MiB as it arrives, and several times as much while it
+is published.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from call_api.errors import CallsUnavailable
 MAX_REQUESTS = 100  # more than the 80 that the platform sends to an instance at a time
 MAX_BYTES = 32 * 2**20
 TURNS = 4  # enough to publish one document while others are on their way from Firestore
-FETCHES = 4  # of one caller: 400 calls a second, new ones each, where Firestore takes 10 ms
+FETCHES = 4  # of one caller, which waits beyond them, while others do not
 ALL_FETCHES = 8  # or many callers together would have as many large documents arrive at once
 WAIT_SECONDS = 2.0
 MAX_REMEMBERED = 4096
@@ -91,7 +91,7 @@ class Place:
         Raises:
             CallsUnavailable: not within WAIT_SECONDS.
         """
-        # Another request of the caller may find the size out while this one waits.
+        # Asked anew after each wait: meanwhile another request of the caller may have found out the size.
         if self._was_large is None:
             await self._wait_for(self._caller_slot, "calls of unknown size for this key")
         if self._was_large is None:

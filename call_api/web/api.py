@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from call_api.calls.access import ApiKey, CallAccess, parse_call_id, require_unended
+from call_api.calls.access import ApiKey, CallAccess, parse_call_id, require_active
 from call_api.calls.keys import key_hash
 from call_api.calls.publish import MIN_GZIP_BYTES, LargeCallThread, Published, gzipped, publish
 from call_api.calls.schema import with_link
@@ -39,7 +39,7 @@ from call_api.web.headers import (
 MAX_FAULTS = 20  # in the log
 CLIENT_CLOSED_REQUEST = 499  # nginx's number, for the log alone
 EVERY_ANSWER = [(b"cache-control", b"private, no-store"), (b"x-content-type-options", b"nosniff")]
-VARIES = {"Vary": "Accept-Encoding"}  # 200 and 304
+VARIES = {"Vary": "Accept-Encoding"}  # of both a 200 and a 304 (RFC 9110, 15.4.5)
 
 _ROUTE = re.compile(r"/v2/calls/([^/]+)")
 
@@ -127,10 +127,10 @@ class CallsApi:
                     link = await self.recording_urls.signed_url(recording, published.call_id)
                 body = with_link(body, link)
             # Again, since the request may have waited: nothing is answered after the key's end.
-            require_unended(key, self.now())
+            require_active(key, self.now())
             if body is None:
                 return Response(status_code=304, headers={"ETag": published.etag, **VARIES})
-            place.hold(len(body))
+            place.hold(len(body))  # in place of the document's bytes
             timing = ", ".join(f"{stage};dur={ms}" for stage, ms in entry.stages_ms.items())
             headers = {"ETag": published.etag, "Server-Timing": timing, **VARIES}
             to_gzip = len(body) >= MIN_GZIP_BYTES and accepts_gzip(

@@ -42,7 +42,7 @@ class BoundedConnection(h11.Connection):
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
         self.reads_no_more = False
         self._request: h11.Request
-        # What has arrived behind the last complete head.
+        # What has arrived behind the last complete head: of its body, or of the next head.
         self._reads = self._bytes = self._lines = 0
 
     def receive_data(self, data: bytes) -> None:
@@ -58,7 +58,7 @@ class BoundedConnection(h11.Connection):
         """Parse what comes next, unless it is too large.
 
         Raises:
-            h11.RemoteProtocolError: the head is, or is malformed.
+            h11.RemoteProtocolError: the head is too large, or malformed.
         """
         state = self.their_state
         if state is h11.IDLE and self._head_is_too_large():
@@ -82,7 +82,7 @@ class BoundedConnection(h11.Connection):
         return end is None or _is_too_large(head[: end.end()])
 
     def _body_is_too_large(self) -> bool:
-        """Tell whether it is. What is pipelined behind chunks counts as more of them."""
+        """Tell whether the body is. What is pipelined behind it counts as well where its length is not known."""
         if self._reads > MAX_BODY_READS:
             return True
         if (
