@@ -15,6 +15,8 @@
 #   balancer.sh    the load balancer of the command edge, for those that meet it
 #   monitoring.sh  names of policies and dashboards, for the commands alerts and delete
 
+# A command that fails ends the run; but errexit does not hold in a function that `if`, `!` or `||` tests, nor
+# in $(…), since Bash 3.2, macOS's, has no inherit_errexit. There, each step that may fail ends with `|| return`.
 set -euo pipefail
 
 # In the order of the help.
