@@ -1,14 +1,13 @@
-"""The sample calls and an API key for each org, written into a Firestore emulator."""
+"""The sample calls and an API key for each org, written into Firestore."""
 
 import json
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from google.cloud import firestore
 
-from call_api.calls.keys import COLLECTION, key_hash
+from call_api.calls.keys import COLLECTION, key_hash, new_key
 
 SAMPLES = Path(__file__).parent / "samples"
 PROJECT = "demo-call-api"  # "demo-" tells Google's tools that no real project is meant
@@ -27,14 +26,15 @@ def sample_calls() -> dict[int, dict[str, Any]]:
 def seed(client: firestore.Client) -> dict[str, str]:
     """Write the sample calls and a new API key for each org; return the keys by org.
 
-    The client decides where: make it with `FIRESTORE_EMULATOR_HOST` set, for any project.
+    The client decides where: in an emulator if `FIRESTORE_EMULATOR_HOST` was set when it was made, else in
+    its project.
     """
-    keys = {org_id: secrets.token_urlsafe(24) for org_id in ORGS}
+    keys = {org_id: new_key() for org_id in ORGS}
     batch = client.batch()
     for call_id, fields in sample_calls().items():
         batch.set(client.document("calls", str(call_id)), _as_stored(fields))
     for org_id, key in keys.items():
-        record = {"org_id": org_id, "created_at": datetime.now(UTC), "name": "local stack"}
+        record = {"org_id": org_id, "created_at": datetime.now(UTC), "name": "sample calls"}
         batch.set(client.document(COLLECTION, key_hash(key)), record)
     batch.commit()
     return keys
