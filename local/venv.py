@@ -1,8 +1,8 @@
 """`make install` and every other target: the virtual environment, installed where it is missing.
 
 The machine's Python runs this, so it imports the standard library alone. The packages that running
-and the operator's commands need are part of those that testing needs, at the same versions: one environment holds either, and
-what runs from it goes on while the rest is added.
+and the operator's commands need are part of those that testing needs, at the same versions: one
+environment holds either, and what runs from it goes on while the rest is added.
 """
 
 import contextlib

@@ -3,8 +3,9 @@
 #
 # Gives all traffic of the function to REVISION, which must be ready. Without REVISION, it takes the
 # newest ready revision that is older than the serving one, has another image, and was not rejected by a
-# canary; where a canary was interrupted, the one with the larger share. Running it again goes back one more revision. FUNCTION=get-call-private rolls back the function behind the
-# gateway. The next deployment takes all traffic again.
+# canary; where a canary was interrupted, the one with the larger share. Running it again goes back one
+# more revision. FUNCTION=get-call-private rolls back the function behind the gateway. The next deployment
+# takes all traffic again.
 #
 # PROJECT and REGION are required.
 

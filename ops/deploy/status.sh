@@ -2,7 +2,8 @@
 # summary: print what is deployed in REGION, and which revision serves
 #
 # Prints state, commit, address, ingress and serving revision of the public and the private function, the
-# gateway's address, and address, certificates, regions and limits of the load balancer. The commit is that of the last deployment, also after a rollback.
+# gateway's address, and address, certificates, regions and limits of the load balancer. The commit is that
+# of the last deployment, also after a rollback.
 #
 # PROJECT and REGION are required.
 
