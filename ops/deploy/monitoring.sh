@@ -2,12 +2,8 @@
 
 # shellcheck shell=bash
 
-# ops/monitoring_files.py needs no packages, so the system's Python is enough.
-monitoring_files() {
-  bare_python -m ops.monitoring_files "$@"
-}
-
-# Prints the path of a file in ops/, or of a copy with another FUNCTION in place of get-call.
+# Prints the path of a file in ops/, or of a copy with another FUNCTION in place of get-call. It is letters,
+# digits and hyphens, which neither JSON nor YAML needs quoted.
 renamed() {
   if [[ "${FUNCTION}" == get-call ]]; then
     printf '%s\n' "$1"
@@ -15,7 +11,7 @@ renamed() {
   fi
   if [[ "${DRY_RUN}" == false ]]; then
     mkdir -p "${SCRATCH}/$(dirname "$1")"
-    monitoring_files rename "$1" "${FUNCTION}" >"${SCRATCH}/$1" || return
+    sed "s/get-call/${FUNCTION}/g" "$1" >"${SCRATCH}/$1" || return
   fi
   printf '%s\n' "${SCRATCH}/$1"
 }
@@ -25,7 +21,7 @@ display_name_in() {
   if [[ "${DRY_RUN}" == true ]]; then
     echo DISPLAY-NAME
   else
-    monitoring_files display-name "$1"
+    bare_python -m ops.display_name "$1"
   fi
 }
 
