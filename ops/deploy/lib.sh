@@ -1,6 +1,6 @@
 # Logging, dry runs, what exists, and failures that pass. It knows nothing of this function.
 #
-# Every call of gcloud goes through one of five functions, so that a dry run can print it instead:
+# Calls of gcloud go through one of five functions, so that a dry run can print them instead:
 #
 #   run       changes something, once
 #   retry     changes something that may be done twice, such as a grant
@@ -8,7 +8,13 @@
 #   exists    tests whether a resource exists
 #   state_of  prints a resource's state, or nothing where there is none
 #
+# Two calls do not, since no dry run comes to them: that of `is_disabled_here` below, and the one by which a
+# canary gives the traffic back.
+#
 # A failure passes or lasts, by gcloud's own words. Only one that passes is tried again.
+#
+# RETRY_PAUSE_SECONDS, and the variables DEPLOY_PYTHON and DEPLOY_FIREBASE of other files, come from the
+# environment in tests alone.
 
 # shellcheck shell=bash
 
