@@ -43,7 +43,7 @@ check_function_environment() {
     return
   fi
   if [[ "${DRY_RUN}" == true ]] && ! "${DEPLOY_PYTHON}" -c 'import call_api.settings' 2>/dev/null; then
-    echo "(LOG_LEVEL and ALLOWED_ORIGINS are not checked: run \`make install\` first.)" >&2
+    echo "(The function's settings are not checked: run \`make install\` first.)" >&2
     return
   fi
   fail "${faults//$'\n'/$'\n'deploy.sh: }"

@@ -271,6 +271,6 @@ def test_a_dry_run_without_the_function_s_packages_says_how_to_get_them(cloud: C
 
     assert run.returncode == 0
     assert run.stderr.splitlines()[0] == (
-        "(LOG_LEVEL and ALLOWED_ORIGINS are not checked: run `make install` first.)"
+        "(The function's settings are not checked: run `make install` first.)"
     )
     assert deployed_environment(run.stdout)["LOG_LEVEL"] == "verbose"
