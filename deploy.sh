@@ -55,7 +55,7 @@ usage() {
   done
   printf '\n  --dry-run  print every command that would be run, and run none\n'
   printf '  --help     after a command, print its help\n\n'
-  bare_python -m ops.deploy_settings help
+  "${BARE_PYTHON}" -m ops.deploy_settings help
 }
 
 require_command() {

@@ -85,7 +85,7 @@ disable_site() {
 }
 
 disable_release() {
-  printf '%s' "$1" | bare_python -m ops.hosting_release \
+  printf '%s' "$1" | "${BARE_PYTHON}" -m ops.hosting_release \
     --project="${PROJECT}" \
     --function="${FUNCTION}" \
     --region="${REGION}"

@@ -21,7 +21,7 @@ display_name_in() {
   if [[ "${DRY_RUN}" == true ]]; then
     echo DISPLAY-NAME
   else
-    bare_python -m ops.display_name "$1"
+    "${BARE_PYTHON}" -m ops.display_name "$1"
   fi
 }
 

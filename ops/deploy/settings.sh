@@ -6,19 +6,17 @@
 readonly FUNCTION_SETTINGS=(RECORDINGS_BUCKET FIRESTORE_DATABASE LOG_LEVEL ALLOWED_ORIGINS)
 readonly SIGNER_KEY_FILE=/secrets/signer/key.json # where the function finds SIGNER_SECRET
 
-# Tools that need no packages run with the operator's own Python.
-bare_python() {
-  "${DEPLOY_PYTHON:-${PYTHON:-python3}}" "$@"
-}
+# Runs the tools that need no packages: the operator's own, also once `require_python` has set DEPLOY_PYTHON.
+readonly BARE_PYTHON="${DEPLOY_PYTHON:-${PYTHON:-python3}}"
 
 # read_settings COMMAND sets the variables of a command, and the names that follow from them, or stops
 # with a line for each that is missing or malformed.
 read_settings() {
-  local assignments python="${DEPLOY_PYTHON:-${PYTHON:-python3}}"
-  if ! command -v "${python}" >/dev/null; then
-    fail "${python} is missing: install Python 3.11 or newer."
+  local assignments
+  if ! command -v "${BARE_PYTHON}" >/dev/null; then
+    fail "${BARE_PYTHON} is missing: install Python 3.11 or newer."
   fi
-  assignments="$(bare_python -m ops.deploy_settings read "$1")"
+  assignments="$("${BARE_PYTHON}" -m ops.deploy_settings read "$1")"
   eval "${assignments}"
 }
 
