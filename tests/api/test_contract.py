@@ -52,20 +52,9 @@ ROUTES = [
     *(
         Row(f"{path} is no route", 404, "route_not_found", path=path, headers=NOBODY)
         for path in (
-            "/",
-            "/v2",
-            "/v2/calls",
-            "/v2/calls/",
-            "/v2/calls/77/",
-            "/v2/calls/77/x",
-            "/v2/calls//77",
-            "//v2/calls/77",
-            "/v2/calls/a%2Fb",
-            "/v2/calls/77%2Fsecret%2F1",
-            "/v2/calls/..%2Fapi_keys%2F1",
-            "/v1/calls/77",
-            "/V2/calls/77",
-            "/v2/calls/77%2F",
+            *("/", "/v2", "/v2/calls", "/v2/calls/", "/v2/calls/77/", "/v2/calls/77/x"),
+            *("/v2/calls//77", "//v2/calls/77", "/v2/calls/a%2Fb", "/v2/calls/77%2Fsecret%2F1"),
+            *("/v2/calls/..%2Fapi_keys%2F1", "/v1/calls/77", "/V2/calls/77", "/v2/calls/77%2F"),
         )
     ),
     Row("no route comes before the method", 404, "route_not_found", "DELETE", "/v2/calls"),
@@ -75,19 +64,8 @@ ROUTES = [
 IDS = [
     Row(f"{segment} is no call", 404, "call_not_found", path=f"/v2/calls/{segment}")
     for segment in (
-        "0",
-        "-1",
-        "+77",
-        "077",
-        "77.0",
-        "7_7",
-        "7e1",
-        "0x4d",
-        "%2077",
-        "77%20",
-        "77%09",
-        "77%00",
-        "77%0A",
+        *("0", "-1", "+77", "077", "77.0", "7_7", "7e1", "0x4d", "%2077", "77%20", "77%09"),
+        *("77%00", "77%0A"),
         "%D9%A7%D9%A7",  # Arabic-Indic 77
         "%EF%BC%97%EF%BC%97",  # full-width 77
         "%37%37%C2%B2",
@@ -95,14 +73,7 @@ IDS = [
         "9223372036854775808",  # 2^63
         "18446744073709551693",  # 2^64 + 77
         "9" * 4000,
-        "nan",
-        ".",
-        "..%20",
-        "__77__",
-        "%FF%FE",
-        "77;x=1",
-        "77%3Fid=77",
-        "%2577",
+        *("nan", ".", "..%20", "__77__", "%FF%FE", "77;x=1", "77%3Fid=77", "%2577"),
     )
 ] + [
     Row("%37%37 is 77, as every server reads it", 200, path="/v2/calls/%37%37"),
@@ -113,24 +84,14 @@ CREDENTIALS = [
     *(
         refused(f"{value!r} has no bearer key", NOT_GIVEN, *authorization(value))
         for value in (
-            "",
-            "Bearer",
-            "Bearer ",
-            "Basic dTpw",
-            "{acme}",
-            "Bearer{acme}",
-            "Token {acme}",
+            *("", "Bearer", "Bearer ", "Basic dTpw", "{acme}", "Bearer{acme}", "Token {acme}"),
         )
     ),
     *(
         refused(f"{value[:40]!r} is no key", INVALID_TOKEN, *authorization(value))
         for value in (
-            "Bearer unknown",
-            "Bearer {acme}x",
-            "Bearer {acme} x",
-            "Bearer {acme}, Bearer {acme}",
-            "Bearer \tkey",
-            "Bearer clé",
+            *("Bearer unknown", "Bearer {acme}x", "Bearer {acme} x"),
+            *("Bearer {acme}, Bearer {acme}", "Bearer \tkey", "Bearer clé"),
             "Bearer " + "k" * 513,
             "Bearer ../calls/77",
         )

@@ -246,14 +246,8 @@ PATHS = [
             b"/v2/calls/%C0%B7%C0%B7",  # "77" in two bytes each
             b"/v2/calls/7%E2%80%8B7",  # a zero-width space
             b"/v2/calls/%ED%A0%80",  # half of a surrogate pair
-            b"/v2/calls/77%0D",
-            b"/v2/calls/77%",
-            b"/v2/calls/%zz",
-            b"/v2/calls/77,87",
-            b"/v2/calls/77#87",
-            b"/v2/calls/77\\",
-            b"/v2/calls/..%5C77",
-            b"/v2/calls/77.json",
+            *(b"/v2/calls/77%0D", b"/v2/calls/77%", b"/v2/calls/%zz", b"/v2/calls/77,87"),
+            *(b"/v2/calls/77#87", b"/v2/calls/77\\", b"/v2/calls/..%5C77", b"/v2/calls/77.json"),
             b"/v2/calls/%E2%81%84",  # a fraction slash
         )
     ),
@@ -262,19 +256,10 @@ PATHS = [
     *(
         path(target, NO_ROUTE)
         for target in (
-            b"/v2//calls/77",
-            b"//x/v2/calls/77",
-            b"/v2/calls/../calls/77",
-            b"/v2/calls/./77",
-            b"/v2/calls/77/..",
-            b"/v2/calls/%2e%2e/77",
-            b"/v2/calls/77%2f87",
-            b"/v2%2fcalls%2f77",
-            b"%2Fv2/calls/77",
-            b"/v2;a=b/calls/77",
-            b"/v2\\calls\\77",
-            b"/v2/api_keys/77",
-            b"/?/v2/calls/77",
+            *(b"/v2//calls/77", b"//x/v2/calls/77", b"/v2/calls/../calls/77", b"/v2/calls/./77"),
+            *(b"/v2/calls/77/..", b"/v2/calls/%2e%2e/77", b"/v2/calls/77%2f87"),
+            *(b"/v2%2fcalls%2f77", b"%2Fv2/calls/77", b"/v2;a=b/calls/77", b"/v2\\calls\\77"),
+            *(b"/v2/api_keys/77", b"/?/v2/calls/77"),
         )
     ),
     path(b"/" * 15_000, NO_ROUTE, "15,000 slashes"),
@@ -282,29 +267,17 @@ PATHS = [
     *(
         path(target, NOT_ROUTED)
         for target in (
-            b"http://x/v2/calls/77",
-            b"https://evil.example/v2/calls/77",
-            b"x:443",
-            b"*",
-            b"v2/calls/77",
-            b"\\v2\\calls\\77",
-            b"#/v2/calls/77",
-            b"/v2/calls/7%0A7",
-            b"/v2/calls/7%0D%0A7",
-            b"/robots.txt",
-            b"/favicon.ico",
+            *(b"http://x/v2/calls/77", b"https://evil.example/v2/calls/77", b"x:443", b"*"),
+            *(b"v2/calls/77", b"\\v2\\calls\\77", b"#/v2/calls/77", b"/v2/calls/7%0A7"),
+            *(b"/v2/calls/7%0D%0A7", b"/robots.txt", b"/favicon.ico"),
         )
     ),
     path(b"?", "307 plain", "a query alone, which starlette redirects to the root"),
     *(
         path(target, BAD_REQUEST)
         for target in (
-            b"/v2/calls/77\x00",
-            b"/v2/calls/77\x7f",
-            b"/v2/calls/77\r",
-            b"/v2/calls/77 87",
-            b"/v2/calls/\xef\xbc\x97",
-            b"/v2/calls/77\xff",
+            *(b"/v2/calls/77\x00", b"/v2/calls/77\x7f", b"/v2/calls/77\r", b"/v2/calls/77 87"),
+            *(b"/v2/calls/\xef\xbc\x97", b"/v2/calls/77\xff"),
         )
     ),
 ]

@@ -14,12 +14,7 @@ SECONDS = re.compile(r"dur=\d+\.\d+\b")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # What HTTP and the server under the function add.
 OF_EVERY_SERVER = {
-    "connection",
-    "content-length",
-    "content-type",
-    "date",
-    "server",
-    "transfer-encoding",
+    *("connection", "content-length", "content-type", "date", "server", "transfer-encoding"),
 }
 judged: set[str] = set()
 

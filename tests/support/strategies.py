@@ -26,14 +26,7 @@ TEXTS = TEXT | TEXT.map(lambda text: SECRET + text)
 MOMENTS = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 FIELD_NAMES = st.sampled_from(
     [
-        "id",
-        "org_id",
-        "type",
-        "status",
-        "transcript",
-        "cost",
-        "total_usd",
-        "analysis",
+        *("id", "org_id", "type", "status", "transcript", "cost", "total_usd", "analysis"),
         "recording_url",
     ]
 ) | st.text(min_size=1, max_size=9)
@@ -41,25 +34,9 @@ FIELD_NAMES = st.sampled_from(
 # What platforms store, and cannot, or can just, be read.
 FORMS = st.sampled_from(
     [
-        "",
-        " ",
-        "Positive",
-        "ENDED",
-        "bot",
-        "system",
-        "5.2",
-        "1000000",
-        "00:01:05",
-        "3.2s",
-        "60.123",
-        -1,
-        60.5,
-        1_000_000,
-        101,
-        "2026-01-28T13:17:50.116924",
-        "2026-01-28 13:17:60+0530",
-        "2026-01-28T24:00:00Z",
-        "gs://bucket/object",
+        *("", " ", "Positive", "ENDED", "bot", "system", "5.2", "1000000", "00:01:05", "3.2s"),
+        *("60.123", -1, 60.5, 1_000_000, 101, "2026-01-28T13:17:50.116924"),
+        *("2026-01-28 13:17:60+0530", "2026-01-28T24:00:00Z", "gs://bucket/object"),
     ]
 )
 # Values as the decoder gives them; the object stands for a type that no published field has.

@@ -11,13 +11,7 @@ from ops.terminal import printable, write
 @pytest.mark.parametrize(
     "text",
     [
-        "CI",
-        "प्रिया की कुंजी",
-        "क्\u200dष",
-        "عربي\u200cعربي",
-        "日本語",
-        "مفتاح",
-        "Zoë",
+        *("CI", "प्रिया की कुंजी", "क्\u200dष", "عربي\u200cعربي", "日本語", "مفتاح", "Zoë"),
         "👩\u200d💻 a  b",
     ],
 )
