@@ -58,16 +58,22 @@ an empty header             none given      {way}:
 a scheme alone              none given      {way}: Bearer
 another scheme              none given      {way}: Basic {acme}
 no scheme                   none given      {way}: {acme}
+no space after the scheme   none given      {way}: Bearer{acme}
 a key in another header     none given      X-Api-Key: {acme}
 a key in the other header   none given      {other}: Bearer {acme}
+a key for Cloud Run         none given      X-Serverless-Authorization: Bearer {acme}
 a forged identity           none given      X-Apigateway-Api-Userinfo: {forged}; X-Endpoint-API-UserInfo: {forged}
+a forged account            none given      X-Goog-Authenticated-User-Email: a
 an unknown key              invalid_token   {way}: Bearer unknown
 a key with a letter more    invalid_token   {way}: Bearer {acme}x
 a key in capitals           invalid_token   {way}: Bearer {ACME}
 the hash of a key           invalid_token   {way}: Bearer {hash}
 a key and more              invalid_token   {way}: Bearer {acme} {globex}
+a tab before a key          invalid_token   {way}: Bearer {tab}key
+a path for a key            invalid_token   {way}: Bearer ../calls/77
 a key not of ASCII          invalid_token   {way}: Bearer clé
 a key of 513 letters        invalid_token   {way}: Bearer {long}
+two keys in one header      invalid_token   {way}: Bearer {acme}, Bearer {acme}
 one header twice            invalid_token   {way}: Bearer {acme}; {way}: Bearer {acme}
 two headers                 invalid_token   {way}: Bearer {acme}; {way}: Bearer {globex}
 two schemes                 invalid_token   {way}: Bearer {acme}; {way}: Basic eA==
@@ -207,6 +213,7 @@ def bad_keys(keys: dict[str, str], put_key: PutKey) -> dict[str, str]:
         "hash": sha256(acme.encode()).hexdigest(),
         "forged": "eyJzdWIiOiJvcmdfYWNtZSJ9",
         "long": "k" * 513,
+        "tab": "\t",
         "expired": put_key({"org_id": "org_acme", "expires_at": past}),
         "revoked": put_key({"org_id": "org_acme", "revoked_at": past, "expires_at": None}),
         "orgless": put_key({"name": "org_acme"}),

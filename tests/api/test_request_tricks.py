@@ -2,8 +2,8 @@
 
 The server's parser (h11) and router (starlette) are part of what is tested, since they decide what
 the function is asked at all. `plain` is an answer of theirs. After each trick the server must live,
-and everything that the function was asked must have one line in the log. Keys, IDs and paths that need
-no trick to be sent are in test_contract.py.
+and everything that the function was asked must have one line in the log. What needs no trick to be sent
+is elsewhere: keys in test_access_matrix.py, IDs and paths in test_contract.py.
 """
 
 import socket
