@@ -2,9 +2,7 @@
 
 import asyncio
 import hashlib
-import io
 import itertools
-import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -20,28 +18,15 @@ from call_api.errors import (
     OwnerMissing,
     Unauthenticated,
 )
-from call_api.log import JsonLog
 from call_api.web.admission import Place
 from local.seed import sample_calls
-from tests.support.fakes import (
-    Clock,
-    FakeCalls,
-    FakeRecordingUrls,
-    api_over,
-    read_call,
-    request_in,
-)
-from tests.support.in_process import KEY, asked
+from tests.support.fakes import FakeCalls, FakeRecordingUrls, read_call
+from tests.support.in_process import KEY, Function, asked
 from tests.support.project import PutCall, PutKey
 from tests.support.serving import Service
 
 SECOND = timedelta(seconds=1)
 KEY_ID = hashlib.sha256(KEY.encode()).hexdigest()[:12]
-SCOPE = {
-    "method": "GET",
-    "path": "/v2/calls/77",
-    "headers": [(b"authorization", f"Bearer {KEY}".encode())],
-}
 PAST = datetime(2026, 3, 25, tzinfo=UTC)
 
 
@@ -110,24 +95,29 @@ def test_a_key_ends_at_its_end_and_not_before(end: str, reason: str, noon: datet
     ids=["key", "place", "call", "turn", "signature"],
 )
 def test_a_key_that_ends_while_its_request_waits_is_refused(
-    where: type, step: str, times: int, reads: list[int | None], monkeypatch: pytest.MonkeyPatch
+    where: type,
+    step: str,
+    times: int,
+    reads: list[int | None],
+    noon: datetime,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = Clock()
-    end = clock.time + SECOND
+    end = noon + SECOND
+    store = stored({"expires_at": end})
+    function = Function(store)
     waits = itertools.count(1)
     original = getattr(where, step)
 
     async def wait(*args: Any) -> Any:
         result = await original(*args)
         if next(waits) == times:
-            clock.time = end
+            function.clock.time = end
         return result
 
     monkeypatch.setattr(where, step, wait)
-    store, log = stored({"expires_at": end}), io.StringIO()
-    api = api_over(store, log=JsonLog(log, "INFO"), now=clock)
-    assert asyncio.run(api.respond(request_in(SCOPE))).status_code == 401
-    assert json.loads(log.getvalue())["message"] == "GET 401 unauthenticated: expired key"
+    assert function.ask().status_code == 401
+    (entry,) = function.entries()
+    assert entry["message"] == "GET 401 unauthenticated: expired key"
     assert store.reads == reads
 
 

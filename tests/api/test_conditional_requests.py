@@ -1,6 +1,5 @@
 """Conditional requests: what a poller holds, and for how long a 304 may tell it so."""
 
-import asyncio
 import json
 import re
 from collections.abc import Iterable
@@ -11,7 +10,8 @@ import pytest
 from starlette.responses import Response
 
 from local.seed import sample_calls
-from tests.support.fakes import Clock, FakeCalls, FakeRecordingUrls, api_over, request_in
+from tests.support.fakes import FakeCalls
+from tests.support.in_process import KEYS, MINE, Function
 from tests.support.judge import judge
 from tests.support.project import PutCall
 from tests.support.serving import Service
@@ -19,24 +19,16 @@ from tests.support.serving import Service
 MINUTE = timedelta(minutes=1)
 
 
-class Api:
-    """The function over fakes, with a clock that can be set."""
+class Api(Function):
+    """The function over one call, whose answers are judged."""
 
     def __init__(self, **call: Any) -> None:
-        self.clock = Clock()
-        self.urls = FakeRecordingUrls()
         self.document = sample_calls()[77] | call
-        store = FakeCalls(keys={"key": {"org_id": "org_acme"}}, calls={77: self.document})
-        self._api = api_over(store, recording_urls=self.urls, now=self.clock)
+        super().__init__(FakeCalls(keys=KEYS, calls={77: self.document}))
 
     def request(self, *, etags: Iterable[str] = (), method: str = "GET") -> Response:
-        conditions = [(b"if-none-match", etag.encode()) for etag in etags]
-        scope = {
-            "method": method,
-            "path": "/v2/calls/77",
-            "headers": [(b"authorization", b"Bearer key"), *conditions],
-        }
-        response = asyncio.run(self._api.respond(request_in(scope)))
+        conditions = [("if-none-match", etag) for etag in etags]
+        response = self.ask(headers=[*MINE, *conditions], method=method)
         judge(method, response.status_code, response.headers, bytes(response.body))
         return response
 

@@ -1,35 +1,26 @@
 """What the function holds while a request is in flight, and when it lets go."""
 
 import asyncio
-import io
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from call_api.calls.access import CallAccess
-from call_api.calls.publish import LARGE_BYTES, LargeCallThread
+from call_api.calls.publish import LARGE_BYTES
 from call_api.errors import Internal
-from call_api.log import JsonLog
 from call_api.web import admission
 from call_api.web import client as module
 from call_api.web.admission import Admission, Place
-from call_api.web.api import CallsApi, RecordingUrls
-from call_api.web.cors import Cors
+from call_api.web.api import RecordingUrls
 from local.seed import sample_calls
-from tests.support.fakes import Clock, FakeCalls, FakeDocument, FakeRecordingUrls, request_in
+from tests.support.fakes import FakeCalls, FakeDocument, FakeRecordingUrls
+from tests.support.in_process import KEY_OF_THE_OTHERS, KEYS, MINE, Function, scope_of
 
 LONG = sample_calls()[77] | {
     "transcript": [{"role": "user", "content": "x" * 1_000, "timestamp": "0.0"}] * 1_000
-}
-SCOPE = {
-    "method": "GET",
-    "path": "/v2/calls/77",
-    "headers": [(b"authorization", b"Bearer key")],
 }
 
 
@@ -61,38 +52,21 @@ class SlowRecordingUrls(FakeRecordingUrls):
         return await super().signed_url(object_name, call_id)
 
 
-class Function:
-    """The function with room for one long call, and its log."""
+class LongCall(Function):
+    """The function over a long call, with room for one."""
 
     def __init__(
-        self, recording_urls: RecordingUrls | None = None, *, places: int = 10, turns: int = 4
+        self, signer: RecordingUrls | None = None, *, places: int = 10, turns: int = 4
     ) -> None:
-        keys = {"key": {"org_id": "org_acme"}, "other": {"org_id": "org_globex"}}
-        self.store = LongCalls(keys=keys, calls={77: LONG})
-        self.log = io.StringIO()
-        self.api = CallsApi(
-            access=CallAccess(self.store),
-            admission=Admission(max_requests=places, max_bytes=1_500_000, turns=turns),
-            large_call_thread=LargeCallThread(),
-            recording_urls=recording_urls or FakeRecordingUrls(),
-            cors=Cors(frozenset()),
-            log=JsonLog(self.log, "INFO"),
-            key_header="Authorization",
-            project=None,
-            now=Clock(),
-        )
-
-    async def respond(self, request: Request | None = None) -> Response:
-        return await self.api.respond(request or request_in(SCOPE))
+        self.store = LongCalls(keys=KEYS, calls={77: LONG})
+        admission = Admission(max_requests=places, max_bytes=1_500_000, turns=turns)
+        super().__init__(self.store, signer=signer, admission=admission)
 
     async def take_a_turn(self) -> Place:
         """Publish another long call, until its place is left."""
         place = self.api.admission.enter("caller", "another long call")
         await place.before_publishing(LARGE_BYTES)
         return place
-
-    def entries(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
 
 
 async def send_to(client: Callable[[Message], Awaitable[None]], response: Response) -> None:
@@ -107,7 +81,7 @@ async def quick_client(_: Message) -> None:
 
 
 def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
-    function, sent = Function(), list[Message]()
+    function, sent = LongCall(), list[Message]()
 
     async def client(message: Message) -> None:
         sent.append(message)
@@ -125,15 +99,10 @@ def test_a_long_answer_keeps_its_place_until_it_has_been_sent() -> None:
 
 def test_a_body_holds_its_bytes_while_it_is_compressed() -> None:
     """A control character of the document takes six bytes of JSON."""
-    function = Function()
+    function = LongCall()
     function.store.calls = {77: LONG | {"agent_name": "\x01" * 100_000}}
-    scope = SCOPE | {"headers": [*SCOPE["headers"], (b"accept-encoding", b"gzip")]}
 
-    async def run() -> None:
-        refused = await function.respond(request_in(scope))
-        assert refused.status_code == 503
-
-    asyncio.run(run())
+    assert function.ask(headers=[*MINE, ("accept-encoding", "gzip")]).status_code == 503
     assert "too many bytes" in function.entries()[0]["message"]
 
 
@@ -141,7 +110,7 @@ def test_a_client_that_does_not_read_loses_its_place_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SEND_SECONDS", 0.01)
-    function = Function()
+    function = LongCall()
 
     async def client(_: Message) -> None:
         await asyncio.Event().wait()
@@ -157,7 +126,7 @@ def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.0)
-    function = Function(turns=1)
+    function = LongCall(turns=1)
 
     async def run() -> None:
         await send_to(quick_client, await function.respond())
@@ -174,24 +143,23 @@ def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
 def test_what_is_long_is_known_of_one_caller_s_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody else waits for a turn before the call is read, and an owner is told apart at once."""
     monkeypatch.setattr(admission, "WAIT_SECONDS", 0.0)
-    function = Function(turns=1)
+    function = LongCall(turns=1)
     function.store.calls = {77: LONG, 78: LONG | {"id": 78}}
-    other_key = SCOPE | {"headers": [(b"authorization", b"Bearer other")]}
-    other_call = SCOPE | {"path": "/v2/calls/78"}
+    other_key = [("authorization", f"Bearer {KEY_OF_THE_OTHERS}")]
 
     async def run() -> None:
         await send_to(quick_client, await function.respond())
         await function.take_a_turn()
         function.store.reads.clear()
-        assert (await function.respond(request_in(other_key))).status_code == 403
-        assert (await function.respond(request_in(other_call))).status_code == 503
+        assert (await function.respond(headers=other_key)).status_code == 403
+        assert (await function.respond("/v2/calls/78")).status_code == 503
         assert function.store.reads == [None, 77, 78]
 
     asyncio.run(run())
 
 
 def test_to_wait_for_a_turn_takes_nothing_from_the_time_to_read() -> None:
-    function = Function(turns=1)
+    function = LongCall(turns=1)
 
     async def run() -> float:
         await send_to(quick_client, await function.respond())
@@ -218,15 +186,15 @@ def test_a_refused_call_is_freed_at_once() -> None:
         async def signed_url(self, _object_name: str, _call_id: int) -> str:
             raise self.problem
 
-    function = Function(Failing())
-    assert asyncio.run(function.respond()).status_code == 500
+    function = LongCall(Failing())
+    assert function.ask().status_code == 500
 
     assert Failing.problem.__traceback__ is None
 
 
 def test_too_many_requests_at_a_time_are_refused_early() -> None:
     urls = SlowRecordingUrls()
-    function = Function(urls, places=1)
+    function = LongCall(urls, places=1)
 
     async def run() -> list[int]:
         requests = [asyncio.create_task(function.respond()) for _ in range(3)]
@@ -241,17 +209,17 @@ def test_too_many_requests_at_a_time_are_refused_early() -> None:
 
 def test_work_stops_and_frees_its_place_when_the_client_leaves() -> None:
     urls = SlowRecordingUrls()
-    function = Function(urls, places=1)
+    function = LongCall(urls, places=1)
 
     async def leaves() -> Message:
         await urls.asked.wait()
         return {"type": "http.disconnect"}
 
     async def run() -> None:
-        response = await function.respond(Request({"type": "http", **SCOPE}, leaves))
+        response = await function.api.respond(Request(scope_of(), leaves))
         assert response.status_code == 499
         urls.asked.clear()
-        await function.respond(Request({"type": "http", **SCOPE}, leaves))
+        await function.api.respond(Request(scope_of(), leaves))
 
     asyncio.run(run())
 

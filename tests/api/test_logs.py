@@ -1,6 +1,5 @@
 """The log: one JSON object a line, one line a request, and never a secret."""
 
-import asyncio
 import hashlib
 import io
 import json
@@ -13,7 +12,8 @@ import pytest
 from call_api.errors import Internal, Problem, UpstreamTimeout
 from call_api.log import JsonLog, RequestEntry, stack_trace
 from local.seed import sample_calls
-from tests.support.fakes import FakeCalls, api_over, request_in
+from tests.support.fakes import FakeCalls
+from tests.support.in_process import KEY, KEYS, Function
 from tests.support.project import PROJECT, PutCall
 from tests.support.serving import Service, served
 
@@ -150,17 +150,14 @@ def test_a_malformed_trace_is_left_out(header: str, value: str, service: Service
 
 
 def respond(
-    failure: Exception | None = None, *, level: str = "INFO", key: str = "key", trace: str = ""
+    failure: Exception | None = None, *, level: str = "INFO", key: str = KEY, trace: str = ""
 ) -> tuple[int, str]:
     """Answer one request over fakes; return the status and the log."""
-    stream = io.StringIO()
-    store = FakeCalls(
-        keys={"key": {"org_id": "org_acme"}}, calls={77: sample_calls()[77]}, failure=failure
+    function = Function(
+        FakeCalls(keys=KEYS, calls={77: sample_calls()[77]}, failure=failure), level=level
     )
-    api = api_over(store, log=JsonLog(stream, level))
-    headers = [(b"authorization", f"Bearer {key}".encode()), (b"traceparent", trace.encode())]
-    scope = {"method": "GET", "path": "/v2/calls/77", "headers": headers}
-    return asyncio.run(api.respond(request_in(scope))).status_code, stream.getvalue()
+    headers = [("authorization", f"Bearer {key}"), ("traceparent", trace)]
+    return function.ask(headers=headers).status_code, function.log.getvalue()
 
 
 def test_an_unexpected_exception_is_a_500_with_its_stack_but_not_its_words() -> None:

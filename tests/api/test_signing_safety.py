@@ -25,9 +25,10 @@ from call_api.settings import Settings
 from local.recordings import recordings_server
 from local.seed import sample_calls
 from local.signer import new_signer
-from tests.support.fakes import Clock, FakeCalls, api_over, finder_of, request_in
+from tests.support.fakes import FakeCalls, finder_of
 from tests.support.figures import FUZZED
 from tests.support.google_cloud import EMAIL, GoogleCloud
+from tests.support.in_process import KEY, KEYS, MINE, Function
 from tests.support.project import BUCKET, SIGNER, PutCall
 from tests.support.serving import Service
 from tests.support.v4 import check_v4
@@ -36,9 +37,9 @@ HOST = "storage.googleapis.com"
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 KEY_FILE, PUBLIC_KEY = new_signer(SIGNER)
-KEY = service_account.Credentials.from_service_account_info(KEY_FILE)
+SIGNING = service_account.Credentials.from_service_account_info(KEY_FILE)
 RECORDINGS = SignedUrls(
-    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), AccessTokens(finder_of(KEY))
+    Settings.from_environment({"RECORDINGS_BUCKET": BUCKET}), AccessTokens(finder_of(SIGNING))
 )
 # Pieces that end a name early for one reader or another: of URLs, of HTTP, of V4's canonical
 # request, of Content-Disposition.
@@ -70,35 +71,27 @@ def is_url(name: str) -> bool:
     return re.match("[A-Za-z][A-Za-z0-9+.-]*://", name) is not None
 
 
-class Api:
-    """The function over stored calls in memory, with real signatures and a clock that can be set."""
+class Api(Function):
+    """The function over one recording, with real signatures."""
 
     def __init__(self, name: str, **record: object) -> None:
-        self.clock = Clock()
-        store = FakeCalls(
-            keys={"key": {"org_id": "org_acme"} | record},
-            calls={77: sample_calls()[77] | {"recording_object": name}},
-        )
-        self._api = api_over(store, recording_urls=RECORDINGS, now=self.clock)
+        call = sample_calls()[77] | {"recording_object": name}
+        store = FakeCalls(keys={KEY: KEYS[KEY] | record}, calls={77: call})
+        super().__init__(store, signer=RECORDINGS)
 
-    def ask(self, *, etag: str = "") -> Response:
+    def ask_for_link(self, *, etag: str = "") -> Response:
         """Ask for the call, with whatever else a client can say about its link."""
-        scope = {
-            "method": "GET",
-            "path": "/v2/calls/77",
-            "query_string": b"X-Goog-Expires=604800&bucket=other-bucket&method=PUT",
-            "headers": [
-                (b"authorization", b"Bearer key"),
-                (b"host", b"evil.test"),
-                (b"x-forwarded-host", b"evil.test"),
-                (b"x-http-method-override", b"PUT"),
-                (b"if-none-match", etag.encode()),
-            ],
-        }
-        return asyncio.run(self._api.respond(request_in(scope)))
+        headers = [
+            ("host", "evil.test"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-http-method-override", "PUT"),
+            ("if-none-match", etag),
+        ]
+        query = "X-Goog-Expires=604800&bucket=other-bucket&method=PUT"
+        return self.ask(headers=[*MINE, *headers], query=query)
 
     def link(self) -> str:
-        url: str = json.loads(bytes(self.ask().body))["recording_url"]
+        url: str = json.loads(bytes(self.ask_for_link().body))["recording_url"]
         return url
 
 
@@ -124,7 +117,7 @@ def check_link(url: str, name: str, call_id: int, public_key: RSAPublicKey, emai
 @given(name=NAMES)
 def test_a_hostile_name_gets_a_link_to_just_that_object_or_none(name: str) -> None:
     FUZZED["names of recordings"] += 1
-    reply = Api(name).ask()
+    reply = Api(name).ask_for_link()
     answer = json.loads(bytes(reply.body))
 
     if is_url(name):
@@ -291,8 +284,8 @@ def test_a_link_s_hour_moves_with_the_function_s_clock(
 def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(behind: int, sound: Path) -> None:
     api = Api("a.wav")
     signed = api.clock.time  # at the start of a window, in which a 304 lasts longest
-    first = api.ask()
-    while api.ask(etag=first.headers["ETag"]).status_code == 304:
+    first = api.ask_for_link()
+    while api.ask_for_link(etag=first.headers["ETag"]).status_code == 304:
         api.clock.time += timedelta(seconds=10)
     url = json.loads(bytes(first.body))["recording_url"]
     told = date_of(url) + (api.clock.time - signed) + behind * MINUTE  # by Cloud Storage's clock
@@ -305,8 +298,8 @@ def test_a_slow_clock_shortens_what_a_304_leaves_of_a_link(behind: int, sound: P
 def test_a_slow_clock_lengthens_the_life_of_a_key(end: str, noon: datetime) -> None:
     api = Api("a.wav", **{end: noon})
     api.clock.time = noon - timedelta(microseconds=1)
-    assert api.ask().status_code == 200
+    assert api.ask_for_link().status_code == 200
 
     for later in (timedelta(0), HOUR):
         api.clock.time = noon + later
-        assert api.ask().status_code == 401
+        assert api.ask_for_link().status_code == 401

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import io
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,16 +10,12 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from call_api.calls.access import CallAccess, CallStore, StoredDocument
+from call_api.calls.access import CallAccess, StoredDocument
 from call_api.calls.keys import key_hash
-from call_api.calls.publish import LargeCallThread
 from call_api.calls.schema import Shape
 from call_api.cloud.credentials import CredentialsError, DefaultCredentials
 from call_api.cloud.failures import Failure
-from call_api.log import JsonLog, RequestEntry
-from call_api.web.admission import Admission
-from call_api.web.api import CallsApi, RecordingUrls
-from call_api.web.cors import Cors
+from call_api.log import RequestEntry
 
 WRITTEN_NS = 1_774_434_158_000_000_000
 
@@ -92,28 +87,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.time
-
-
-def api_over(
-    store: CallStore,
-    *,
-    recording_urls: RecordingUrls | None = None,
-    log: JsonLog | None = None,
-    project: str | None = None,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> CallsApi:
-    """Put the function together as `call_api/app.py` does, over this store."""
-    return CallsApi(
-        access=CallAccess(store),
-        admission=Admission(),
-        large_call_thread=LargeCallThread(),
-        recording_urls=recording_urls or FakeRecordingUrls(),
-        cors=Cors(frozenset()),
-        log=log or JsonLog(io.StringIO(), "INFO"),
-        key_header="Authorization",
-        project=project,
-        now=now,
-    )
 
 
 async def read_call(

@@ -11,19 +11,25 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
+from starlette.responses import Response
 
-from call_api.calls.access import CallStore
+from call_api.calls.access import CallAccess, CallStore
+from call_api.calls.publish import LargeCallThread
 from call_api.cloud.tokens import AccessTokens
 from call_api.firestore.store import FirestoreCalls
 from call_api.log import JsonLog
 from call_api.settings import Settings
-from tests.support.fakes import Clock, api_over, no_credentials, request_in
+from call_api.web.admission import Admission
+from call_api.web.api import CallsApi, RecordingUrls
+from call_api.web.cors import Cors
+from tests.support.fakes import Clock, FakeRecordingUrls, no_credentials, request_in
 from tests.support.google_cloud import fake_firestore
 from tests.support.judge import REQUEST_ID, judge
 from tests.support.project import BUCKET
 from tests.support.serving import Reply
 from tests.support.strategies import SECRET, Value, wire_list, wire_map
 
+Headers = list[tuple[str, str]]
 KEY, KEY_OF_THE_OTHERS = "key-of-acme", "key-of-globex"
 KEYS = {KEY: {"org_id": "org_acme"}, KEY_OF_THE_OTHERS: {"org_id": "org_globex"}}
 MINE = [("authorization", f"Bearer {KEY}")]
@@ -49,24 +55,69 @@ def check(method: str, reply: Reply) -> None:
     judge(method, reply.status, reply.headers, reply.body)
 
 
-async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str, str]]) -> Answered:
-    """Ask the API over these stored calls, as a server would; check what it answers and logs."""
-    stream = io.StringIO()
-    api = api_over(store, log=JsonLog(stream, "DEBUG"), project="demo-tests", now=Clock())
-    scope = {
+def scope_of(
+    path: str = "/v2/calls/77",
+    headers: Headers = MINE,
+    method: str = "GET",
+    query: str = f"token={SECRET}",
+) -> dict[str, Any]:
+    """Return what a server hands on of a request."""
+    return {
+        "type": "http",
         "method": method,
         "path": path,
         "raw_path": quote(path).encode(),
-        "query_string": f"token={SECRET}".encode(),
+        "query_string": query.encode(),
         "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
     }
+
+
+class Function:
+    """The function over fakes, put together as `call_api/app.py` does, with a clock that can be set."""
+
+    def __init__(
+        self,
+        store: CallStore,
+        *,
+        signer: RecordingUrls | None = None,
+        admission: Admission | None = None,
+        level: str = "INFO",
+        project: str | None = None,
+    ) -> None:
+        self.clock, self.urls, self.log = Clock(), FakeRecordingUrls(), io.StringIO()
+        self.api = CallsApi(
+            access=CallAccess(store),
+            admission=admission or Admission(),
+            large_call_thread=LargeCallThread(),
+            recording_urls=signer or self.urls,
+            cors=Cors(frozenset()),
+            log=JsonLog(self.log, level),
+            key_header="Authorization",
+            project=project,
+            now=self.clock,
+        )
+
+    async def respond(self, *args: Any, **kwargs: Any) -> Response:
+        """Answer a request of a client that waits; the arguments are those of `scope_of`."""
+        return await self.api.respond(request_in(scope_of(*args, **kwargs)))
+
+    def ask(self, *args: Any, **kwargs: Any) -> Response:
+        return asyncio.run(self.respond(*args, **kwargs))
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+async def ask(store: CallStore, method: str, path: str, headers: Headers) -> Answered:
+    """Ask the API over these stored calls, as a server would; check what it answers and logs."""
+    function = Function(store, level="DEBUG", project="demo-tests")
     sent: list[Any] = []
 
     async def send(message: Any) -> None:  # what ASGI awaits
         sent.append(message)
 
-    request = request_in(scope)
-    response = await api.respond(request)
+    request = request_in(scope_of(path, headers, method))
+    response = await function.api.respond(request)
     await response(request.scope, None, send)  # type: ignore[arg-type]  # a response receives nothing
     fields = HTTPMessage()
     for name, value in sent[0]["headers"]:
@@ -74,16 +125,13 @@ async def ask(store: CallStore, method: str, path: str, headers: list[tuple[str,
     body = b"".join(message.get("body", b"") for message in sent[1:])
     reply = Reply(sent[0]["status"], fields, b"" if method == "HEAD" else body)
     check(method, reply)
-    log = stream.getvalue()
-    entry = json.loads(log)  # one line, so one object
+    (entry,) = function.entries()
     assert SECRET not in json.dumps(entry | {"org_id": None})  # which a key's record may give it
-    assert KEY not in log
+    assert KEY not in function.log.getvalue()
     return Answered(reply, entry)
 
 
-def asked(
-    store: CallStore, path: str, headers: list[tuple[str, str]], method: str = "GET"
-) -> Answered:
+def asked(store: CallStore, path: str, headers: Headers, method: str = "GET") -> Answered:
     return asyncio.run(ask(store, method, path, headers))
 
 
