@@ -1,8 +1,10 @@
 """The log: one JSON object a line, one line a request, and never a secret."""
 
+import asyncio
 import hashlib
 import io
 import json
+import re
 import traceback
 from time import perf_counter
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from call_api.errors import Internal, Problem, UpstreamTimeout
 from call_api.log import JsonLog, RequestEntry, stack_trace
 from local.seed import sample_calls
-from tests.support.fakes import FakeCalls
+from tests.support.fakes import FakeCalls, FakeRecordingUrls
 from tests.support.in_process import KEY, KEYS, Function
 from tests.support.project import PROJECT, PutCall
 from tests.support.serving import Service, served
@@ -32,9 +34,12 @@ def entry_of(service: Service, *args: Any, **kwargs: Any) -> dict[str, Any]:
 
 
 def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
-    entry = entry_of(service, headers=[("X-Request-Id", "r-1")], key=acme_key)
+    reply = service.request(headers=[("X-Request-Id", "r-1")], key=acme_key)
+    entry = service.entries()[-1]
 
     assert list(entry) == FIELDS
+    told = f"read;dur={entry['read_ms']}, sign;dur={entry['sign_ms']}"
+    assert reply.headers["Server-Timing"] == told
     times = [entry.pop(name) for name in ("read_ms", "sign_ms", "total_ms")]
     assert all(isinstance(time, float) and 0 < time == round(time, 2) for time in times)
     assert times[0] + times[1] <= times[2] + 0.02  # each is rounded
@@ -48,6 +53,38 @@ def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
         "code": None,
         "key_id": hashlib.sha256(acme_key.encode()).hexdigest()[:12],
     }
+
+
+@pytest.mark.parametrize(
+    ("call_id", "method", "stages"),
+    [
+        (77, "GET", ["read", "sign"]),
+        (77, "HEAD", ["read"]),
+        (84, "GET", ["read"]),
+    ],
+    ids=["with a link", "HEAD", "without a recording"],
+)
+def test_a_client_is_told_the_stages_that_there_were(
+    call_id: int, method: str, stages: list[str], service: Service, acme_key: str
+) -> None:
+    reply = service.request(method, f"/v2/calls/{call_id}", key=acme_key)
+
+    pattern = ", ".join(f"{stage};dur=[0-9.]+" for stage in stages)
+    assert re.fullmatch(pattern, reply.headers["Server-Timing"])
+
+
+def test_a_stage_is_as_long_as_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for waits, step in ((FakeCalls, "read"), (FakeRecordingUrls, "signed_url")):
+        original = getattr(waits, step)
+
+        async def wait(*args: Any, original: Any = original) -> Any:
+            await asyncio.sleep(0.06)
+            return await original(*args)
+
+        monkeypatch.setattr(waits, step, wait)
+    entry = json.loads(respond()[1])
+
+    assert min(entry["read_ms"], entry["sign_ms"]) >= 60
 
 
 def test_a_refusal_is_info_with_its_code_and_reason(service: Service, acme_key: str) -> None:
