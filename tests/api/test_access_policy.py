@@ -189,7 +189,7 @@ def test_a_call_that_does_not_exist_is_not_found(call_id: int | None, noon: date
         ({"revoked_at": PAST}, {}, KEY, ("org_acme", KEY_ID)),
         ({"expires_at": PAST}, {}, KEY, ("org_acme", KEY_ID)),
         ({"org_id": 7}, {}, KEY, (None, KEY_ID)),
-        ({}, {}, "another key", (None, None)),
+        ({}, {}, "another-key", (None, None)),
     ],
 )
 def test_a_refusal_s_log_line_names_org_and_key_once_the_record_is_found(
@@ -197,8 +197,11 @@ def test_a_refusal_s_log_line_names_org_and_key_once_the_record_is_found(
 ) -> None:
     answered = asked(stored(record, call), "/v2/calls/77", [("authorization", f"Bearer {key}")])
 
+    entry = answered.entry
     assert answered.reply.status >= 400
-    assert (answered.entry["org_id"], answered.entry["key_id"]) == names
+    assert (entry["org_id"], entry["key_id"]) == names
+    assert (entry["call_id"], entry["sign_ms"]) == ("77", None)
+    assert isinstance(entry["read_ms"], float)
 
 
 def test_a_call_without_an_owner_is_an_error_in_the_log() -> None:

@@ -99,7 +99,10 @@ def test_a_metadata_server_that_starts_late_is_one_outage(cloud: GoogleCloud, se
 
 
 def test_google_auth_writes_no_lines_of_its_own(serve: Serve) -> None:
-    """Not with LOG_EXECUTION_ID either, which the platform sets: the framework then has a handler for all."""
+    """Not with LOG_EXECUTION_ID either, which the platform sets: the framework then has a handler for all.
+
+    And for the function's log no less: its line is there.
+    """
     service = serve(NO_METADATA | {"LOG_EXECUTION_ID": "true"})
 
     assert_passing([service.request(key=KEY)])
