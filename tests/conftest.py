@@ -12,7 +12,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -272,24 +272,9 @@ def storage() -> Iterator[Storage]:
     server.server_close()
 
 
-@pytest.fixture
-def new_cloud(tmp_path: Path) -> Iterator[GoogleCloud]:
-    with google_cloud(tmp_path) as cloud:
-        yield cloud
-
-
 @pytest.fixture(scope="module")
-def shared_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleCloud]:
-    with google_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
-
-
-@contextmanager
-def google_cloud(folder: Path) -> Iterator[GoogleCloud]:
-    """Start a Google Cloud that is certified by an authority of its own."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    with closing(GoogleCloud(authority, str(folder / "ca.pem"))) as cloud:
+def shared_cloud(authority: trustme.CA, authority_file: Path) -> Iterator[GoogleCloud]:
+    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
         yield cloud
 
 

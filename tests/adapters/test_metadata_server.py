@@ -40,7 +40,7 @@ def test_an_answer_cut_short_is_asked_for_again(metadata: Metadata, tokens: Acce
         *[{"access_token": "s3cret"}, {"expires_in": 3600}],
         *[TOKEN | {"access_token": odd} for odd in (None, 5, "", "s3 cret", "s3cret\r\nX: y")],
         *[TOKEN | {"expires_in": odd} for odd in (None, "3600", 1e300, 0, -1)],
-        *[Raw(b"hello", {"Content-Type": "text/plain"}), Raw(b"hello")],
+        *[Raw(b"hello", {"Content-Type": "text/plain"}), Raw(b"hello"), Raw(b"no", status=404)],
     ],
     ids=repr,
 )

@@ -1,5 +1,8 @@
 """Signing without a key: through IAM, as the service account that the metadata server names."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 from grpc import StatusCode
 
 from call_api.recordings.iam import MAX_ANSWER_BYTES
@@ -8,6 +11,8 @@ from tests.support.asking import problem_of
 from tests.support.google_cloud import EMAIL, GoogleCloud
 from tests.support.serving import Service
 from tests.support.v4 import check_v4
+
+CLIENTS = 64
 
 
 def test_forty_requests_have_forty_signatures_a_connection_and_a_token(
@@ -23,6 +28,22 @@ def test_forty_requests_have_forty_signatures_a_connection_and_a_token(
     assert (cloud.iam.requests, cloud.iam.signatures) == (40, 40)
     assert len(cloud.iam.connections) == 1
     assert cloud.metadata.tokens == 1
+
+
+def test_signatures_overlap(keyless: Service, cloud: GoogleCloud, acme_key: str) -> None:
+    """All 64 are asked for before the first one is there."""
+    before = cloud.iam.requests
+    cloud.iam.seconds = 3.0
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        replies = [
+            clients.submit(keyless.request, key=acme_key, published=False) for _ in range(CLIENTS)
+        ]
+        while cloud.iam.requests < before + CLIENTS and not any(one.done() for one in replies):
+            time.sleep(0.01)
+        asked = cloud.iam.requests - before
+
+    assert asked == CLIENTS
+    assert {one.result().status for one in replies} == {200}
 
 
 def test_a_missing_role_is_an_internal_error_that_names_it(
