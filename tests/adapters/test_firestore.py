@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
@@ -31,7 +30,6 @@ from call_api.errors import (
     Internal,
     Problem,
     StoredCallInvalid,
-    Unauthenticated,
     UpstreamTimeout,
 )
 from call_api.firestore import store as firestore
@@ -97,38 +95,6 @@ def test_key_and_call_come_in_one_round_trip() -> None:
     ]
     # What is neither published nor read of a key never leaves Firestore.
     assert set(request.mask.field_paths) == {*ApiKey.model_fields, *stored_fields()}
-
-
-def test_what_does_not_exist_is_none() -> None:
-    def missing(request: Request, _: object) -> Responses:
-        for name in request.documents:
-            yield Response(missing=name, read_time=WRITTEN)
-
-    assert read(missing)[0] == (None, None)
-
-
-def test_no_call_is_read_for_a_key_that_is_not_known_to_be_good(noon: datetime) -> None:
-    """Unauthenticated callers cause one small read, whatever the call is that they ask for."""
-
-    async def ask(port: int) -> None:
-        access = CallAccess(store_at(port))
-        for key in ("unknown", "unknown", KEY, KEY):
-            with suppress(Unauthenticated):
-                await read_call(access, key, 77, noon)
-
-    def answers(request: Request, _: object) -> Responses:
-        for name in request.documents:
-            if name.endswith(key_hash("unknown")):
-                yield Response(missing=name, read_time=WRITTEN)
-            else:
-                yield from both_documents(Request(documents=[name]))
-
-    with fake_firestore(answers) as (port, asked):
-        asyncio.run(ask(port))
-
-    kinds = [[name.split("/")[-2] for name in each.request.documents] for each in asked]
-    alone, together = ["api_keys"], ["api_keys", "calls"]
-    assert kinds == [alone, alone, alone, together, together]
 
 
 NO_ROLE = ": is roles/datastore.viewer granted?"
@@ -411,9 +377,15 @@ def test_without_credentials_nothing_can_be_read() -> None:
 def test_in_production_the_metadata_server_s_token_is_used(
     authority: trustme.CA, authority_file: Any
 ) -> None:
-    """With the bucket alone set: TLS to Google's own hosts, project and account from the server."""
+    """With the bucket alone set: TLS to Google's own hosts, project and account from the server.
 
-    def answers(request: Request, _: object) -> Responses:
+    A token that Firestore refuses is replaced.
+    """
+
+    def answers(request: Request, context: ServicerContext) -> Responses:
+        metadata = {name: str(value) for name, value in context.invocation_metadata()}
+        if not cloud.metadata.accepts(metadata["authorization"]):
+            context.abort(StatusCode.UNAUTHENTICATED, "s3cret")
         for response in both_documents(request):
             if "transcript" in request.mask.field_paths and response.found.name.endswith("/78"):
                 response.found.fields["ended_reason"] = Value(string_value="x" * 3 * MIB)
@@ -426,7 +398,9 @@ def test_in_production_the_metadata_server_s_token_is_used(
     ):
         cloud.proxy.ports[FIRESTORE_HOST] = port
         with served({"RECORDINGS_BUCKET": BUCKET} | cloud.environment) as service:
-            replies = [service.request(key=KEY) for _ in range(3)]
+            replies = [service.request(key=KEY) for _ in range(2)]
+            cloud.metadata.revoked.add(f"Bearer {cloud.metadata.token()}")
+            replies.append(service.request(key=KEY))
             assert service.request(target="/v2/calls/78", key=KEY).status == 500
             assert service.entries()[-1]["message"].endswith("larger than 2 MiB")
             output = service.output()
@@ -438,33 +412,8 @@ def test_in_production_the_metadata_server_s_token_is_used(
     assert isinstance(name, str)
     check_v4(url, name, cloud.iam.key.public_key(), EMAIL)
     database = f"projects/{PROJECT}/databases/(default)"
-    # One more for a new key, and one for the owner of the oversized call.
-    assert [each.request.database for each in asked] == [database] * 6
-    tokens = {each.metadata["authorization"] for each in asked}
-    assert tokens == {f"Bearer {cloud.metadata.token()}"}
-    assert cloud.metadata.token() not in output
-
-
-def test_a_token_that_firestore_refuses_is_replaced_once_for_all_requests(
-    authority: trustme.CA, authority_file: Any
-) -> None:
-    with closing(GoogleCloud(authority, str(authority_file))) as cloud:
-
-        def answers(request: Request, context: ServicerContext) -> Responses:
-            metadata = {name: str(value) for name, value in context.invocation_metadata()}
-            if not cloud.metadata.accepts(metadata["authorization"]):
-                context.abort(StatusCode.UNAUTHENTICATED, "s3cret")
-            yield from both_documents(request)
-
-        with fake_firestore(answers, authority.issue_cert(FIRESTORE_HOST)) as (port, asked):
-            cloud.proxy.ports[FIRESTORE_HOST] = port
-            settings = {"RECORDINGS_BUCKET": BUCKET} | cloud.environment
-            with served(settings) as service, ThreadPoolExecutor(8) as clients:
-                assert service.request(key=KEY).status == 200
-                cloud.metadata.revoked.add(f"Bearer {cloud.metadata.token()}")
-                before = cloud.metadata.tokens
-                replies = list(clients.map(lambda _: service.request(key=KEY), range(8)))
-
-        assert [reply.status for reply in replies] == [200] * 8
-        assert cloud.metadata.tokens == before + 1
-        assert all("transcript" in each.request.mask.field_paths for each in asked)
+    # One more for a new key, one for the refused token, and one for the owner of the oversized call.
+    assert [each.request.database for each in asked] == [database] * 7
+    tokens = [each.metadata["authorization"] for each in asked]
+    assert tokens == ["Bearer ya29.token-1"] * 4 + ["Bearer ya29.token-2"] * 3
+    assert "ya29.token" not in output
