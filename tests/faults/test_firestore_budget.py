@@ -5,7 +5,6 @@ A test that waits for a budget to end begins its reads in the past, so that litt
 
 import asyncio
 import functools
-import itertools
 import socket
 import threading
 import time
@@ -19,10 +18,9 @@ from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDo
 from call_api.calls.keys import key_hash
 from call_api.cloud.credentials import DefaultCredentials
 from call_api.cloud.tokens import AccessTokens
-from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
+from call_api.errors import CallsUnavailable, Problem, UpstreamTimeout
 from call_api.firestore import store as module
-from call_api.firestore.store import LATE_SECONDS, PROBE_SECONDS, READ_SECONDS, FirestoreCalls
-from tests.support.fakes import no_credentials
+from call_api.firestore.store import LATE_SECONDS, READ_SECONDS, FirestoreCalls
 from tests.support.firestore_reads import (
     KEY,
     Firestore,
@@ -57,26 +55,11 @@ async def read_late(
         return problem
 
 
-def test_the_budget_is_what_the_pages_say() -> None:
-    assert (READ_SECONDS, PROBE_SECONDS, LATE_SECONDS) == (3.0, 2.0, 0.25)
-
-
 def test_an_unreachable_firestore_is_503_before_the_budget_ends() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
     assert isinstance(asyncio.run(outcome(store_at(port))), CallsUnavailable)
-
-
-def test_reads_from_a_silent_firestore_end_with_the_budget() -> None:
-    async def reads(port: int) -> list[Read | Problem]:
-        store = store_at(port)
-        return await asyncio.gather(*(read_late(store) for _ in range(20)))
-
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        answers = asyncio.run(reads(silent.getsockname()[1]))
-
-    assert {str(answer) for answer in answers} == {"upstream_timeout: Firestore: silence"}
 
 
 def test_a_silent_connection_is_replaced_once() -> None:
@@ -221,26 +204,3 @@ def test_a_frozen_process_opens_no_circuit(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(next_one, tuple)
     assert len(firestore.peers) == 1
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
-
-
-def test_slow_credentials_open_no_circuit() -> None:
-    """And what is wrong with them is named, as soon as it is known."""
-    attempts, may_end = itertools.count(), threading.Event()
-
-    def default_credentials() -> DefaultCredentials:
-        if next(attempts) == 0:
-            may_end.wait(PATIENCE_SECONDS)
-        return no_credentials()
-
-    async def reads(port: int) -> list[Read | Problem]:
-        settings = settings_for(port).model_copy(update={"project": None})
-        store = FirestoreCalls(settings, AccessTokens(default_credentials))
-        late = await read_late(store)
-        may_end.set()
-        return [late, await outcome(store), await outcome(store)]
-
-    with fake_firestore(Firestore()) as (port, _):
-        answered = asyncio.run(reads(port))
-
-    assert str(answered[0]) == "upstream_timeout: credentials for Firestore"
-    assert [type(answer) for answer in answered[1:]] == [Internal, Internal]
