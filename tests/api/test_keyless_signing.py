@@ -3,8 +3,6 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from grpc import StatusCode
-
 from call_api.recordings.iam import MAX_ANSWER_BYTES
 from local.seed import sample_calls
 from tests.support.asking import problem_of
@@ -44,19 +42,6 @@ def test_signatures_overlap(keyless: Service, cloud: GoogleCloud, acme_key: str)
 
     assert asked == CLIENTS
     assert {one.result().status for one in replies} == {200}
-
-
-def test_a_missing_role_is_an_internal_error_that_names_it(
-    keyless: Service, cloud: GoogleCloud, acme_key: str
-) -> None:
-    before = cloud.iam.requests
-    cloud.iam.lasting = StatusCode.PERMISSION_DENIED
-    status, code, message = problem_of(keyless, acme_key)
-
-    assert (status, code) == (500, "internal")
-    assert "signBlob answered PERMISSION_DENIED" in message
-    assert "roles/iam.serviceAccountTokenCreator" in message
-    assert cloud.iam.requests - before == 1
 
 
 def test_the_channel_to_iam_is_bounded(keyless: Service, cloud: GoogleCloud, acme_key: str) -> None:
