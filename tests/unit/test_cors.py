@@ -4,17 +4,20 @@ import pytest
 from starlette.datastructures import Headers
 
 from call_api.web.cors import Cors
+from tests.support.contract import constant
+
+
+def published(*names: str) -> dict[str, str]:
+    return {name: constant(name.title()) for name in names}
+
 
 APP = "https://app.example.com"
 CORS = Cors(frozenset({APP, "http://localhost:3000"}))
 VARY = {"vary": "Origin"}
-EXPOSED = {"access-control-expose-headers": "ETag, X-Request-Id, Server-Timing, Retry-After"}
-PREFLIGHT = {
-    "access-control-allow-methods": "GET, HEAD, OPTIONS",
-    "access-control-allow-headers": "Authorization, Content-Type, If-None-Match, X-Request-Id, "
-    "X-Requested-With, Cache-Control, traceparent, tracestate, baggage, *",
-    "access-control-max-age": "7200",
-}
+EXPOSED = published("access-control-expose-headers")
+PREFLIGHT = published(
+    *("access-control-allow-methods", "access-control-allow-headers", "access-control-max-age")
+)
 NOT_LISTED = {
     "none": [],
     "another": ["https://other.example.com"],

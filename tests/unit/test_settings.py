@@ -127,6 +127,7 @@ def test_the_bucket_is_all_that_is_required() -> None:
     assert settings.project is None
     assert settings.database == "(default)"
     assert settings.behind_api_gateway is False
+    assert settings.allowed_origins == frozenset()
     assert settings.signer_key_file is None
     assert settings.log_level == "INFO"
     assert settings.firestore_emulator_host is None
