@@ -1,14 +1,17 @@
-"""The choice of the signer, and the time that it may take."""
+"""V4 signed URLs by the rules of Cloud Storage, the choice of the signer, and the time that it may take."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import parse_qs
+from pathlib import Path
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import pytest
 from google.oauth2 import service_account
+from google.oauth2.credentials import Credentials as UserCredentials
 
 from call_api.cloud.credentials import DefaultCredentials
 from call_api.cloud.tokens import AccessTokens
@@ -17,11 +20,13 @@ from call_api.recordings import links as signed_urls
 from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
 from local.signer import new_signer
-from tests.support.fakes import finder_of
+from tests.support.fakes import finder_of, no_credentials
 from tests.support.project import BUCKET, SIGNER
+from tests.support.v4 import NAMES, check_v4
 
-KEY_FILE, _ = new_signer(SIGNER)
-SETTINGS = Settings.from_environment({"RECORDINGS_BUCKET": BUCKET})
+KEY_FILE, PUBLIC_KEY = new_signer(SIGNER)
+BUCKET_ALONE = {"RECORDINGS_BUCKET": BUCKET}
+SETTINGS = Settings.from_environment(BUCKET_ALONE)
 
 
 class CountingKey(service_account.Credentials):
@@ -44,12 +49,44 @@ def urls_of(credentials: object) -> SignedUrls:
     return SignedUrls(SETTINGS, AccessTokens(finder_of(credentials)))
 
 
+def urls_of_key_file(folder: Path, **changes: str) -> SignedUrls:
+    file = folder / "key.json"
+    file.write_text(json.dumps(KEY_FILE))
+    environment = BUCKET_ALONE | changes | {"RECORDING_SIGNER_KEY_FILE": str(file)}
+    return SignedUrls(Settings.from_environment(environment), AccessTokens(no_credentials))
+
+
+@pytest.mark.parametrize(("name", "extension"), NAMES.items())
+async def test_a_link_is_right_by_the_rules(name: str, extension: str, tmp_path: Path) -> None:
+    url = await urls_of_key_file(tmp_path).signed_url(name, 77)
+
+    check_v4(url, name, PUBLIC_KEY, SIGNER)
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.netloc) == ("https", "storage.googleapis.com")
+    assert unquote(parts.path) == f"/{BUCKET}/{name}"
+    query = dict(parse_qsl(parts.query))
+    assert query["response-content-disposition"] == f'inline; filename="call-77{extension}"'
+    assert query["X-Goog-Expires"] == "3600"
+    age = datetime.now(UTC) - datetime.strptime(query["X-Goog-Date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    assert 0 <= age.total_seconds() < 30
+
+
+async def test_links_point_to_the_emulator_where_one_is_set(tmp_path: Path) -> None:
+    urls = urls_of_key_file(tmp_path, STORAGE_EMULATOR_HOST="http://localhost:9199")
+    url = await urls.signed_url("a", 1)
+
+    assert url.startswith(f"http://localhost:9199/{BUCKET}/a?")
+    check_v4(url, "a", PUBLIC_KEY, SIGNER)
+
+
 async def test_first_requests_that_come_together_share_one_signer() -> None:
     key = key_of(KEY_FILE)
     urls = urls_of(key)
 
-    await asyncio.gather(*(urls.signed_url("a", 1) for _ in range(20)))
+    url, *_ = await asyncio.gather(*(urls.signed_url("a", 1) for _ in range(20)))
 
+    check_v4(url, "a", PUBLIC_KEY, SIGNER)
+    assert "filename%3D%22call-1%22" in url
     assert key.signatures == 1 + 20  # a trial, and one for each link
 
 
@@ -78,6 +115,21 @@ async def test_a_default_key_that_cannot_sign_is_an_internal_error() -> None:
     for _ in range(2):
         with pytest.raises(Internal, match=f"^internal: the default credentials are {fault}$"):
             await urls.signed_url("a", 1)
+
+
+async def test_without_credentials_a_call_with_a_recording_is_an_internal_error() -> None:
+    urls = SignedUrls(SETTINGS, AccessTokens(no_credentials))
+
+    with pytest.raises(Internal, match=r": there are no Application Default Credentials$"):
+        await urls.signed_url("a", 1)
+
+
+async def test_credentials_without_a_service_account_cannot_sign() -> None:
+    """A developer's own, say."""
+    urls = urls_of(UserCredentials("valid"))
+
+    with pytest.raises(Internal, match=r": the default credentials are not a service account's$"):
+        await urls.signed_url("a", 1)
 
 
 async def test_credentials_that_are_not_found_in_time_are_a_timeout(
