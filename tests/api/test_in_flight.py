@@ -12,7 +12,6 @@ from starlette.types import Message
 from call_api.calls.publish import LARGE_BYTES
 from call_api.errors import Internal
 from call_api.web import admission
-from call_api.web import client as module
 from call_api.web.admission import Admission, Place
 from call_api.web.api import RecordingUrls
 from local.seed import sample_calls
@@ -106,22 +105,6 @@ def test_a_body_holds_its_bytes_while_it_is_compressed() -> None:
     assert "too many bytes" in function.entries()[0]["message"]
 
 
-def test_a_client_that_does_not_read_loses_its_place_in_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "SEND_SECONDS", 0.01)
-    function = LongCall()
-
-    async def client(_: Message) -> None:
-        await asyncio.Event().wait()
-
-    async def run() -> None:
-        await send_to(client, await function.respond())
-        assert (await function.respond()).status_code == 200
-
-    asyncio.run(run())
-
-
 def test_a_call_that_was_long_the_last_time_is_not_read_before_its_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -190,21 +173,6 @@ def test_a_refused_call_is_freed_at_once() -> None:
     assert function.ask().status_code == 500
 
     assert Failing.problem.__traceback__ is None
-
-
-def test_too_many_requests_at_a_time_are_refused_early() -> None:
-    urls = SlowRecordingUrls()
-    function = LongCall(urls, places=1)
-
-    async def run() -> list[int]:
-        requests = [asyncio.create_task(function.respond()) for _ in range(3)]
-        await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
-        urls.may_sign.set()
-        await asyncio.wait(requests)
-        return sorted(request.result().status_code for request in requests)
-
-    assert asyncio.run(run()) == [200, 503, 503]
-    assert "over capacity" in function.entries()[0]["message"]
 
 
 def test_work_stops_and_frees_its_place_when_the_client_leaves() -> None:
