@@ -102,13 +102,6 @@ def test_the_request_carries_token_route_and_quota_project(
 # Refused tokens
 
 
-def test_a_refused_token_is_replaced_once(iam: Iam) -> None:
-    credentials = FakeCredentials(FIRST, SECOND)
-    run(iam, credentials)
-
-    assert (credentials.refreshes, iam.requests, iam.signatures) == (2, 2, 1)
-
-
 def test_a_token_that_is_refused_again_is_an_internal_error(iam: Iam) -> None:
     credentials = FakeCredentials(FIRST, THIRD, SECOND)
     problem = problem_of(iam, credentials)

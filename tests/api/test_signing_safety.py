@@ -208,7 +208,7 @@ def opens(url: str, now: datetime, sound: Path) -> bool:
 
     server = recordings_server({f"/{BUCKET}/a.wav": sound}, {SIGNER: PUBLIC_KEY}, lambda: now)
     asyncio.run(server(scope, receive, send))
-    code = answers[0]["status"]
+    code: int = answers[0]["status"]
     assert code in {200, 403}
     return code == 200
 

@@ -14,8 +14,9 @@ from google.cloud.firestore_v1.vector import Vector
 from call_api.calls.schema import parse_call
 from local.seed import sample_calls
 from ops.openapi import published, schema
-from tests.support.contract import stored_fields
+from tests.support.contract import every_field, stored_fields, with_value
 from tests.support.project import PROJECT, PutCall
+from tests.support.reading import ESSENTIAL
 from tests.support.serving import Service
 
 
@@ -136,19 +137,10 @@ def test_what_cannot_be_read_is_null_and_a_warning(
 
 
 def test_at_most_20_fields_are_named(service: Service, acme_key: str, put_call: PutCall) -> None:
-    maps = {
-        name: dict.fromkeys(schema(name.capitalize())["properties"], 7)
-        for name in ("model", "transcriber", "voice")
-    }
-    texts = ("agent_name", "ended_reason", "phone_number", "caller_phone", "call_direction")
-    analysis = {
-        "summary": dict.fromkeys(schema("Summary")["properties"], 7),
-        "sentiment": 7,
-        "score": {"score": -1, "reasoning": 7},
-        "tags": [7],
-        "knowledge_gaps": [7],
-    }
-    stored = dict.fromkeys(texts, 7) | maps | {"latency_ms": -1, "analysis": analysis}
+    stored = {name: value for name, value in sample_calls()[77].items() if name not in ESSENTIAL}
+    for name, field in every_field(schema("Call")):
+        if name.partition(".")[0] in stored and field.kind != "object":
+            stored = with_value(stored, name, -1)
     answer(service, put_call(stored), acme_key)
 
     entry = service.entries()[-1]

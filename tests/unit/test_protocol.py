@@ -19,6 +19,7 @@ from call_api.web.protocol import (
     MAX_HEAD_READS,
     BoundedProtocol,
 )
+from tests.support.event_loop import loop_passes
 
 LINE = b"GET / HTTP/1.1\r\nHost: x\r\n"
 GET = LINE + b"\r\n"
@@ -110,12 +111,8 @@ class Connection:
         for piece in pieces:
             if self.transport.is_open and self.transport.is_read:
                 self.protocol.data_received(piece)
-            await self.works()
+            await loop_passes(9)
         return self
-
-    async def works(self) -> None:
-        for _ in range(9):
-            await asyncio.sleep(0)
 
     def end(self) -> None:
         self.protocol.connection_lost(None)
@@ -226,7 +223,7 @@ async def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
     assert connection.transport.is_open
 
     connection.may_answer.set()
-    await connection.works()
+    await loop_passes(9)
     assert connection.transport.statuses() == ANSWERED
     assert not connection.transport.is_open
     connection.end()
@@ -246,7 +243,7 @@ async def test_an_answer_behind_a_refusal_is_dropped_and_logs_no_error(
 ) -> None:
     connection = await Connection(answers_at_once=False).sends(CHUNKED, b"zz\r\n")
     connection.may_answer.set()
-    await connection.works()
+    await loop_passes(9)
 
     assert connection.transport.statuses() == REFUSED
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
