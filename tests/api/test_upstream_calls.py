@@ -10,8 +10,8 @@ import pytest
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDocumentsResponse
 
 from local.seed import sample_calls
+from tests.support.firestore_reads import environment_for
 from tests.support.google_cloud import Asked, GoogleCloud, fake_firestore, found
-from tests.support.project import BUCKET, PROJECT
 from tests.support.serving import Service, served
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,15 +86,12 @@ def upstream(shared_cloud: GoogleCloud) -> Iterator[Upstream]:
             missing = BatchGetDocumentsResponse(missing=name, read_time=PAST)
             yield missing if document is None else found(name, document)
 
-    with fake_firestore(answers) as (port, asked):
-        settings = {
-            "RECORDINGS_BUCKET": BUCKET,
-            "GOOGLE_CLOUD_PROJECT": PROJECT,
-            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
-        }
-        with served(settings | shared_cloud.environment) as service:
-            assert service.request(target="/v2/calls/84", key="good").status == 200
-            yield Upstream(service, asked, shared_cloud)
+    with (
+        fake_firestore(answers) as (port, asked),
+        served(environment_for(port) | shared_cloud.environment) as service,
+    ):
+        assert service.request(target="/v2/calls/84", key="good").status == 200
+        yield Upstream(service, asked, shared_cloud)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: ", ".join(row[:3]))

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.support.figures import FIGURES
+from tests.support.firestore_reads import environment_for
 from tests.support.large_firestore import (
     HOUR,
     MANY_LARGE,
@@ -39,7 +40,6 @@ from tests.support.overload import (
     memory_limit,
     memory_of,
 )
-from tests.support.project import BUCKET
 from tests.support.serving import ROOT, Service, started, wait_until_it_listens
 
 MEMORY = 512 * MIB
@@ -83,12 +83,7 @@ def firestore_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def running(firestore_port: int, key_file: Path) -> Iterator[Running]:
-    settings = {
-        "RECORDINGS_BUCKET": BUCKET,
-        "GOOGLE_CLOUD_PROJECT": "demo-tests",
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{firestore_port}",
-        "RECORDING_SIGNER_KEY_FILE": str(key_file),
-    }
+    settings = environment_for(firestore_port) | {"RECORDING_SIGNER_KEY_FILE": str(key_file)}
     with started(settings) as (process, service):
         wait_until_it_listens(process, service)
         running = Running(service, process)

@@ -16,7 +16,7 @@ from call_api.settings import Settings
 from local.seed import sample_calls
 from tests.support.fakes import no_credentials
 from tests.support.google_cloud import found
-from tests.support.project import BUCKET
+from tests.support.project import BUCKET, PROJECT
 
 KEY = "a-key"
 Read = tuple[StoredDocument | None, StoredDocument | None]
@@ -31,14 +31,17 @@ def both_documents(
         yield found(name, fields)
 
 
+def environment_for(port: int) -> dict[str, str]:
+    """Return what a function needs that reads from this port, but for what signs."""
+    return {
+        "RECORDINGS_BUCKET": BUCKET,
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
+    }
+
+
 def settings_for(port: int) -> Settings:
-    return Settings.from_environment(
-        {
-            "RECORDINGS_BUCKET": BUCKET,
-            "GOOGLE_CLOUD_PROJECT": "demo-tests",
-            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
-        }
-    )
+    return Settings.from_environment(environment_for(port))
 
 
 def store_at(port: int) -> FirestoreCalls:

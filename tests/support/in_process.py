@@ -15,17 +15,15 @@ from starlette.responses import Response
 
 from call_api.calls.access import CallAccess, CallStore
 from call_api.calls.publish import LargeCallThread
-from call_api.cloud.tokens import AccessTokens
 from call_api.firestore.store import FirestoreCalls
 from call_api.log import JsonLog
-from call_api.settings import Settings
 from call_api.web.admission import Admission
 from call_api.web.api import CallsApi, RecordingUrls
 from call_api.web.cors import Cors
-from tests.support.fakes import Clock, FakeRecordingUrls, no_credentials, request_in
+from tests.support.fakes import Clock, FakeRecordingUrls, request_in
+from tests.support.firestore_reads import store_at
 from tests.support.google_cloud import fake_firestore
 from tests.support.judge import REQUEST_ID, judge
-from tests.support.project import BUCKET
 from tests.support.serving import Reply
 from tests.support.strategies import SECRET, Value, wire_list, wire_map
 
@@ -161,14 +159,7 @@ def wire_to_firestore() -> Iterator[Wire]:
             yield response
 
     with fake_firestore(answers) as (port, _), asyncio.Runner() as runner:
-        environment = {
-            "RECORDINGS_BUCKET": BUCKET,
-            "GOOGLE_CLOUD_PROJECT": "demo-tests",
-            "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{port}",
-        }
-        settings = Settings.from_environment(environment)
-        store = FirestoreCalls(settings, AccessTokens(no_credentials))
-        yield Wire(runner, store, held)
+        yield Wire(runner, store_at(port), held)
 
 
 def on_the_wire(value: object) -> Any:
