@@ -12,14 +12,8 @@ ALONE = "internal-and-cloud-load-balancing"
 PARTS = {
     f"compute {kind} get-call-edge"
     for kind in (
-        "addresses",
-        "backend-services",
-        "forwarding-rules",
-        "network-endpoint-groups",
-        "security-policies",
-        "ssl-policies",
-        "target-https-proxies",
-        "url-maps",
+        *("addresses", "backend-services", "forwarding-rules", "network-endpoint-groups"),
+        *("security-policies", "ssl-policies", "target-https-proxies", "url-maps"),
     )
 }
 
@@ -281,16 +275,10 @@ def test_delete_removes_the_balancer_from_the_outside_in(after: After) -> None:
     assert not [line for line in cloud.resources() if " get-call-edge" in line]
     removed = [shlex.split(c)[2:4] for c in commands if re.search("compute .* (delete|remove)", c)]
     assert [" ".join(words) for words in removed] == [
-        "backend-services remove-backend",
-        "network-endpoint-groups delete",
-        "forwarding-rules delete",
-        "target-https-proxies delete",
-        "ssl-certificates delete",
-        "ssl-policies delete",
-        "url-maps delete",
-        "backend-services delete",
-        "security-policies delete",
-        "addresses delete",
+        *("backend-services remove-backend", "network-endpoint-groups delete"),
+        *("forwarding-rules delete", "target-https-proxies delete", "ssl-certificates delete"),
+        *("ssl-policies delete", "url-maps delete", "backend-services delete"),
+        *("security-policies delete", "addresses delete"),
     ]
     assert index_of(commands, "remove-backend") < index_of(commands, "functions delete get-call ")
 

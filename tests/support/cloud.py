@@ -13,16 +13,8 @@ from tests.support.serving import ROOT
 
 DEPLOY_SCRIPTS = (ROOT / "deploy.sh", *sorted((ROOT / "ops" / "deploy").glob("*.sh")))
 COMMANDS = (
-    "function",
-    "gateway",
-    "edge",
-    "site",
-    "alerts",
-    "ci",
-    "canary",
-    "status",
-    "rollback",
-    "delete",
+    *("function", "gateway", "edge", "site", "alerts", "ci"),
+    *("canary", "status", "rollback", "delete"),
 )
 SETTINGS = {
     "PROJECT": "my-project",
@@ -62,17 +54,8 @@ CHANGES = re.compile(
 )
 # What deploy.sh runs beside gcloud; a PATH of these alone has no gcloud.
 TOOLS = (
-    "awk",
-    "basename",
-    "bash",
-    "cat",
-    "dirname",
-    "env",
-    "git",
-    "grep",
-    "make",
-    "mkdir",
-    "mktemp",
+    *("awk", "basename", "bash", "cat", "dirname", "env"),
+    *("git", "grep", "make", "mkdir", "mktemp"),
 )
 MORE_TOOLS = ("mv", "readlink", "rm", "sed", "sleep", "sort", "tee", "tr", "wc")
 
