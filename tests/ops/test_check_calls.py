@@ -497,17 +497,3 @@ def test_the_essential_fields_are_those_of_the_page() -> None:
     assert re.findall(r"`(\w+)`", row) == [
         name for name, (fault,) in faults.items() if fault.effect == "500"
     ]
-
-
-def test_it_runs_as_a_program() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "ops.check_calls", str(CASES)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert (run.returncode, run.stderr) == (1, "")
-    assert "\n  403 forbidden for everyone               15\n" in run.stdout

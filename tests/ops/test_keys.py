@@ -785,40 +785,6 @@ def test_the_function_does_not_import_the_tool() -> None:
     assert not any(re.search(r"(from|import) ops\b", source.read_text()) for source in sources)
 
 
-@pytest.mark.google_emulator
-def test_it_runs_as_a_program(emulator_host: str) -> None:
-    environment = os.environ | {"FIRESTORE_EMULATOR_HOST": emulator_host}
-
-    def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ops.keys", *argv, "--project", PROJECT],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    issued = run("issue", "--org", "org_program")
-    assert is_well_formed(issued.stdout.strip())
-    assert issued.stderr.count("\n") == 1
-    revoked = run("revoke", digits(issued.stdout.strip()))
-    assert (revoked.returncode, revoked.stdout) == (0, "")
-    assert revoked.stderr.count("\n") == 1
-    unknown = run("revoke", "0" * 64)
-    assert (unknown.returncode, unknown.stdout) == (1, "")
-    assert unknown.stderr == f"No key's hash starts with {'0' * 64}.\n"
-
-
-RUN_MAIN = """
-import sys
-from datetime import UTC, datetime
-from ops import keys
-keys.main(sys.argv[1:], datetime.now(UTC))
-"""
-
-
 # A background job of a shell, as a test run may be, has the signal ignored, and its children inherit that.
 RUN_INTERRUPTIBLE = """
 import runpy, signal
@@ -855,8 +821,8 @@ def test_an_interrupt_is_reported_in_one_word() -> None:
 
 
 def run_without_output(redirection: str, host: str, *argv: str) -> Outcome:
-    """Run the tool in a shell that redirects its output; `|` leads to a pipe without a reader."""
-    program = [sys.executable, "-c", RUN_MAIN, *argv]
+    """Run the program in a shell that redirects its output; `|` leads to a pipe without a reader."""
+    program = [sys.executable, "-m", "ops.keys", *argv]
     environment = {"FIRESTORE_EMULATOR_HOST": host, "GOOGLE_CLOUD_PROJECT": PROJECT}
     reader, writer = os.pipe()
     os.close(reader)
