@@ -733,52 +733,6 @@ def test_missing_credentials_are_one_sentence(
     assert re.fullmatch(rf"Firestore cannot be used: .*{file}.*\n", done.stderr)
 
 
-HELP = "-h, --help show this help message and exit"
-WHERE = (
-    " --project PROJECT or GOOGLE_CLOUD_PROJECT"
-    " --database DATABASE or FIRESTORE_DATABASE, or (default)"
-    " --json print JSON on standard output"
-)
-COMMANDS = (
-    "issue make a key and print it, this once"
-    " rotate make a key in place of one that then ends soon"
-    " revoke end a key, at once and for good"
-    " list list an org's keys, dead or alive"
-)
-ISSUED = "--name NAME what the key is for --expires DAYS such as 90d; default: never"
-ROTATED = (
-    " --days DAYS how long the old key goes on; default: 7d"
-    " --expires DAYS such as 90d; default: the old key's life"
-)
-ORG = " --org ORG the org that the keys speak for"
-
-
-@pytest.mark.parametrize(
-    ("argv", "usage", "explained"),
-    [
-        ([], "COMMAND ...", f" COMMAND {COMMANDS}"),
-        (["issue"], "--org ORG", f" {ISSUED}{ORG}{WHERE}"),
-        (["list"], "--org ORG", f"{ORG}{WHERE}"),
-        (["rotate"], "HASH-PREFIX", f"{ROTATED}{WHERE}"),
-        (["revoke"], "HASH-PREFIX", f" HASH-PREFIX as `list` shows it{WHERE}"),
-    ],
-)
-def test_every_command_explains_itself(
-    tool: Tool, argv: list[str], usage: str, explained: str
-) -> None:
-    done = tool(*argv, "--help")
-
-    assert (done.status, done.stderr) == (0, "")
-    words = " ".join(done.stdout.split()).replace(f" options: {HELP}", "")
-    assert words.startswith(" ".join(["usage: python -m ops.keys", *argv, "[-h]"]))
-    assert usage in words
-    assert words.endswith(explained)
-
-
-def test_the_tool_explains_itself_by_an_example(tool: Tool) -> None:
-    assert "\nKEY=$(python -m ops.keys issue --org org_acme" in tool("--help").stdout
-
-
 def test_the_function_does_not_import_the_tool() -> None:
     sources = [ROOT / "main.py", *(ROOT / "call_api").rglob("*.py")]
 
