@@ -177,18 +177,6 @@ def test_a_call_is_named_by_its_key_its_id_or_its_place(
     assert [line.partition(":")[0] for line in said] == names
 
 
-def test_an_id_that_the_terminal_cannot_show_is_escaped(
-    tool: Tool, calls: File, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = calls({"कॉल": FINE | {"latency_ms": -1}})
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", io.TextIOWrapper(shown := io.BytesIO(), "ascii"))
-        tool(file)
-        written = shown.getvalue()
-
-    assert written.startswith(rb"call \u0915\u0949\u0932: 200, read as null: ")
-
-
 def test_an_id_must_be_the_key_where_the_key_is_an_id(tool: Tool, calls: File) -> None:
     del (without := dict(FINE))["id"]
     done = tool(calls({"77": FINE, "78": FINE, "79": without, "first": without}))

@@ -854,14 +854,6 @@ def test_a_list_that_cannot_be_shown_is_one_sentence(emulator_host: str) -> None
     )
 
 
-def test_a_name_that_the_terminal_cannot_show_is_escaped(tool: Tool) -> None:
-    tool("issue", "--org", "org_ascii", "--name", "प्रिया")
-    shown = io.BytesIO()
-    with io.TextIOWrapper(shown, "ascii") as output:
-        assert tool("list", "--org", "org_ascii", output=output).status == 0
-        assert shown.getvalue().endswith(rb"  \u092a\u094d\u0930\u093f\u092f\u093e" + b"\n")
-
-
 @pytest.mark.google_emulator  # it has ranges of __name__
 def test_a_revocation_that_cannot_be_shown_is_one_sentence_and_holds(
     service: Service, issued: str, emulator_host: str
