@@ -23,14 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from google.api_core.exceptions import GoogleAPICallError, PermissionDenied, RetryError
 from google.api_core.retry import Retry
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.firestore import Client
 
 from call_api.calls.access import parse_call_id
 from call_api.calls.schema import STORED_CALL_SHAPE, UnreadableCallError, parse_call
-from ops.cloud import run_as_program
+from ops.cloud import asking, run_as_program
 from ops.terminal import printable, write
 
 FIELDS = sorted({"org_id", *STORED_CALL_SHAPE})  # the function reads no others
@@ -133,10 +131,6 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         sys.exit(f"{error.filename or 'Standard output'}: {error.strerror}.")
-    except PermissionDenied:
-        sys.exit(f"Firestore refuses: is roles/datastore.viewer granted in {given.project}?")
-    except (GoogleAPICallError, RetryError, GoogleAuthError) as error:
-        sys.exit(" ".join(f"Firestore cannot be used: {error}".split()))
     sys.exit(int(summary.is_failure))
 
 
@@ -215,7 +209,10 @@ def _calls(given: argparse.Namespace) -> Iterator[StoredCall | NoCall]:
 
 def _of_collection(given: argparse.Namespace) -> Iterator[StoredCall]:
     """Yield the calls of a collection, a page at a time."""
-    with closing(Client(given.project, database=given.database)) as client:
+    with (
+        asking("Firestore", f"roles/datastore.viewer granted in {given.project}"),
+        closing(Client(given.project, database=given.database)) as client,
+    ):
         first_page = client.collection(given.collection).select(FIELDS).limit(PAGE)
         page, ids = first_page, [""]
         while True:
