@@ -120,20 +120,6 @@ def read(**changes: str) -> Settings:
     return Settings.from_environment(LEAST | changes)
 
 
-def test_the_bucket_is_all_that_is_required() -> None:
-    settings = read()
-
-    assert settings.recordings_bucket == "thinnestai-recordings"
-    assert settings.project is None
-    assert settings.database == "(default)"
-    assert settings.behind_api_gateway is False
-    assert settings.allowed_origins == frozenset()
-    assert settings.signer_key_file is None
-    assert settings.log_level == "INFO"
-    assert settings.firestore_emulator_host is None
-    assert settings.storage_endpoint == "https://storage.googleapis.com"
-
-
 def test_every_setting_is_read_by_its_name() -> None:
     given = {
         "GOOGLE_CLOUD_PROJECT": "example.com:my-project-1",
