@@ -17,19 +17,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from call_api.calls.keys import is_well_formed
+from tests.support.cloud import SETTINGS
 from tests.support.serving import ROOT, Service
 
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = r"make|\./deploy\.sh|(?:\.venv/bin/)?python -m|gcloud|npm|\.ci/run"
-DEPLOYMENT = {
-    "PROJECT": "my-project",
-    "REGION": "europe-west1",
-    "RECORDINGS_BUCKET": "my-bucket",
-    "REPOSITORY": "my-org/get-call",
-    "REPOSITORY_ID": "123456789",
-    "CI_ENVIRONMENT": "staging",
-    "DOMAIN": "api.example.com",
-}
 
 
 class Command(NamedTuple):
@@ -98,7 +90,7 @@ def check_deploy(command: Command) -> None:
     run = subprocess.run(
         [*command.words, *([] if is_dry else ["--dry-run"])],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **DEPLOYMENT, **dict(command.variables)},
+        env={"PATH": os.environ["PATH"], **SETTINGS, **dict(command.variables)},
         capture_output=True,
         text=True,
         check=False,
