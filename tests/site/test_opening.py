@@ -103,10 +103,8 @@ def test_a_score_is_rounded_and_what_is_not_stored_was_not_silent(
     assert "Nothing was said" not in page.inner_text("main")
 
 
-def test_whoever_was_called_is_no_caller(tab: Tab, put_call: PutCall) -> None:
+def test_the_number_of_whoever_was_called_is_no_caller_s(tab: Tab, put_call: PutCall) -> None:
     page = tab.shown(put_call({"type": "outbound", "caller_phone": "+15550100123"}))
-    speakers = page.locator("#turns .speaker").all_inner_texts()
-    assert speakers == ["Agent", "Customer", "Agent"]
     expect(page.locator("#details")).to_contain_text(
         "Customer\N{RIGHT SINGLE QUOTATION MARK}s number"
     )

@@ -145,16 +145,6 @@ def test_every_turn_is_where_its_link_says(tab: Tab) -> None:
         expect(current(page)).to_contain_text(sample_calls()[88]["transcript"][i]["content"])
 
 
-def test_a_link_is_exact_to_the_millisecond(tab: Tab, put_call: PutCall) -> None:
-    page = tab.shown(put_call(said("0.757", "0.867", "0.872", "77.547")), moment="#t=0.867")
-    loaded(page)
-    expect(current(page)).to_contain_text("Turn 1")
-    assert tab.copied("Copy link to this moment").endswith("#t=0.867")
-    page.keyboard.press("]")
-    assert tab.copied("Copy link to this moment").endswith("#t=0.872")
-    expect(current(page)).to_contain_text("Turn 2")
-
-
 def test_the_turn_that_is_chosen_is_the_turn_that_is_marked(tab: Tab, put_call: PutCall) -> None:
     page = tab.shown(put_call(said("20.0", "5.0", "5.0", "5.005")))
     loaded(page)
