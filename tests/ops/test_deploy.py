@@ -95,16 +95,9 @@ def test_the_function_is_deployed_with_explicit_limits_and_its_commit(deployed: 
     head = (deployed.clone / ".git" / "refs" / "heads").iterdir()
     commit = next(head).read_text()[:12]
     assert {
-        "--gen2",
-        "--runtime=python313",
-        "--entry-point=get_call",
-        "--trigger-http",
-        "--concurrency=80",
-        "--cpu=1",
-        "--memory=512Mi",
-        "--timeout=15s",
-        "--min-instances=0",
-        "--max-instances=20",
+        *("--gen2", "--runtime=python313", "--entry-point=get_call", "--trigger-http"),
+        *("--concurrency=80", "--cpu=1", "--memory=512Mi", "--timeout=15s"),
+        *("--min-instances=0", "--max-instances=20"),
         f"--update-labels=commit={commit}",
         (
             "--set-env-vars=^;^GOOGLE_CLOUD_PROJECT=my-project;RECORDINGS_BUCKET=my-recordings;"
@@ -316,14 +309,8 @@ def test_a_deployment_installs_what_make_install_does_and_a_dry_run_nothing() ->
 
 def test_the_help_names_every_variable_that_the_script_reads(cloud: Cloud) -> None:
     script = "".join(path.read_text() for path in DEPLOY_SCRIPTS)
-    read = set(re.findall(r"\$\{([A-Z_]+):|  require_set ([A-Z_]+)", script))
-    read = {name for names in read for name in names if name} - {
-        "BASH_SOURCE",
-        "DEPLOY_FIREBASE",
-        "DEPLOY_PYTHON",
-        "PYTHON",
-        "RETRY_PAUSE_SECONDS",
-    }
+    internal = {"BASH_SOURCE", "DEPLOY_FIREBASE", "DEPLOY_PYTHON", "PYTHON", "RETRY_PAUSE_SECONDS"}
+    read = set(re.findall(r"\$\{([A-Z_]+):", script)) - internal
 
     named = set(re.findall(r"[A-Z][A-Z_]+", cloud.run("--help").out))
 
@@ -365,18 +352,10 @@ def test_a_command_that_needs_the_function_says_so_without_it(command: str, clou
 
 def test_hosting_rewrites_calls_to_the_deployed_function_and_keeps_its_headers() -> None:
     configured = json.loads((ROOT / "firebase.json").read_text())["hosting"]
+    run = {"serviceId": "calls", "region": "asia-south1"}
+    rewrites = [{"source": "/v2/calls/**", "run": run}]
 
-    assert hosting("calls", "asia-south1") == {
-        "hosting": configured
-        | {
-            "rewrites": [
-                {
-                    "source": "/v2/calls/**",
-                    "run": {"serviceId": "calls", "region": "asia-south1"},
-                }
-            ]
-        }
-    }
+    assert hosting("calls", "asia-south1") == {"hosting": configured | {"rewrites": rewrites}}
 
 
 # After the deployment
