@@ -18,6 +18,7 @@ from tests.support.cloud import (
     After,
     Cloud,
     changes,
+    grants,
     index_of,
 )
 from tests.support.serving import ROOT
@@ -32,11 +33,6 @@ RUNTIME_GRANTS = {
 }
 PUBLIC_GRANT = ("run", "get-call", "allUsers", "roles/run.invoker")
 GATEWAY_GRANT = ("run", "get-call-private", GATEWAY, "roles/run.invoker")
-
-
-def grants(cloud: Cloud) -> set[tuple[str, ...]]:
-    lines = [line for line in cloud.resources() if line.startswith("grant ")]
-    return {tuple(line.split(" ")[1:]) for line in lines}
 
 
 # Dry runs
@@ -473,8 +469,8 @@ def test_delete_removes_all_but_what_is_stored(cloud: Cloud) -> None:
 
     stored = [c for c in changes(commands) if re.search(r"firestore|storage|gs://", c)]
     assert [c for c in stored if "remove-iam-policy-binding" not in c] == []
-    runtime = {name for name in grants(cloud) if RUNTIME in name}
-    assert {name[0] for name in runtime} <= {"iam"}  # on itself, so it went with the account
+    of_runtime = {grant.kind for grant in grants(cloud) if RUNTIME in grant}
+    assert of_runtime <= {"iam"}  # on itself, so it went with the account
     left = {line.split(" ")[0] for line in cloud.resources()}
     assert left <= {
         *("api", "boost", "firestore", "gateway-config", "grant", "recovery", "rules", "secret"),

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 
 from ops.deploy_settings import SETTINGS as KNOWN_SETTINGS
-from tests.support.cloud import SMOKE, After, Cloud, changes, index_of
+from tests.support.cloud import SMOKE, After, Cloud, Grant, grants, index_of
 from tests.support.serving import ROOT
 
 ADDRESS = "https://get-call-abc.a.run.app"
@@ -44,6 +44,7 @@ def test_the_jobs_of_one_environment_of_one_repository_may_act_as_the_deployer(
     } <= set(shlex.split(provider))
     assert [grant for grant in grants(deployed) if grant.resource == DEPLOYER] == [
         Grant(
+            "iam",
             DEPLOYER,
             f"principal://iam.googleapis.com/{POOL}/subject/123456789:staging",
             "roles/iam.workloadIdentityUser",
@@ -230,19 +231,6 @@ def moves(commands: list[str]) -> list[str]:
 
 
 # What it lets them do
-
-
-class Grant(NamedTuple):
-    """A role of a member, on the project or on a service account."""
-
-    resource: str
-    member: str
-    role: str
-
-
-def grants(cloud: Cloud) -> list[Grant]:
-    lines = [line for line in cloud.resources() if line.startswith("grant ")]
-    return [Grant(*line.split(" ")[2:]) for line in lines]
 
 
 def verb_of(command: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.support.serving import ROOT
 
@@ -139,6 +140,20 @@ class Cloud:
         """Return what exists; a run may end with more revisions than another, of the same."""
         lines = (self.home / "resources").read_text().splitlines()
         return {line for line in lines if not line.startswith(("reads ", "revision ", "serving "))}
+
+
+class Grant(NamedTuple):
+    """A role of a member, on a resource of a kind."""
+
+    kind: str
+    resource: str
+    member: str
+    role: str
+
+
+def grants(cloud: Cloud) -> set[Grant]:
+    lines = [line for line in cloud.resources() if line.startswith("grant ")]
+    return {Grant(*line.split(" ")[1:]) for line in lines}
 
 
 # Makes a project in which these steps came one after another. A step is a command of deploy.sh, or a line to
