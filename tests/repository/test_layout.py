@@ -143,18 +143,6 @@ def test_a_target_for_operators_installs_no_tools_of_developers(target: str) -> 
     assert re.findall(r"-m local\.venv (\w+)", said) == ["run"]
 
 
-def test_no_parser_of_requests_is_locked_beside_h11() -> None:
-    assert "httptools" not in locked("requirements-dev.txt")  # which has what the others have
-
-
-@pytest.mark.parametrize("module", [ROOT / "main.py", *MODULES], ids=lambda path: path.stem)
-def test_a_module_opens_with_one_line_that_is_its_role(module: Path) -> None:
-    role, *more = (ast.get_docstring(ast.parse(module.read_text())) or "").splitlines()
-
-    assert role.endswith(".")
-    assert not more or more[0] == ""
-
-
 # Which of the folders above and beside it each folder may import, and which of the files beside the
 # folders may be imported by all.
 ROOMS = {
