@@ -266,10 +266,8 @@ def authority_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def storage() -> Iterator[Storage]:
-    server = Storage()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with closing(Storage()) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,9 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +22,7 @@ from local.stack import app_served
 from ops.openapi import published_call
 from ops.smoke import CHECKS, main
 from tests.support.contract import example_headers
+from tests.support.google_cloud import Handler, Raw, Server
 from tests.support.project import BUCKET, SIGNER, PutCall
 from tests.support.serving import ROOT, Service, free_port, served
 
@@ -57,27 +56,13 @@ def smoke(capsys: pytest.CaptureFixture[str]) -> Smoke:
 def server_that(answers: Answer, port: int = 0) -> Iterator[str]:
     """Serve GET so, at a free port or at this one."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Answering(Handler):
+        def do_GET(self) -> None:  # noqa: N802  (http.server names it)
             status, headers, body = answers(self.path, dict(self.headers.items()))
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer_raw(Raw(body, dict(headers), status))
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with closing(Server(Answering, port)) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")

@@ -46,14 +46,14 @@ class Raw(NamedTuple):
 
 
 class Server(ThreadingHTTPServer):
-    """A server on a free port, in threads that end with it."""
+    """A server on a free port or on this one, in threads that end with it."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
+    def __init__(self, handler: type[BaseHTTPRequestHandler], port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), handler)
         self.lock = threading.Lock()
         self.connections = 0
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()

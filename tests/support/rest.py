@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from typing import Any
 
 from tests.support.cloud import Result
+from tests.support.google_cloud import Handler, Server
 from tests.support.serving import ROOT
 
 TOKEN = "the-token"
@@ -23,29 +22,17 @@ Answers = Callable[[str, str, dict[str, Any]], tuple[int, object]]
 def rest_server(answers: Answers) -> Iterator[str]:
     """Serve on a free port, to requests with the token; yield the address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class RestHandler(Handler):
+        def do_GET(self) -> None:  # noqa: N802  (http.server names it)
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "{}")
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
             status, answer = answers(self.command, self.path, body) if known else (401, "unknown")
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer, indent=2).encode())  # in lines, as Google's
+            self.answer(status, json.dumps(answer, indent=2))  # in lines, as Google's
 
         do_POST = do_PATCH = do_GET  # noqa: N815 (the base's names)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with closing(Server(RestHandler)) as server:
+        yield server.url
 
 
 def run_tool(*arguments: str, token: str, **environment: str) -> Result:
