@@ -7,26 +7,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from call_api.calls.keys import new_key
-from local.recordings import recordings_server
-from local.seed import SAMPLES, sample_calls
-from local.stack import app_served
+from local.seed import sample_calls
+from local.stack import recordings
 from ops.openapi import published_call
 from ops.smoke import CHECKS, main
 from tests.support.contract import example_headers
 from tests.support.google_cloud import Handler, Raw, Server
-from tests.support.project import BUCKET, SIGNER, PutCall
+from tests.support.project import PROJECT, PutCall
 from tests.support.serving import ROOT, Service, free_port, served
 
-OBJECT = f"/{BUCKET}/recordings/2026/03/25/call-77.wav"
 EXAMPLE = json.dumps(published_call(sample_calls()[77], recording_url=None)).encode()
 HEADERS = {"Content-Type": "application/json", **example_headers("GET", 200)}
 
@@ -66,18 +60,14 @@ def server_that(answers: Answer, port: int = 0) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def function(settings: dict[str, str], key_file: Path, keys: dict[str, str]) -> Iterator[Service]:
+def function(
+    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     """Serve the function, and the recordings to which its links lead."""
-    assert keys
-    private = load_pem_private_key(json.loads(key_file.read_text())["private_key"].encode(), None)
-    assert isinstance(private, RSAPrivateKey)
-    bucket = recordings_server(
-        {OBJECT: SAMPLES / "tone.wav"}, {SIGNER: private.public_key()}, lambda: datetime.now(UTC)
-    )
-    allowed = {"ALLOWED_ORIGINS": ",".join(ALLOWED_ORIGINS)}
+    mine = {"ALLOWED_ORIGINS": ",".join(ALLOWED_ORIGINS), "GOOGLE_CLOUD_PROJECT": PROJECT}
     with (
-        app_served(bucket) as storage,
-        served(settings | allowed | {"STORAGE_EMULATOR_HOST": storage}) as function,
+        recordings(tmp_path_factory.mktemp("recordings")) as recorded,
+        served(settings | recorded | mine) as function,
     ):
         yield function
 
