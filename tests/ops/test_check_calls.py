@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
@@ -22,6 +22,7 @@ from local.seed import sample_calls
 from ops import check_calls
 from ops.check_calls import StoredCall, Summary, faults_of, report
 from tests.support import strategies as made
+from tests.support.commands import Outcome, Tool, outcome_of
 from tests.support.fake_firestore import fake_firestore_that_refuses
 from tests.support.project import PROJECT
 from tests.support.reading import reading
@@ -34,15 +35,6 @@ CANARY = "+14155550100"
 LINE = json.dumps(FINE) + "\n"
 
 
-class Outcome(NamedTuple):
-    """What the command did: its exit status, and what it wrote."""
-
-    status: object
-    stdout: str
-    stderr: str
-
-
-Tool = Callable[..., Outcome]
 File = Callable[..., str]
 Store = Callable[[str, dict[str, Any]], None]
 
@@ -53,10 +45,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
     def run(*argv: str, stdin: bytes = b"") -> Outcome:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            check_calls.main(argv)
-        return Outcome(left.value.code, *capsys.readouterr())
+        return outcome_of(lambda: check_calls.main(argv), capsys)
 
     return run
 

@@ -16,6 +16,7 @@ from google.cloud.storage import Blob  # type: ignore[import-untyped]
 
 from ops import erase_call
 from tests.support.bucket import DENIED, HELD, RETAINED, Bucket, BucketServer
+from tests.support.commands import Outcome, Tool, outcome_of
 from tests.support.fake_firestore import fake_firestore_that_refuses
 from tests.support.project import BUCKET, PROJECT, PutCall
 from tests.support.serving import ROOT, Service
@@ -28,14 +29,6 @@ OTHERS = "recordings/others.wav"
 WEEK = "the bucket keeps each erased version for 7 days, to be restored"
 
 
-class Outcome(NamedTuple):
-    """What the command did: its exit status, and what it wrote."""
-
-    status: object
-    stdout: str
-    stderr: str
-
-
 class Answers(NamedTuple):
     """A standard input whose line comes after something else has happened."""
 
@@ -45,9 +38,6 @@ class Answers(NamedTuple):
     def readline(self) -> str:
         self.meanwhile()
         return self.line
-
-
-Tool = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -79,13 +69,7 @@ def tool(
     ) -> Outcome:
         answers = Answers(f"{call if answer is None else answer}\n", meanwhile)
         monkeypatch.setattr(sys, "stdin", answers)
-        capsys.readouterr()
-        status: object = 0
-        try:
-            erase_call.main(["--call", str(call), *argv])
-        except SystemExit as left:
-            status = left.code
-        return Outcome(status, *capsys.readouterr())
+        return outcome_of(lambda: erase_call.main(["--call", str(call), *argv]), capsys)
 
     return run
 

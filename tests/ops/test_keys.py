@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import grpc
 import pytest
@@ -23,6 +23,7 @@ from google.cloud.firestore import WriteBatch
 
 from call_api.calls.keys import PREFIX, is_well_formed, new_key
 from ops.keys import main
+from tests.support.commands import Outcome, Tool, outcome_of
 from tests.support.fake_firestore import fake_firestore_that_refuses, serving
 from tests.support.project import PROJECT, PutKey
 from tests.support.serving import ROOT, Service, measuring
@@ -30,20 +31,6 @@ from tests.support.serving import ROOT, Service, measuring
 DAY = timedelta(days=1)
 MAYBE = "It may have been done all the same."
 OWNER = (("authorization", "Bearer owner"),)  # whom the emulator takes for a service account
-
-
-class Outcome(NamedTuple):
-    """What a command did: its exit status, and what it wrote."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-
-Tool = Callable[..., Outcome]
 
 
 @pytest.fixture
@@ -58,24 +45,16 @@ def tool(
     def run(
         *argv: str, now: datetime | None = None, host: str = "", output: TextIO | None = None
     ) -> Outcome:
-        capsys.readouterr()
-        code: object = 0
         with monkeypatch.context() as patch:
             if host:
                 patch.setenv("FIRESTORE_EMULATOR_HOST", host)
             if output:
                 patch.setattr(sys, "stdout", output)
-            try:
-                main(argv, now or datetime.now(UTC))
-            except SystemExit as left:
-                code = left.code
-        stdout, stderr = capsys.readouterr()
+            done = outcome_of(lambda: main(argv, now or datetime.now(UTC)), capsys)
+        if isinstance(done.status, int):
+            return done
         # As the interpreter does with a sentence: it is written to standard error.
-        return (
-            Outcome(code, stdout, stderr)
-            if isinstance(code, int)
-            else Outcome(1, stdout, f"{code}\n")
-        )
+        return Outcome(1, done.stdout, f"{done.status}\n")
 
     return run
 
