@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.capacity import FIGURES, FIRESTORE, RESULTS
+from ops.capacity import FIGURES, FIRESTORE
 from ops.deploy_settings import SETTINGS, mib
 from tests.support.serving import ROOT
 
@@ -214,13 +214,6 @@ def test_what_is_deployed_is_what_is_counted_with() -> None:
     counted = [FIGURES[name][0] for name in ("max_instances", "concurrency", "cpus", "gib")]
 
     assert counted == [*map(int, deployed[:3]), mib(deployed[3]) / 1024]
-
-
-def test_it_reads_what_was_measured_here() -> None:
-    scale, dollars, _ = tables(RESULTS)
-
-    assert [row[0] for row in scale[1:]] == ["10", "10", "1,000", "1,000", "10,000", "10,000"]
-    assert [row[:2] for row in dollars] == [row[:2] for row in scale]
 
 
 def test_what_is_free_of_the_log_is_free_of_both_logs(results: Path) -> None:
