@@ -29,7 +29,7 @@ from local.emulator import QUICK_START, answers, firestore_emulator
 from local.install import LocalStackError
 from local.seed import SAMPLES, sample_calls
 from local.stack import app_served, check_free
-from tests.support.serving import ROOT
+from tests.support.serving import ROOT, free_port
 from tests.support.storage import Storage
 
 PYTHON = sys.executable
@@ -44,7 +44,7 @@ class Stack:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port, self.site_port = free_port(), free_port()
-        environment = os.environ | {"PORT": self.port, "SITE_PORT": self.site_port}
+        environment = os.environ | {"PORT": str(self.port), "SITE_PORT": str(self.site_port)}
         environment.pop("FIRESTORE_EMULATOR_HOST", None)
         self.process = subprocess.Popen(
             [PYTHON, "-m", "local"],
@@ -128,7 +128,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refusal(folder: Path, **environment: str) -> str:
     """Return what the stack says where it cannot start."""
-    ports = {"PORT": free_port(), "SITE_PORT": free_port()}
+    ports = {"PORT": str(free_port()), "SITE_PORT": str(free_port())}
     inherited = {"HOME": str(folder), "PATH": "", "PIP_NO_INDEX": "1"} | ports
     done = subprocess.run(
         [PYTHON, "-m", "local"],
@@ -213,7 +213,7 @@ def test_nobody_else_in_the_network_reaches_anything(stack: Stack) -> None:
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert {int(stack.port), int(stack.site_port)} < {address.port for address in listening}
+    assert {stack.port, stack.site_port} < {address.port for address in listening}
     assert [a for a in listening if not ip_address(a.ip.removeprefix("::ffff:")).is_loopback] == []
 
 
@@ -223,9 +223,9 @@ def test_an_interrupt_leaves_nothing_behind(stack: Stack) -> None:
     found = re.search(r"FIRESTORE_EMULATOR_HOST=127.0.0.1:(\d+)", log.read_text())
     assert found
     assert stack.stop(signal.SIGINT) == 0
-    for port in (stack.port, stack.site_port, found[1]):
+    for port in (stack.port, stack.site_port, int(found[1])):
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", int(port)))
+            socket.create_connection(("127.0.0.1", port))
     left = {file.name for file in (stack.folder / ".local").iterdir() if not file.is_symlink()}
     assert left <= {"install.lock", "swagger-ui"}
 
@@ -282,7 +282,7 @@ def test_what_has_the_port_on_the_other_loopback_gets_no_visitor() -> None:
 
 
 def test_one_port_for_two_servers_is_said_in_a_sentence(sources: Path) -> None:
-    port = free_port()
+    port = str(free_port())
     assert refusal(sources, PORT=port, SITE_PORT=port) == (
         f"PORT and SITE_PORT are both {port}: give one of them another"
     )
@@ -354,8 +354,3 @@ def test_an_emulator_is_told_from_what_else_listens(emulator_host: str) -> None:
     assert answers(emulator_host)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers(f"127.0.0.1:{silent.getsockname()[1]}")
-
-
-def free_port() -> str:
-    with socket.create_server(("", 0)) as free:
-        return str(free.getsockname()[1])
