@@ -176,7 +176,7 @@ def globex_key(emulator: Emulator) -> str:
 
 
 @pytest.fixture(scope="session")
-def put_call(database: firestore.Client) -> PutCall:
+def put_call(emulator: Emulator) -> PutCall:
     """Store call 77 anew under an ID of its own, with the changes, without the fields left out."""
     ids = itertools.count(1000)
 
@@ -190,20 +190,20 @@ def put_call(database: firestore.Client) -> PutCall:
         document = sample_calls()[77] | {"id": call_id} | (changes or {})
         for name in without:
             del document[name]
-        database.document("calls", str(call_id)).set(document)
+        emulator.database.document("calls", str(call_id)).set(document)
         return call_id
 
     return put
 
 
 @pytest.fixture(scope="session")
-def put_key(database: firestore.Client) -> PutKey:
+def put_key(emulator: Emulator) -> PutKey:
     """Store a new key's record, with these fields, and return the key."""
 
     def put(fields: dict[str, Any], key: str | None = None) -> str:
         key = key or secrets.token_urlsafe()
         digest = hashlib.sha256(key.encode()).hexdigest()
-        database.document("api_keys", digest).set(fields)
+        emulator.database.document("api_keys", digest).set(fields)
         return key
 
     return put
