@@ -1,7 +1,9 @@
 // Values as people read them.
 
 const two = (number) => String(number).padStart(2, "0");
-const SIGNIFICANT = 6; // digits of an amount: 0.00018463000000000003 is 0.00018463
+const SIGNIFICANT = 6; // digits of a small amount: 0.00018463000000000003 is 0.00018463
+const CENTS = 2; // decimals that every amount has
+const SMALL = 10 ** (SIGNIFICANT - CENTS); // below it, those digits include the cents
 
 /** 83 is "1:23", 3723 is "1:02:03". */
 export function clock(seconds) {
@@ -50,15 +52,16 @@ export function localMoment(timestamp, timeZone = new Intl.DateTimeFormat().reso
   return local === moment(timestamp) ? null : local;
 }
 
-/** An amount nearly as stored: nothing is rounded to cents. */
+/** An amount nearly as stored: a small one to six digits, a larger one to the cent. */
 export function money(amount, currency) {
   const locale = currency === "INR" ? "en-IN" : "en-US";
+  const isSmall = Math.abs(amount) < SMALL;
   return new Intl.NumberFormat(locale, {
     style: "currency",
     currency,
-    minimumFractionDigits: 2,
-    maximumFractionDigits: 20,
-  }).format(Number(amount.toPrecision(SIGNIFICANT)));
+    minimumFractionDigits: CENTS,
+    maximumFractionDigits: isSmall ? 20 : CENTS,
+  }).format(isSmall ? Number(amount.toPrecision(SIGNIFICANT)) : amount);
 }
 
 /** "user_hangup" is "User hangup". */
