@@ -4,7 +4,7 @@ const TOLERANCE = 0.01; // seconds: no two programs write the same moment alike
 export const INEXACT_SEEK = 0.1; // seconds: some decoders start a little before what is asked for
 const SLOWEST_SPEECH = 8; // characters a second
 const SHORTEST_TURN = 1; // second
-const SECONDS = /^\d{1,6}(\.\d+)?$/;
+const SECONDS = /^0*\d{1,6}(\.\d+)?$/; // as the API takes them
 
 /** The seconds of a turn's timestamp; null where it is not known, or no such number. */
 export function startOf(timestamp) {
