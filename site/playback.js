@@ -68,6 +68,9 @@ export class Playback {
   }
 
   toggle() {
+    if (this.#player.ended) {
+      this.#chosen = null; // it starts anew
+    }
     this.#player.toggle();
   }
 
@@ -82,7 +85,9 @@ export class Playback {
   #play(turn) {
     this.#following.begin();
     this.#choose(turn);
-    this.#player.start();
+    if (!this.#player.ended) {
+      this.#player.start(); // at its end it would start anew
+    }
   }
 
   #choose(turn) {
@@ -91,7 +96,7 @@ export class Playback {
   }
 
   #heard() {
-    return this.playable ? this.#turns.at(this.position, this.#chosen) : null;
+    return this.playable ? this.#turns.at(this.position, this.#chosen, this.#player.length ?? Infinity) : null;
   }
 
   #update() {

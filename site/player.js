@@ -61,6 +61,10 @@ export class Player {
     return Number.isFinite(this.#audio.duration) ? this.#audio.duration : null;
   }
 
+  get ended() {
+    return this.#position === this.length;
+  }
+
   /** The newest link, for whoever wants the recording elsewhere; null where there is none. */
   get url() {
     return this.#newest?.url ?? null;

@@ -27,11 +27,13 @@ export class Turns {
 
   /**
    * The turn that is heard at a moment, or null before the first one. Of turns that start together it is
-   * the first one, or `chosen`, which stays until another one starts.
+   * the first one, or `chosen`, which stays until another one starts. A recording of this `length` may end
+   * before the chosen one: that is heard at its end.
    */
-  at(seconds, chosen = null) {
+  at(seconds, chosen = null, length = Infinity) {
     const heard = this.#startingAt(seconds) ?? this.timed.findLast(({ start }) => start < seconds);
-    const stays = chosen && chosen.start - seconds <= INEXACT_SEEK && !(heard?.start > chosen.start + TOLERANCE);
+    const from = chosen && Math.min(chosen.start, length);
+    const stays = chosen && from - seconds <= INEXACT_SEEK && !(heard?.start > chosen.start + TOLERANCE);
     return stays ? chosen : (this.timed.find(({ start }) => start === heard?.start) ?? null);
   }
 

@@ -146,13 +146,24 @@ def test_every_turn_is_where_its_link_says(tab: Tab) -> None:
 
 
 def test_the_turn_that_is_chosen_is_the_turn_that_is_marked(tab: Tab, put_call: PutCall) -> None:
-    page = tab.shown(put_call(said("20.0", "5.0", "5.0", "5.005")))
+    page = tab.shown(put_call(said("20.0", "5.0", "5.0", "5.005", "500.0", "600.0")))
     loaded(page)
     buttons = page.get_by_role("list", name="Transcript").get_by_role("button")
     for i in (2, 1, 3, 0):
         buttons.nth(i).click()
         page.get_by_role("button", name="Pause").click()
         expect(current(page)).to_contain_text(f"Turn {i}")
+    for i in (4, 5):  # of these, the recording has nothing
+        buttons.nth(i).click()
+        page.wait_for_timeout(300)
+        assert recording(page, "currentTime") == 99
+        assert recording(page, "paused")
+        expect(current(page)).to_contain_text(f"Turn {i}")
+    page.get_by_role("button", name="Play", exact=True).click()  # from the beginning
+    expect(current(page)).to_have_count(0)
+    recording(page, "currentTime = 98.5")
+    until(page, "ended")
+    expect(current(page)).to_contain_text("Turn 0")
 
 
 def test_the_slider_knows_its_keys_and_says_where_it_is_once_a_second(tab: Tab) -> None:

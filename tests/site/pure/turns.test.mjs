@@ -73,6 +73,20 @@ test("the chosen one of turns that start together stays until a later one starts
   }
 });
 
+test("a chosen turn is heard at the end of a recording that ends before it", () => {
+  const turns = turnsAt(0, 20, 500, 600);
+  const chosen = turns.all[2];
+  for (const [seconds, index] of [
+    [99, 2],
+    [98.95, 2], // the audio ends a little early
+    [98, 1],
+    [0, 0],
+  ]) {
+    assert.equal(turns.at(seconds, chosen, 99)?.index, index, `at ${seconds}`);
+  }
+  assert.equal(turns.at(99, null, 99).index, 1);
+});
+
 test("each turn is one step, also of those that start together", () => {
   const turns = turnsAt(0, null, 20, 10, 10);
   const walk = (from, places) => turns.after(from === null ? null : turns.all[from], places)?.index ?? null;
