@@ -29,7 +29,6 @@ export function factsOf(call) {
     byId("subtitle").replaceChildren(subtitle);
     byId("status").replaceChildren(words(call.status));
     byId("status").className = `chip ${call.status}`;
-    byId("live").hidden = !isLive(call);
     byId("strip").replaceChildren(...strip);
     for (const [section, children] of Object.entries(sections)) {
       byId(section).querySelector(".body").replaceChildren(...children);

@@ -2,7 +2,8 @@
 //
 // An answer is made into a model first, and shown whole or not at all. A call that is live is asked for
 // again until it has ended, and for some minutes more. What can pass, an outage or a lost network, is
-// waited for; every other refusal ends the opening.
+// waited for; every other refusal ends the opening. A call that is on the page is asked for again after an
+// error of the API, too, until it is refused for good.
 //
 // docs/local.md has a line for each module.
 
@@ -16,7 +17,7 @@ import { currentProblem, notice, problem } from "./messages.js";
 import { modelOf } from "./model.js";
 import * as opener from "./opener.js";
 import { Playback } from "./playback.js";
-import { secondsToNext } from "./polling.js";
+import { isLive, secondsToNext } from "./polling.js";
 import { noKey, noSuchId, Problem, unreachable, unreadable } from "./problems.js";
 import { Search } from "./search.js";
 
@@ -24,8 +25,9 @@ const playback = new Playback(renew);
 const search = new Search(byId("turns"));
 
 /**
- * The call that is open: `{id, key, abort, focusTitle}`, and once it is shown `{model, text, etag}`. What
- * waits or is asked for on its behalf keeps it, and ends by `abort` when another one is opened.
+ * The call that is open: `{id, key, abort, focusTitle, over}`, and once it is shown `{model, text, etag}`.
+ * What waits or is asked for on its behalf keeps it, and ends by `abort` when another one is opened. It is
+ * `over` once it has failed.
  */
 let opened = null;
 
@@ -34,7 +36,7 @@ let opened = null;
 async function open(id, key, seconds) {
   close();
   const focusTitle = opener.fold(); // the form had the focus
-  const opening = { id, key, abort: new AbortController(), focusTitle };
+  const opening = { id, key, abort: new AbortController(), focusTitle, over: false };
   opened = opening;
   document.title = `Call ${id}`;
   notice("Opening the call …", { lasting: true });
@@ -55,14 +57,17 @@ async function keepAsking(opening) {
       return;
     }
     await wait(seconds, opening.abort.signal);
-    const answer = await ask(opening, opening.etag);
     try {
+      const answer = await ask(opening, opening.etag);
       if (answer) {
         show(opening, answer);
       } else {
         problem(null);
       }
     } catch (error) {
+      if (!(error instanceof Problem) || error.final) {
+        throw error;
+      }
       problem(error); // the next answer may be a call again
     }
   }
@@ -106,6 +111,7 @@ function fail(opening, error) {
   const expected = error instanceof Problem;
   notice("");
   problem(expected ? error : unreadable(""));
+  opening.over = byId("live").hidden = true; // nothing is asked any more
   if (!opening.model) {
     opener.unfold(opening.id, "Open a call");
   }
@@ -154,6 +160,7 @@ function show(opening, { body, text, etag, requestId }) {
     const place = factsOf(model);
     document.title = `Call ${opening.id} · ${model.agent ?? "Unnamed agent"}`;
     place();
+    byId("live").hidden = opening.over || !isLive(model);
     playback.show(model);
     search.refresh();
     Object.assign(opening, { model, text, etag });

@@ -22,6 +22,9 @@ export function secondsToNext(call, now) {
   return isSettling(call, now) ? SETTLING_SECONDS : null;
 }
 
+/** Tells whether a refusal is about what is asked, so that asking again does not help. */
+export const isFinal = (status) => status >= 400 && status < 500 && !PASSING.includes(status);
+
 /**
  * How many seconds to wait after a refusal, or null where waiting does not help. `times` is how often
  * this has been refused in a row: without a Retry-After, each 429 doubles the wait.

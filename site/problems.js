@@ -1,6 +1,6 @@
 // Why there is no call, and what can be done about it.
 
-import { secondsToRetry } from "./polling.js";
+import { isFinal, secondsToRetry } from "./polling.js";
 
 const RETRY_SECONDS = 5; // where there is no answer at all
 
@@ -15,11 +15,14 @@ const NEXT = {
 // Of answers that are not the API's own.
 const SAID = { 429: "Too many requests at once" };
 
-/** `next` says what to do, `retrySeconds` is set where that is to wait. */
+/** `next` says what to do, `retrySeconds` is set where that is to wait; one that is `final` stays. */
 export class Problem extends Error {
-  constructor(detail, { code = "", requestId = "", next = "", retrySeconds = null, offline = false } = {}) {
+  constructor(
+    detail,
+    { code = "", requestId = "", next = "", retrySeconds = null, offline = false, final = false } = {},
+  ) {
     super(detail);
-    Object.assign(this, { code, requestId, next, retrySeconds, offline });
+    Object.assign(this, { code, requestId, next, retrySeconds, offline, final });
   }
 }
 
@@ -32,6 +35,7 @@ export function refusal({ status, retryAfter, problem, requestId: header }, time
     requestId,
     next: retrySeconds === null ? (NEXT[problem?.code] ?? reportOf(requestId)) : tryAgainIn(retrySeconds),
     retrySeconds,
+    final: isFinal(status),
   });
 }
 

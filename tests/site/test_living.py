@@ -29,6 +29,7 @@ ACTIVE: dict[str, Any] = {
     "analysis": None,
     "transcript": SAID[:2],
 }
+LIVE = "Live: updates every 5 seconds"
 TOO_MANY = "<!doctype html><title>429</title>429 Too Many Requests"  # as Cloud Armor says it
 NO_TIME = json.dumps(published_call(sample_calls()[78], None) | {"updated_at": 5})
 
@@ -37,7 +38,7 @@ def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -
     call_id = put_call(ACTIVE)
     page = tab.shown(call_id)
     turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
-    expect(page.get_by_text("Live: updates every 5 seconds")).to_be_visible()
+    expect(page.get_by_text(LIVE)).to_be_visible()
     expect(turns).to_have_count(2)
     first = turns.first.element_handle()
     tab.screenshot("live")
@@ -45,7 +46,7 @@ def test_an_active_call_is_followed_until_it_ends(tab: Tab, put_call: PutCall) -
     put_call({"transcript": SAID}, at=call_id)
     expect(turns).to_have_count(3)
     expect(page.get_by_text("Ended", exact=True).first).to_be_visible()
-    expect(page.get_by_text("Live: updates every 5 seconds")).to_be_hidden()
+    expect(page.get_by_text(LIVE)).to_be_hidden()
     expect(page.get_by_role("slider", name="Timeline")).to_be_visible()
     assert first.evaluate("turn => turn.isConnected")  # a selection in it survives
     asked = tab.asked()
@@ -137,6 +138,39 @@ def test_a_live_call_goes_on_after_a_connection_that_broke(tab: Tab, put_call: P
     expect(turns).to_have_count(len(SAID))
     expect(alert).to_have_count(0)
     tab.forgive("ERR_CONNECTION_RESET")
+
+
+def test_a_live_call_goes_on_after_an_error_of_the_api(
+    open_tab: OpenTab, put_call: PutCall
+) -> None:
+    tab = open_tab(refusals=(500,))
+    call_id = put_call(ACTIVE)
+    page = tab.shown(call_id)
+    alert = page.get_by_role("alert")
+    tab.refuse(500, json.dumps({"detail": "Internal error", "code": "internal"}))
+    expect(alert).to_contain_text("Internal error")
+    expect(page.get_by_text(LIVE)).to_be_visible()
+    put_call({**ACTIVE, "transcript": SAID}, at=call_id)
+    tab.heal()
+    turns = page.get_by_role("list", name="Transcript").get_by_role("listitem")
+    expect(turns).to_have_count(len(SAID))
+    expect(alert).to_have_count(0)
+
+
+def test_a_live_call_that_is_refused_is_live_no_more(open_tab: OpenTab, put_call: PutCall) -> None:
+    tab = open_tab(refusals=(401,))
+    tab.page.clock.install()
+    page = tab.shown(put_call(ACTIVE))
+    expect(page.get_by_text(LIVE)).to_be_visible()
+    tab.refuse(401, "{}")
+    page.clock.fast_forward(5_000)
+    expect(page.get_by_role("alert")).to_contain_text("The API answered 401")
+    expect(page.get_by_text(LIVE)).to_be_hidden()
+    expect(page.get_by_role("heading", level=2)).not_to_have_count(0)  # the call stays
+    asked = tab.asked()
+    page.clock.fast_forward(60_000)
+    page.wait_for_timeout(300)
+    assert tab.asked() == asked
 
 
 def test_a_lost_network_is_said_though_nothing_is_asked_for(tab: Tab) -> None:

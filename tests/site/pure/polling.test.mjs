@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { secondsToNext, secondsToRetry } from "../../../site/polling.js";
+import { isFinal, secondsToNext, secondsToRetry } from "../../../site/polling.js";
 
 const NOW = Date.parse("2026-03-25T12:00:00Z");
 
@@ -42,4 +42,9 @@ test("a refusal that can pass is waited for, between 1 s and 60 s", () => {
   ]) {
     assert.equal(secondsToRetry(status, retryAfter, times), seconds, `${status} ${retryAfter} ${times}`);
   }
+});
+
+test("a refusal of what is asked is final, an error of the API is not", () => {
+  const [final, passing] = [[400, 401, 403, 404, 405], [429, 500, 501, 502, 503, 504]];
+  assert.deepEqual([...passing, ...final].filter(isFinal), final);
 });

@@ -13,6 +13,12 @@ test("a refusal of the API is said in its words, with what can be done", () => {
   assert.deepEqual([next, retrySeconds], ["Check the call’s ID.", null]);
 });
 
+test("an error of the API may be over at the next answer, a refusal of what is asked is not", () => {
+  assert.deepEqual([401, 403, 404, 500, 503].map((status) => refused(status).final), [true, true, true, false, false]);
+  assert.equal(unreachable({ late: false, offline: false }).final, false);
+  assert.equal(unreadable("").final, false);
+});
+
 test("what can pass is waited for, as long as the answer says", () => {
   const problem = { detail: "Calls cannot be read right now", code: "calls_unavailable" };
   const { next, retrySeconds, requestId } = refused(503, { problem, retryAfter: "2" });
