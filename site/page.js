@@ -89,17 +89,23 @@ async function ask({ id, key, abort: { signal } }, etag = null) {
   }
 }
 
-/** Asks once, for a new link to the recording. Returns whether there was a call in the answer. */
+/**
+ * Asks once, for a new link to the recording. Returns null, or a sentence for the player where there is none;
+ * what waiting does not help is said as everywhere, and the sentence is empty.
+ */
 async function renew() {
   const opening = opened;
   try {
     show(opening, await getCall(opening.id, opening.key, { signal: opening.abort.signal }));
-    return true;
+    return null;
   } catch (error) {
+    if (error.retrySeconds) {
+      return `${error.message}.`;
+    }
     if (error instanceof Problem) {
       problem(error);
     }
-    return false;
+    return "";
   }
 }
 

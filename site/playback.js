@@ -19,7 +19,7 @@ export class Playback {
   #length = null; // that is drawn
   #chosen = null; // the turn that was asked for last, unless another moment was
 
-  /** `renew` asks for the call, which is shown, and returns a promise of whether there is an answer. */
+  /** `renew` asks for the call, which is shown, and returns a promise of null, or of why it is not. */
   constructor(renew) {
     this.#player = new Player(byId("recording"), {
       renew,

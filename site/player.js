@@ -25,7 +25,8 @@ export class Player {
 
   /**
    * `changed` is called when anything that is shown changes; `renew` asks for the call, whose new link comes
-   * by `load`, and returns a promise of whether there is an answer; `failed` is called with a sentence.
+   * by `load`, and returns a promise of null, or of a sentence why none comes; `failed` is called with what
+   * is to be said.
    */
   constructor(audio, { changed, renew, failed }) {
     this.#audio = audio;
@@ -126,13 +127,13 @@ export class Player {
         return;
       }
       link.renewed = link.waits = true;
-      const answered = await this.#renew();
+      const why = await this.#renew();
       link.waits = false;
       if (link !== this.#link) {
         return; // another recording, or none, by now
       }
-      if (!answered || isOld(this.#newest)) {
-        this.#break("The recording’s link has expired, and there is no new one.");
+      if (why !== null || isOld(this.#newest)) {
+        this.#break(`The recording’s link has expired, and there is no new one. ${why ?? ""}`);
         return;
       }
     }

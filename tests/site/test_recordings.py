@@ -97,18 +97,26 @@ def test_a_renewed_link_that_does_not_play_is_not_renewed_again(
     assert tab.asked() == 2
 
 
+@pytest.mark.parametrize("status", [401, 503])
 def test_an_expired_link_that_cannot_be_renewed_is_said(
-    open_tab: OpenTab, put_call: PutCall
+    open_tab: OpenTab, put_call: PutCall, status: int
 ) -> None:
-    tab = open_tab(refusals=(403, 401))
+    """Beside the player; what does not pass is said as everywhere, too."""
+    tab = open_tab(refusals=(403, status))
     page = tab.shown(put_call(hour()))
     loaded(page)
     an_hour_later(tab)
     tab.stack.clock.late = False
-    tab.refuse(401, "{}")
+    tab.refuse(status, "{}", {"Retry-After": "1"})
     page.get_by_role("button", name="Play", exact=True).click()
     expect(page.get_by_role("status")).to_have_text(re.compile("link has expired"))
-    expect(page.get_by_role("alert")).to_be_in_viewport()
+    alert, passing = page.get_by_role("alert"), f"The API answered {status}."
+    if status == 401:
+        expect(alert).to_be_in_viewport()
+    else:
+        expect(alert).to_have_count(0)
+        expect(page.get_by_role("status")).to_contain_text(passing)
+    page.wait_for_timeout(2_000)
     assert tab.asked() == 2
     tab.heal()
     page.get_by_role("button", name="Try again").click()
