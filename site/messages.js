@@ -16,13 +16,17 @@ export function notice(sentence, { lasting = false } = {}) {
   }
 }
 
-/** Says a problem, once as long as it lasts; null says that it is over. */
+/**
+ * Says a problem, once as long as it lasts; null says that it is over. What can be done may be another thing
+ * each time: that alone is said anew then.
+ */
 export function problem(shown) {
-  if (shown && said?.message === shown.message && said.code === shown.code) {
-    return;
+  if (!shown || said?.message !== shown.message || said.code !== shown.code) {
+    byId("problem").replaceChildren(...(shown ? parts(shown) : []));
+  } else if (said.next !== shown.next) {
+    byId("problem").querySelector(".next").replaceChildren(shown.next);
   }
   said = shown;
-  byId("problem").replaceChildren(...(shown ? parts(shown) : []));
 }
 
 /** The problem that is said, or null. */

@@ -119,6 +119,7 @@ def test_a_limit_before_the_api_is_said_and_waited_for(open_tab: OpenTab) -> Non
     expect(alert).to_contain_text("Too many requests at once")
     expect(alert).to_contain_text("The page tries again in 5 s.")
     expect(alert).not_to_contain_text("Request ID")
+    expect(alert).to_contain_text("The page tries again in 10 s.")  # refused again
     tab.heal()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Call 88")
     expect(alert).to_have_count(0)
