@@ -248,7 +248,8 @@ byId("forget").addEventListener("click", () => {
 
 // The network
 
-addEventListener("offline", () => opened && problem(unreachable({ offline: true })));
+// Another problem stays: it may last longer than the network is lost, and nothing would say it again.
+addEventListener("offline", () => opened && !currentProblem() && problem(unreachable({ offline: true })));
 addEventListener("online", () => currentProblem()?.offline && problem(null));
 
 // Taking away

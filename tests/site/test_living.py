@@ -174,6 +174,17 @@ def test_a_live_call_that_is_refused_is_live_no_more(open_tab: OpenTab, put_call
     assert tab.asked() == asked
 
 
+def test_a_refusal_outlasts_a_lost_network(open_tab: OpenTab) -> None:
+    tab = open_tab(refusals=(403,))
+    page = tab.open(87)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("forbidden")
+    page.context.set_offline(True)
+    page.context.set_offline(False)
+    page.wait_for_timeout(300)
+    expect(alert).to_contain_text("forbidden")
+
+
 def test_a_lost_network_is_said_though_nothing_is_asked_for(tab: Tab) -> None:
     page = tab.shown(77)
     page.context.set_offline(True)
