@@ -4,6 +4,7 @@ const LIVE_SECONDS = 5;
 const SETTLING_SECONDS = 30;
 const SETTLED_MS = 10 * 60 * 1000; // analysis and cost may follow the end of a call by minutes
 const [SHORTEST_WAIT, WAIT, LONGEST_WAIT] = [1, 5, 60]; // seconds, after a failure that can pass
+const LONGEST_ASKED = 24 * 60 * 60; // seconds of a Retry-After; a browser's timer takes 24 days
 const PASSING = [429, 502, 503, 504];
 
 /** Tells whether a call goes on. */
@@ -27,13 +28,14 @@ export const isFinal = (status) => status >= 400 && status < 500 && !PASSING.inc
 
 /**
  * How many seconds to wait after a refusal, or null where waiting does not help. `times` is how often
- * this has been refused in a row: without a Retry-After, each 429 doubles the wait.
+ * this has been refused in a row: without a Retry-After, which is honoured, each 429 doubles the wait.
  */
 export function secondsToRetry(status, retryAfter, times = 1) {
   if (!PASSING.includes(status)) {
     return null;
   }
-  const asked = /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
-  const own = status === 429 ? WAIT * 2 ** (times - 1) : WAIT;
-  return Math.min(Math.max(asked ?? own, SHORTEST_WAIT), LONGEST_WAIT);
+  if (/^\d+$/.test(retryAfter ?? "")) {
+    return Math.min(Math.max(Number(retryAfter), SHORTEST_WAIT), LONGEST_ASKED);
+  }
+  return Math.min(status === 429 ? WAIT * 2 ** (times - 1) : WAIT, LONGEST_WAIT);
 }

@@ -1,5 +1,6 @@
 // Why there is no call, and what can be done about it.
 
+import { duration } from "./format.js";
 import { isFinal, secondsToRetry } from "./polling.js";
 
 const RETRY_SECONDS = 5; // where there is no answer at all
@@ -70,6 +71,6 @@ export function noKey() {
   });
 }
 
-const tryAgainIn = (seconds) => `The page tries again in ${seconds} s.`;
+const tryAgainIn = (seconds) => `The page tries again in ${duration(seconds)}.`;
 const reportOf = (requestId) => (requestId ? "Report it with the request ID." : "Report it.");
 const asText = (value) => (typeof value === "string" ? value : null);

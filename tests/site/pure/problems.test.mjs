@@ -23,6 +23,7 @@ test("what can pass is waited for, as long as the answer says", () => {
   const problem = { detail: "Calls cannot be read right now", code: "calls_unavailable" };
   const { next, retrySeconds, requestId } = refused(503, { problem, retryAfter: "2" });
   assert.deepEqual([next, retrySeconds, requestId], ["The page tries again in 2 s.", 2, "from-the-header"]);
+  assert.equal(refused(503, { retryAfter: "120" }).next, "The page tries again in 2 min.");
 });
 
 test("an answer that is not the API's is said by its status", () => {
