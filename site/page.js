@@ -62,7 +62,7 @@ async function keepAsking(opening) {
       if (answer) {
         show(opening, answer);
       } else {
-        problem(null);
+        answered();
       }
     } catch (error) {
       if (!(error instanceof Problem) || error.final) {
@@ -175,10 +175,17 @@ function show(opening, { body, text, etag, requestId }) {
     throw unreadable(requestId);
   }
   byId("call").hidden = false;
-  problem(null);
+  answered();
   if (opening.focusTitle) {
     byId("title").focus({ preventScroll: true });
     opening.focusTitle = false;
+  }
+}
+
+/** The API's problem is over; what is wrong in the form is not. */
+function answered() {
+  if (!currentProblem()?.typed) {
+    problem(null);
   }
 }
 
@@ -237,6 +244,9 @@ byId("change").addEventListener("click", () => {
     opener.focus();
   } else {
     opener.fold();
+    if (currentProblem()?.typed) {
+      problem(null);
+    }
   }
 });
 

@@ -16,14 +16,20 @@ const NEXT = {
 // Of answers that are not the API's own.
 const SAID = { 429: "Too many requests at once" };
 
-/** `next` says what to do, `retrySeconds` is set where that is to wait; one that is `final` stays. */
+const UNSAID = {
+  code: "",
+  requestId: "",
+  next: "", // what to do
+  retrySeconds: null, // where that is to wait
+  offline: false,
+  final: false, // asking again does not help
+  typed: false, // it is of the form, whatever the API answers
+};
+
 export class Problem extends Error {
-  constructor(
-    detail,
-    { code = "", requestId = "", next = "", retrySeconds = null, offline = false, final = false } = {},
-  ) {
+  constructor(detail, said) {
     super(detail);
-    Object.assign(this, { code, requestId, next, retrySeconds, offline, final });
+    Object.assign(this, UNSAID, said);
   }
 }
 
@@ -62,12 +68,14 @@ export function unreadable(requestId) {
 export function noSuchId() {
   return new Problem("This is not the ID of a call", {
     next: "Enter a whole number without leading zeros, such as 77, or paste a link to a call.",
+    typed: true,
   });
 }
 
 export function noKey() {
   return new Problem("This is not an API key", {
     next: "Paste the key again: it has no spaces and at most 512 characters.",
+    typed: true,
   });
 }
 

@@ -185,6 +185,20 @@ def test_a_refusal_outlasts_a_lost_network(open_tab: OpenTab) -> None:
     expect(alert).to_contain_text("forbidden")
 
 
+def test_what_is_wrong_in_the_form_is_said_whatever_a_live_call_gets(
+    tab: Tab, put_call: PutCall
+) -> None:
+    page = tab.shown(put_call(ACTIVE))
+    alert = page.get_by_role("alert")
+    tab.another("077")
+    expect(alert).to_contain_text("This is not the ID of a call")
+    page.wait_for_event("response", lambda response: response.status == 304)
+    page.wait_for_timeout(300)
+    expect(alert).to_contain_text("This is not the ID of a call")
+    page.get_by_role("button", name="Change call or key").click()
+    expect(alert).to_have_count(0)
+
+
 def test_a_lost_network_is_said_though_nothing_is_asked_for(tab: Tab) -> None:
     page = tab.shown(77)
     page.context.set_offline(True)
