@@ -5,6 +5,7 @@ A test that waits for a budget to end begins its reads in the past, so that litt
 
 import asyncio
 import functools
+import itertools
 import socket
 import threading
 import time
@@ -18,9 +19,10 @@ from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, BatchGetDo
 from call_api.calls.keys import key_hash
 from call_api.cloud.credentials import DefaultCredentials
 from call_api.cloud.tokens import AccessTokens
-from call_api.errors import CallsUnavailable, Problem, UpstreamTimeout
+from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore import store as module
 from call_api.firestore.store import LATE_SECONDS, READ_SECONDS, FirestoreCalls
+from tests.support.fakes import no_credentials
 from tests.support.firestore_reads import (
     KEY,
     Firestore,
@@ -204,3 +206,26 @@ def test_a_frozen_process_opens_no_circuit(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(next_one, tuple)
     assert len(firestore.peers) == 1
     assert {len(each.request.documents) for each in asked} == {2}, "no probe was needed"
+
+
+def test_slow_credentials_open_no_circuit() -> None:
+    """And what is wrong with them is named, as soon as it is known."""
+    attempts, may_end = itertools.count(), threading.Event()
+
+    def default_credentials() -> DefaultCredentials:
+        if next(attempts) == 0:
+            may_end.wait(PATIENCE_SECONDS)
+        return no_credentials()
+
+    async def reads(port: int) -> list[Read | Problem]:
+        settings = settings_for(port).model_copy(update={"project": None})
+        store = FirestoreCalls(settings, AccessTokens(default_credentials))
+        late = await read_late(store)
+        may_end.set()
+        return [late, await outcome(store), await outcome(store)]
+
+    with fake_firestore(Firestore()) as (port, _):
+        answered = asyncio.run(reads(port))
+
+    assert str(answered[0]) == "upstream_timeout: credentials for Firestore"
+    assert [type(answer) for answer in answered[1:]] == [Internal, Internal]
