@@ -16,7 +16,7 @@ from google.auth.credentials import Credentials
 from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 
-from call_api.cloud.failures import Failure, is_transport, may_pass, of_refresh
+from call_api.cloud.failures import Failure, is_transport, may_change, refresh_failure
 from call_api.names import PROJECT_ID, SERVICE_ACCOUNT_EMAIL
 
 UNIVERSE = "googleapis.com"
@@ -30,11 +30,11 @@ _PLATFORM_VARIABLES = ("K_SERVICE", "GCE_METADATA_HOST", "GCE_METADATA_ROOT")
 
 
 class CredentialsError(Exception):
-    """There are no credentials, or no token, right now (`passes`) or until something is corrected."""
+    """There are no credentials, or no token, right now (`is_transient`) or until something is corrected."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
-        self.passes = failure.passes
+        self.is_transient = failure.is_transient
 
 
 class DefaultCredentials(NamedTuple):
@@ -72,7 +72,7 @@ def find_credentials(project: str | None) -> DefaultCredentials:
     except CredentialsError:  # of `_Request`
         raise
     except Exception as error:  # of a file of any content; the message may quote it
-        raise CredentialsError(_of_search(error, request.http_status)) from error
+        raise CredentialsError(_search_failure(error, request.http_status)) from error
     project = project or their_project
     if fault := _fault_of(credentials, universe, project, request.http_status):
         raise CredentialsError(fault)
@@ -93,7 +93,7 @@ def _fault_of(
         return Failure(True, "the metadata server names no project")
     if project is None:
         reason = "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"
-        return Failure(may_pass(http_status), reason)  # Resource Manager may have been asked
+        return Failure(may_change(http_status), reason)  # Resource Manager may have been asked
     if not _is_project(project):
         return Failure(is_of_server, "the credentials name no valid project")
     if quota_project and not _is_project(quota_project):
@@ -117,7 +117,7 @@ def refreshed(credentials: Any) -> Token:
     except CredentialsError:  # of `_Request`
         raise
     except Exception as error:  # it uses files and answers without checking them first
-        raise CredentialsError(of_refresh(error, request.http_status)) from error
+        raise CredentialsError(refresh_failure(error, request.http_status)) from error
     text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise CredentialsError(Failure(True, "malformed token"))
@@ -156,13 +156,15 @@ class _Request(Request):
         return response
 
 
-def _of_search(error: Exception, http_status: int | None) -> Failure:
+def _search_failure(error: Exception, http_status: int | None) -> Failure:
     names_a_file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if isinstance(error, DefaultCredentialsError) and not names_a_file:
         if any(map(os.environ.get, _PLATFORM_VARIABLES)):
             return Failure(True, "the metadata server does not answer")
         return Failure(False, "there are no Application Default Credentials")
     if http_status is not None or is_transport(error):
-        return of_refresh(error, http_status)  # the project of a federated identity takes a token
+        return refresh_failure(
+            error, http_status
+        )  # the project of a federated identity takes a token
     what = "the file of the default credentials cannot be used"
     return Failure(False, f"{what}: {type(error).__name__}")

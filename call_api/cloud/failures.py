@@ -1,7 +1,7 @@
-"""Tells failures of Google's services and libraries apart: which pass, and which last.
+"""Tells failures of Google's services and libraries apart: transient ones and permanent ones.
 
-    passing     No answer, an outage, a quota, an incomplete or malformed answer. The client may ask again.
-    lasting     A refusal, or a fault in a role, a setting or a file. Somebody has to correct it.
+    transient   No answer, an outage, a quota, an incomplete or malformed answer. The client may ask again.
+    permanent   A refusal, or a fault in a role, a setting or a file. Somebody has to correct it.
 
 Each failure has a reason for the log: a constant of Google's where it gives one, else the kind of the
 failure. Other words of an upstream or of a library are left out, since they may quote a credential.
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, RequestException
 
-PASSING = frozenset(
+TRANSIENT = frozenset(
     {
         StatusCode.ABORTED,
         StatusCode.CANCELLED,
@@ -41,9 +41,9 @@ _NO_ADDRESS = (InvalidSchema, InvalidURL, MissingSchema)
 
 
 class Failure(NamedTuple):
-    """Whether a failure passes, and its reason."""
+    """Whether a failure is transient, and its reason."""
 
-    passes: bool
+    is_transient: bool
     reason: str
 
 
@@ -77,40 +77,40 @@ def error_info_reason(error: BaseException) -> str | None:
     return _constant(error.reason) if isinstance(error, GoogleAPICallError) else None
 
 
-def of_rpc(error: BaseException, hints: dict[StatusCode, str]) -> Failure:
+def rpc_failure(error: BaseException, hints: dict[StatusCode, str]) -> Failure:
     """Classify a failed call of gRPC's.
 
     `hints` say what a status mostly means, for people, where Google gives no reason.
     """
     status = status_of(error) or StatusCode.UNKNOWN
     if reason := error_info_reason(error):
-        return Failure(status in PASSING, f"{status.name}, {reason}")
-    return Failure(status in PASSING, status.name + hints.get(status, ""))
+        return Failure(status in TRANSIENT, f"{status.name}, {reason}")
+    return Failure(status in TRANSIENT, status.name + hints.get(status, ""))
 
 
-def of_refresh(error: Exception, http_status: int | None) -> Failure:
+def refresh_failure(error: Exception, http_status: int | None) -> Failure:
     """Classify a failure to refresh credentials; `http_status` is that of the last answer, if any.
 
-    google-auth itself does not know the status any more, and calls most failures lasting.
+    google-auth itself does not know the status any more, and calls most failures permanent.
     """
     name = type(error).__name__
-    was_answered_badly = may_pass(http_status)
+    answer_may_change = may_change(http_status)
     if not isinstance(error, GoogleAuthError):
-        what = "malformed answer" if was_answered_badly else "unusable credentials"
-        return Failure(was_answered_badly, f"{what}: {name}")
+        what = "malformed answer" if answer_may_change else "unusable credentials"
+        return Failure(answer_may_change, f"{what}: {name}")
     if isinstance(error.__cause__, _NO_ADDRESS):
         return Failure(False, f"{name}, {type(error.__cause__).__name__}")
-    passes = is_transport(error) or was_answered_badly or error.retryable
+    transient = is_transport(error) or answer_may_change or error.retryable
     reason = _oauth_reason(error)
     if reason is None and http_status is not None:
         reason = f"HTTP {http_status}"
     elif reason is None and isinstance(error.__cause__, RequestException):
         reason = type(error.__cause__).__name__
-    return Failure(passes, f"{name}, {reason}" if reason else name)
+    return Failure(transient, f"{name}, {reason}" if reason else name)
 
 
-def may_pass(http_status: int | None) -> bool:
-    """Tell whether an answer with this status, which was of no use, may be another one later."""
+def may_change(http_status: int | None) -> bool:
+    """Tell whether the next request may get another answer than one of this status, which was of no use."""
     return http_status is not None and http_status not in _REFUSING_HTTP
 
 

@@ -13,7 +13,7 @@ from call_api.calls import keys
 from call_api.calls.access import ApiKey, StoredDocument
 from call_api.calls.schema import STORED_CALL_SHAPE
 from call_api.cloud.credentials import CredentialsError
-from call_api.cloud.failures import is_oversized, of_rpc, status_of
+from call_api.cloud.failures import is_oversized, rpc_failure, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import CallsUnavailable, Internal, Problem, UpstreamTimeout
 from call_api.firestore.circuit_breaker import CircuitBreaker, CircuitOpenError
@@ -115,7 +115,7 @@ async def _documents(connection: Connection, paths: Sequence[str]) -> Documents:
 def _problem(error: Exception) -> Problem:
     """Return what a failure is to the client."""
     if isinstance(error, CredentialsError):
-        kind = CallsUnavailable if error.passes else Internal
+        kind = CallsUnavailable if error.is_transient else Internal
         return kind(f"no access token for Firestore: {error}")
     if is_oversized(error):  # also with a key's fields alone; gRPC reports it as RESOURCE_EXHAUSTED
         return Internal(f"Firestore answered more than {MAX_DOCUMENT_BYTES} bytes")
@@ -123,5 +123,5 @@ def _problem(error: Exception) -> Problem:
         return CallsUnavailable("Firestore: incomplete answers")
     if status_of(error) is StatusCode.DEADLINE_EXCEEDED:
         return UpstreamTimeout("Firestore: DEADLINE_EXCEEDED")
-    failure = of_rpc(error, _HINTS)
-    return (CallsUnavailable if failure.passes else Internal)(f"Firestore: {failure.reason}")
+    failure = rpc_failure(error, _HINTS)
+    return (CallsUnavailable if failure.is_transient else Internal)(f"Firestore: {failure.reason}")

@@ -16,7 +16,7 @@ from grpc import ChannelConnectivity, StatusCode
 
 from call_api.cloud.channels import channel_options
 from call_api.cloud.credentials import CredentialsError, quota_metadata
-from call_api.cloud.failures import PASSING, is_oversized, of_rpc, status_of
+from call_api.cloud.failures import TRANSIENT, is_oversized, rpc_failure, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
 from call_api.names import SERVICE_ACCOUNT_EMAIL
@@ -56,7 +56,7 @@ def _is_over_quota(error: Exception) -> bool:
 
 
 def _is_retried_soon(error: Exception) -> bool:
-    return status_of(error) in PASSING - {StatusCode.RESOURCE_EXHAUSTED}
+    return status_of(error) in TRANSIENT - {StatusCode.RESOURCE_EXHAUSTED}
 
 
 class IamSigner:
@@ -153,7 +153,7 @@ class IamSigner:
 
 def credentials_problem(error: CredentialsError) -> Problem:
     """Return what missing credentials are to the client."""
-    kind = SigningUnavailable if error.passes else Internal
+    kind = SigningUnavailable if error.is_transient else Internal
     return kind(f"no access token for signBlob: {error}")
 
 
@@ -161,7 +161,7 @@ def _problem(error: Exception) -> Problem:
     """Return what a failure is to the client."""
     if is_oversized(error):
         return Internal(f"signBlob answered more than {MAX_ANSWER_BYTES} bytes")
-    failure = of_rpc(error, _HINTS)
-    return (SigningUnavailable if failure.passes else Internal)(
+    failure = rpc_failure(error, _HINTS)
+    return (SigningUnavailable if failure.is_transient else Internal)(
         f"signBlob answered {failure.reason}"
     )

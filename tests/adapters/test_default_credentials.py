@@ -62,17 +62,17 @@ def credentials_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WriteFi
 
 
 def failure(project: str | None = None) -> tuple[str, bool]:
-    """Return the reason why there are no credentials, and whether that passes."""
+    """Return the reason why there are no credentials, and whether that is transient."""
     with pytest.raises(CredentialsError) as failed:
         find_credentials(project)
-    return str(failed.value), failed.value.passes
+    return str(failed.value), failed.value.is_transient
 
 
 def failed_refresh(credentials: Credentials | None = None) -> tuple[str, bool]:
     """Return the same of a token."""
     with pytest.raises(CredentialsError) as failed:
         refreshed(credentials or find_credentials("demo-tests").credentials)
-    return str(failed.value), failed.value.passes
+    return str(failed.value), failed.value.is_transient
 
 
 @pytest.mark.usefixtures("metadata")
@@ -103,7 +103,7 @@ NO_ANSWER = "the metadata server does not answer"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "reason", "passes"),
+    ("name", "value", "reason", "is_transient"),
     [
         ("K_SERVICE", "get-call", NO_ANSWER, True),
         ("GOOGLE_APPLICATION_CREDENTIALS", "", NO_ANSWER, True),
@@ -115,18 +115,18 @@ def test_a_metadata_server_that_does_not_answer(
     name: str,
     value: str,
     reason: str,
-    passes: bool,
+    is_transient: bool,
     metadata: Metadata,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     metadata.close()
     monkeypatch.setenv(name, value)
 
-    assert failure() == (reason, passes)
+    assert failure() == (reason, is_transient)
 
 
 @pytest.mark.parametrize(
-    ("universe", "passes"),
+    ("universe", "is_transient"),
     [
         ("<html>please wait</html>", True),  # it is asked again
         ("example.goog", False),
@@ -134,11 +134,11 @@ def test_a_metadata_server_that_does_not_answer(
     ],
 )
 def test_another_universe_s_metadata_server_is_refused(
-    universe: str, passes: bool, metadata: Metadata
+    universe: str, is_transient: bool, metadata: Metadata
 ) -> None:
     metadata.universe = universe
 
-    assert failure() == ("the default credentials are not of googleapis.com", passes)
+    assert failure() == ("the default credentials are not of googleapis.com", is_transient)
 
 
 def ec_key(encryption: KeySerializationEncryption) -> str:
@@ -190,10 +190,10 @@ def test_a_file_that_cannot_be_used_is_named_and_not_quoted(
     """On the platform, too: it would be no better a moment later."""
     monkeypatch.setenv("K_SERVICE", "get-call")
     credentials_file(contents)
-    said, passes = failure()
+    said, is_transient = failure()
 
     assert said.startswith(reason)
-    assert passes is False
+    assert is_transient is False
     assert "s3cret" not in said.lower()
 
 
@@ -208,7 +208,7 @@ def test_a_quota_project_that_is_none_cannot_be_sent(credentials_file: WriteFile
 @pytest.mark.parametrize(
     ("name", "error"), [("", "IsADirectoryError"), ("missing.json", "DefaultCredentialsError")]
 )
-def test_a_path_without_a_file_is_a_lasting_failure(
+def test_a_path_without_a_file_is_a_permanent_failure(
     name: str, error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / name))
@@ -236,7 +236,7 @@ def oauth(error: object, status: int) -> Raw:
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("kind", ["key", "external"])
 @pytest.mark.parametrize(
-    ("answer", "reason", "passes"),
+    ("answer", "reason", "is_transient"),
     [
         (oauth("invalid_grant", 400), "invalid_grant", False),
         (oauth("invalid_client", 401), "invalid_client", False),
@@ -262,7 +262,7 @@ def test_a_token_endpoint_that_refuses_is_told_from_one_that_fails(
     kind: str,
     answer: Raw,
     reason: str,
-    passes: bool,
+    is_transient: bool,
     credentials_file: WriteFile,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -278,7 +278,7 @@ def test_a_token_endpoint_that_refuses_is_told_from_one_that_fails(
         assert refreshed(credentials).text == "ya29.token"
 
     assert re.search(f"({reason})$", said)
-    assert failed_for_now == passes
+    assert failed_for_now == is_transient
     assert "s3cret" not in said
 
 
@@ -293,10 +293,10 @@ def test_the_project_of_a_federated_identity_takes_a_token(
         assert failure() == ("OAuthError, HTTP 500", True)
 
 
-@pytest.mark.parametrize(("status", "passes"), [(403, False), (503, True)])
+@pytest.mark.parametrize(("status", "is_transient"), [(403, False), (503, True)])
 def test_a_refusal_of_resource_manager_lasts_and_its_outage_passes(
     status: int,
-    passes: bool,
+    is_transient: bool,
     credentials_file: WriteFile,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -310,7 +310,7 @@ def test_a_refusal_of_resource_manager_lasts_and_its_outage_passes(
         credentials_file(external(tmp_path, endpoint.url))
 
         reason = "GOOGLE_CLOUD_PROJECT is unset, and the credentials name no project"
-        assert failure() == (reason, passes)
+        assert failure() == (reason, is_transient)
 
 
 def test_a_token_endpoint_that_cannot_be_reached_passes(credentials_file: WriteFile) -> None:
@@ -329,7 +329,7 @@ def test_a_token_endpoint_that_cannot_be_reached_passes(credentials_file: WriteF
         ("http://[s3cret/", "InvalidURL"),
     ],
 )
-def test_a_token_endpoint_s_address_that_is_none_is_a_lasting_failure(
+def test_a_token_endpoint_s_address_that_is_none_is_a_permanent_failure(
     address: str, error: str, credentials_file: WriteFile
 ) -> None:
     credentials_file(KEY | {"token_uri": address})
@@ -365,7 +365,7 @@ def test_a_search_ends_too(metadata: Metadata, monkeypatch: pytest.MonkeyPatch) 
     assert metadata.tokens == 0
 
 
-def test_a_key_that_is_not_rsa_is_a_lasting_failure(credentials_file: WriteFile) -> None:
+def test_a_key_that_is_not_rsa_is_a_permanent_failure(credentials_file: WriteFile) -> None:
     """google-auth takes it, and fails only when it signs."""
     credentials_file(KEY | {"private_key": ec_key(NoEncryption())})
 

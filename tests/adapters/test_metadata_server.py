@@ -54,7 +54,7 @@ def test_a_malformed_answer_is_no_token_and_is_not_kept(
 
     with pytest.raises(CredentialsError) as failed:
         asyncio.run(tokens.get())
-    assert failed.value.passes
+    assert failed.value.is_transient
     assert asyncio.run(tokens.get()) == metadata.token()
     assert metadata.tokens == 1
 
@@ -69,7 +69,7 @@ def test_a_malformed_address_of_the_account_is_not_kept(
 
     with pytest.raises(CredentialsError, match=r"^the metadata server names no service") as failed:
         asyncio.run(tokens.get())
-    assert failed.value.passes
+    assert failed.value.is_transient
     asyncio.run(tokens.get())
     credentials, _ = asyncio.run(tokens.credentials())
     assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]  # its class is not known here

@@ -5,10 +5,10 @@ from google.api_core.exceptions import RetryError
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
-from call_api.cloud.failures import Failure, of_rpc
+from call_api.cloud.failures import Failure, rpc_failure
 from tests.support.google_cloud import with_reason
 
-PASSES = {
+IS_TRANSIENT = {
     StatusCode.ABORTED: True,
     StatusCode.ALREADY_EXISTS: False,
     StatusCode.CANCELLED: True,
@@ -33,12 +33,12 @@ def failed(status: StatusCode, *details: tuple[str, str | bytes]) -> AioRpcError
     return AioRpcError(status, Metadata(), Metadata(*details), "s3cret of Google")
 
 
-@pytest.mark.parametrize(("status", "passes"), PASSES.items())
-def test_a_status_passes_or_lasts(status: StatusCode, passes: bool) -> None:
+@pytest.mark.parametrize(("status", "is_transient"), IS_TRANSIENT.items())
+def test_a_status_is_transient_or_permanent(status: StatusCode, is_transient: bool) -> None:
     error = failed(status)
 
-    assert of_rpc(error, {}) == Failure(passes, status.name)
-    assert of_rpc(RetryError("s3cret", cause=error), {}) == of_rpc(error, {})
+    assert rpc_failure(error, {}) == Failure(is_transient, status.name)
+    assert rpc_failure(RetryError("s3cret", cause=error), {}) == rpc_failure(error, {})
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_a_failure_is_logged_with_google_s_reason(
 ) -> None:
     """A guess at the role only where there is none: most refusals have other causes."""
     error = failed(status, *with_reason(status, given).trailing_metadata)
-    failure = Failure(PASSES[status], f"{status.name}{logged}")
+    failure = Failure(IS_TRANSIENT[status], f"{status.name}{logged}")
 
-    assert of_rpc(error, HINTS) == failure
-    assert of_rpc(RetryError("s3cret", cause=error), HINTS) == failure
+    assert rpc_failure(error, HINTS) == failure
+    assert rpc_failure(RetryError("s3cret", cause=error), HINTS) == failure
 
 
 def test_a_failure_whose_details_cannot_be_read_is_logged_by_its_status() -> None:
     error = failed(StatusCode.PERMISSION_DENIED, ("grpc-status-details-bin", b"s3cret"))
 
-    assert of_rpc(error, HINTS) == Failure(False, "PERMISSION_DENIED: is a role granted?")
+    assert rpc_failure(error, HINTS) == Failure(False, "PERMISSION_DENIED: is a role granted?")

@@ -224,7 +224,7 @@ async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "reason", "passes"),
+    ("given", "reason", "is_transient"),
     [
         (RefreshError("s3cret"), "RefreshError", False),
         (RefreshError("s3cret", retryable=True), "RefreshError", True),
@@ -246,13 +246,13 @@ async def test_a_token_that_was_never_issued_can_be_rejected() -> None:
     ids=repr,
 )
 async def test_a_refresh_without_a_usable_token_is_not_cached(
-    given: Issued | Exception, reason: str, passes: bool
+    given: Issued | Exception, reason: str, is_transient: bool
 ) -> None:
     source = Source(given, "second")
 
     with pytest.raises(CredentialsError) as failed:
         await source.tokens.get()
-    assert (str(failed.value), failed.value.passes) == (reason, passes)
+    assert (str(failed.value), failed.value.is_transient) == (reason, is_transient)
     assert await source.tokens.get() == "second"
 
 
@@ -356,10 +356,10 @@ async def test_attempts_without_an_answer_are_left_for_others_and_bounded() -> N
     for _ in range(MAX_ATTEMPTS):
         with pytest.raises(CredentialsError, match=r"no answer within 0\.05 s") as failed:
             await source.tokens.get()
-        assert failed.value.passes
+        assert failed.value.is_transient
     with pytest.raises(CredentialsError, match=r"^no answer to several attempts$") as failed:
         await source.tokens.get()
-    assert failed.value.passes
+    assert failed.value.is_transient
     assert source.refreshes == MAX_ATTEMPTS
     source.unblock()
     await ended()
