@@ -37,8 +37,9 @@ def create_api(environment: Mapping[str, str]) -> CallsApi:
 
 def _api(settings: Settings, log: JsonLog) -> CallsApi:
     tokens = AccessTokens(partial(find_credentials, settings.project))
+    now = partial(datetime.now, UTC)
     return CallsApi(
-        access=CallAccess(FirestoreCalls(settings, tokens)),
+        access=CallAccess(FirestoreCalls(settings, tokens), now),
         admission=Admission(),
         large_call_thread=LargeCallThread(),
         recording_urls=SignedUrls(settings, tokens),
@@ -48,7 +49,7 @@ def _api(settings: Settings, log: JsonLog) -> CallsApi:
             "X-Forwarded-Authorization" if settings.behind_api_gateway else "Authorization"
         ),
         project=settings.project,
-        now=lambda: datetime.now(UTC),
+        now=now,
     )
 
 

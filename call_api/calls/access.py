@@ -110,6 +110,7 @@ class CallAccess:
     """
 
     store: CallStore
+    now: Callable[[], datetime]
     # By hash, the keys that were good here lately. To be known grants nothing: the record is read in
     # each request, so a revocation counts from the next one on.
     known_keys: LRUCache[str, OrgId] = field(default_factory=lambda: LRUCache(MAX_KNOWN_KEYS))
@@ -118,7 +119,6 @@ class CallAccess:
         self,
         hashed_key: str,
         call_id: int | None,
-        now: Callable[[], datetime],
         began_at: float,
         asker: Asker,
     ) -> KnownKeyRequest:
@@ -133,17 +133,13 @@ class CallAccess:
         asker.org_id = known_org = self.known_keys.get(hashed_key)
         if call_id is None or known_org is None:
             record, _ = await self.store.read(hashed_key, None, began_at)
-            self._authenticate(hashed_key, record, now(), asker)
+            self._authenticate(hashed_key, record, asker)
             if call_id is None:
                 raise CallNotFound
         return KnownKeyRequest(hashed_key, call_id)
 
     async def read_call(
-        self,
-        request: KnownKeyRequest,
-        now: Callable[[], datetime],
-        began_at: float,
-        asker: Asker,
+        self, request: KnownKeyRequest, began_at: float, asker: Asker
     ) -> tuple[ApiKey, StoredDocument]:
         """Return the key, and the call's document if the key's org owns it.
 
@@ -153,19 +149,17 @@ class CallAccess:
             Problem: every refusal.
         """
         record, document = await self.store.read(request.hashed_key, request.call_id, began_at)
-        key = self._authenticate(request.hashed_key, record, now(), asker)
+        key = self._authenticate(request.hashed_key, record, asker)
         if document is None:
             raise CallNotFound
         require_owner(document, key.org_id)
         return key, document
 
-    def _authenticate(
-        self, hashed_key: str, record: StoredDocument | None, moment: datetime, asker: Asker
-    ) -> ApiKey:
+    def _authenticate(self, hashed_key: str, record: StoredDocument | None, asker: Asker) -> ApiKey:
         """Return the key if it is good, and remember or forget it."""
         try:
             key = read_key(hashed_key, record, asker)
-            require_active(key, moment)
+            require_active(key, self.now())
         except Unauthenticated:
             self.known_keys.pop(hashed_key, None)
             raise

@@ -157,12 +157,10 @@ class CallsApi:
     ) -> tuple[ApiKey, Published]:
         """Return the key, and the call as it is published if the key's org owns it."""
         began_at = asyncio.get_running_loop().time()
-        known = await self.access.ensure_known_key(
-            hashed_key, entry.call_id, self.now, began_at, asker=entry
-        )
+        known = await self.access.ensure_known_key(hashed_key, entry.call_id, began_at, asker=entry)
         await place.before_fetch()
         read_began_at = began_at + place.waited_seconds  # to wait here does not count as reading
-        key, document = await self.access.read_call(known, self.now, read_began_at, asker=entry)
+        key, document = await self.access.read_call(known, read_began_at, asker=entry)
         await place.before_publishing(document.size)
         client_has = partial(if_none_match_matches, request.headers.getlist("If-None-Match"))
         work = partial(publish, document, known.call_id, self.now, client_has)

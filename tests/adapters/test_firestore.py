@@ -19,7 +19,7 @@ from google.cloud.firestore_v1.types import Value
 from google.oauth2.credentials import Credentials as UserCredentials
 from grpc import ServicerContext, Status, StatusCode
 
-from call_api.calls.access import ApiKey, CallAccess, StoredDocument
+from call_api.calls.access import ApiKey, StoredDocument
 from call_api.calls.keys import key_hash
 from call_api.calls.publish import LARGE_BYTES
 from call_api.calls.schema import STORED_CALL_SHAPE
@@ -242,7 +242,7 @@ def test_the_owner_of_an_oversized_call_is_still_checked(noon: datetime) -> None
             yield response
 
     async def ask(port: int, key: str) -> StoredDocument:
-        return await read_call(CallAccess(store_at(port)), key, 77, noon)
+        return await read_call(store_at(port), key, 77, noon)
 
     with fake_firestore(answers) as (port, asked):
         with pytest.raises(Forbidden):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from call_api.calls import schema
-from call_api.calls.access import CallAccess
 from call_api.calls.publish import recording_to_sign
 from call_api.errors import (
     CallNotFound,
@@ -45,7 +44,7 @@ def read(
     call_id: int | None = 77,
     key: str = KEY,
 ) -> schema.Call:
-    document = asyncio.run(read_call(CallAccess(stored(record, call)), key, call_id, noon))
+    document = asyncio.run(read_call(stored(record, call), key, call_id, noon))
     return schema.parse_call(document.decoded(schema.STORED_CALL_SHAPE), 77)[0]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
-from call_api.calls.access import CallAccess, StoredDocument
+from call_api.calls.access import CallAccess, CallStore, StoredDocument
 from call_api.calls.keys import key_hash
 from call_api.calls.schema import Shape
 from call_api.cloud.credentials import CredentialsError, DefaultCredentials
@@ -90,13 +90,13 @@ class Clock:
 
 
 async def read_call(
-    access: CallAccess, key: str, call_id: int | None, now: datetime
+    store: CallStore, key: str, call_id: int | None, now: datetime
 ) -> StoredDocument:
     """Read a call as a request does: the key first."""
-    asker = RequestEntry("r-1", {})
+    access, asker = CallAccess(store, lambda: now), RequestEntry("r-1", {})
     began_at = asyncio.get_running_loop().time()
-    known = await access.ensure_known_key(key_hash(key), call_id, lambda: now, began_at, asker)
-    _, document = await access.read_call(known, lambda: now, began_at, asker)
+    known = await access.ensure_known_key(key_hash(key), call_id, began_at, asker)
+    _, document = await access.read_call(known, began_at, asker)
     return document
 
 

@@ -84,7 +84,7 @@ class Function:
     ) -> None:
         self.clock, self.urls, self.log = Clock(), FakeRecordingUrls(), io.StringIO()
         self.api = CallsApi(
-            access=CallAccess(store),
+            access=CallAccess(store, self.clock),
             admission=admission or Admission(),
             large_call_thread=LargeCallThread(),
             recording_urls=signer or self.urls,
