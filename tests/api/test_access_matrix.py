@@ -1,7 +1,6 @@
 """Who gets what: two orgs, every kind of call, every kind of credentials, both ways in.
 
-The two tables are the policy; each of their rows is asked for in full. How IDs, calls and records of
-keys are read is shown beneath: in test_contract.py, test_reading.py and test_access_policy.py.
+The two tables are the policy; each of their rows is asked for in full.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,14 +17,35 @@ from tests.support.serving import Reply, Service
 POLICY = """
 call                        a key of its org          a key of the other org
 web                         200 with a link           403 forbidden
+inbound                     200 with a link           403 forbidden
+outbound                    200 with a link           403 forbidden
+active                      200 without a link        403 forbidden
+error                       200 without a link        403 forbidden
+pending                     200 without a link        403 forbidden
 deleted                     200 without a link        403 forbidden
 without a recording         200 without a link        403 forbidden
 without an analysis         200 with a link           403 forbidden
 of an unknown status        500 stored_call_invalid   403 forbidden
 under another's id          500 stored_call_invalid   403 forbidden
+with text for an amount     500 stored_call_invalid   403 forbidden
+with a link for an object   500 stored_call_invalid   403 forbidden
 without an owner            403 forbidden             403 forbidden
+whose owner is null         403 forbidden             403 forbidden
+whose owner is empty        403 forbidden             403 forbidden
+whose owner is a number     403 forbidden             403 forbidden
+whose owner is a list       403 forbidden             403 forbidden
+without any field           403 forbidden             403 forbidden
 not stored                  404 call_not_found        404 call_not_found
+0                           404 call_not_found        404 call_not_found
 077                         404 call_not_found        404 call_not_found
++77                         404 call_not_found        404 call_not_found
+-77                         404 call_not_found        404 call_not_found
+77.0                        404 call_not_found        404 call_not_found
+7_7                         404 call_not_found        404 call_not_found
+%2077                       404 call_not_found        404 call_not_found
+%EF%BC%97%EF%BC%97          404 call_not_found        404 call_not_found
+9223372036854775808         404 call_not_found        404 call_not_found
+__77__                      404 call_not_found        404 call_not_found
 """
 
 # Without a good key every call above, and every ID that is none, is the same 401, on HEAD as on
@@ -60,18 +80,33 @@ two schemes                 invalid_token   {way}: Bearer {acme}; {way}: Basic e
 an expired key              invalid_token   {way}: Bearer {expired}
 a revoked key               invalid_token   {way}: Bearer {revoked}
 a record without an org     invalid_token   {way}: Bearer {orgless}
+a record of an empty org    invalid_token   {way}: Bearer {empty}
+a record of a numbered org  invalid_token   {way}: Bearer {number}
+a record that ends in text  invalid_token   {way}: Bearer {text}
 """
 
 WEB = sample_calls()[77]
 # How the calls of POLICY are stored, but for the ID, and the owner where there is one.
 STORED: dict[str, dict[str, Any]] = {
     "web": WEB,
+    "inbound": sample_calls()[78],
+    "outbound": sample_calls()[79],
+    "active": sample_calls()[80],
+    "error": sample_calls()[81],
+    "pending": sample_calls()[82],
     "deleted": sample_calls()[83],
     "without a recording": sample_calls()[84],
     "without an analysis": sample_calls()[85],
     "of an unknown status": WEB | {"status": "lost"},
     "under another's id": WEB,
+    "with text for an amount": WEB | {"cost": {"total_usd": "0.08"}},
+    "with a link for an object": WEB | {"recording_object": "https://example.com/"},
     "without an owner": {name: value for name, value in WEB.items() if name != "org_id"},
+    "whose owner is null": WEB | {"org_id": None},
+    "whose owner is empty": WEB | {"org_id": ""},
+    "whose owner is a number": WEB | {"org_id": 7},
+    "whose owner is a list": WEB | {"org_id": list(ORGS)},
+    "without any field": {},
 }
 MISSING_ID = "4611686018427387904"
 
@@ -182,6 +217,9 @@ def bad_keys(keys: dict[str, str], put_key: PutKey) -> dict[str, str]:
         "expired": put_key({"org_id": "org_acme", "expires_at": past}),
         "revoked": put_key({"org_id": "org_acme", "revoked_at": past, "expires_at": None}),
         "orgless": put_key({"name": "org_acme"}),
+        "empty": put_key({"org_id": ""}),
+        "number": put_key({"org_id": 7}),
+        "text": put_key({"org_id": "org_acme", "expires_at": "2999-01-01T00:00:00Z"}),
     }
 
 

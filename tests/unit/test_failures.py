@@ -1,4 +1,4 @@
-"""Failures of gRPC calls: which pass and which last, and what the log says of them."""
+"""Failures of gRPC calls: which are transient, and what the log says of them."""
 
 import pytest
 from google.api_core.exceptions import RetryError
