@@ -8,6 +8,7 @@ from typing import NamedTuple
 import grpc
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.api_core.retry import AsyncRetry
+from google.auth.credentials import Credentials
 from google.cloud.iam_credentials_v1 import IAMCredentialsAsyncClient
 from google.cloud.iam_credentials_v1.services.iam_credentials.transports import (
     IAMCredentialsGrpcAsyncIOTransport,
@@ -60,14 +61,18 @@ def _is_retried_soon(error: Exception) -> bool:
 
 
 class IamSigner:
-    """Signs as the service account of the default credentials.
+    """Signs as the service account of `credentials`, whose access tokens are `tokens`.
 
     It sets no time limit of its own: the caller cancels what takes too long.
     """
 
     def __init__(
-        self, tokens: AccessTokens, open_channel: Callable[[], grpc.aio.Channel] = iam_channel
+        self,
+        credentials: Credentials,
+        tokens: AccessTokens,
+        open_channel: Callable[[], grpc.aio.Channel] = iam_channel,
     ) -> None:
+        self._credentials = credentials
         self._tokens = tokens
         self._open_channel = open_channel
         self._current: _Connection | None = None
@@ -83,10 +88,9 @@ class IamSigner:
         """
         try:
             await self._tokens.get()
-            credentials, _ = await self._tokens.credentials()
         except CredentialsError as error:
             raise credentials_problem(error) from error
-        email = getattr(credentials, "service_account_email", None)
+        email = getattr(self._credentials, "service_account_email", None)
         if not isinstance(email, str) or not SERVICE_ACCOUNT_EMAIL.fullmatch(email):
             raise Internal("the default credentials are not a service account's")
         return email
@@ -111,14 +115,13 @@ class IamSigner:
     @AsyncRetry(_is_over_quota, initial=QUOTA_PAUSE_SECONDS, timeout=RETRY_BUDGET_SECONDS)
     @AsyncRetry(_is_retried_soon, initial=0.05, timeout=RETRY_BUDGET_SECONDS)
     async def _signature(self, email: str, message: bytes, token: str) -> bytes:
-        credentials, _ = await self._tokens.credentials()
         connection = self._connection()
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             answer = await connection.client.sign_blob(
                 {"name": f"projects/-/serviceAccounts/{email}", "payload": message},
-                metadata=[*quota_metadata(credentials), ("authorization", f"Bearer {token}")],
+                metadata=[*quota_metadata(self._credentials), ("authorization", f"Bearer {token}")],
                 retry=None,  # or the library would retry inside the retry here
                 timeout=None,
             )

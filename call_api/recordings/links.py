@@ -74,10 +74,8 @@ class SignedUrls:
         return self._signer
 
     def _signer_with(self, credentials: Credentials) -> ServiceAccountKey | IamSigner:
-        if not hasattr(credentials, "service_account_email"):
-            raise Internal("the default credentials are not a service account's")
         if not isinstance(credentials, ServiceAccountKey):
-            return IamSigner(self._tokens)
+            return IamSigner(credentials, self._tokens)
         if fault := fault_of(credentials):
             raise Internal(f"the default credentials are a key that cannot sign: {fault}")
         return credentials

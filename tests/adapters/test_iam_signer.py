@@ -64,7 +64,9 @@ def run(
         return grpc.aio.insecure_channel(f"127.0.0.1:{next(ports)}", iam_channel_options())
 
     async def with_signer() -> Any:
-        return await ask(IamSigner(AccessTokens(finder_of(credentials)), open_channel))
+        tokens = AccessTokens(finder_of(credentials))
+        found, _ = await tokens.credentials()
+        return await ask(IamSigner(found, tokens, open_channel))
 
     return asyncio.run(with_signer())
 

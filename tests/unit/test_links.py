@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import pytest
 from google.oauth2 import service_account
-from google.oauth2.credentials import Credentials as UserCredentials
 
 from call_api.cloud.credentials import DefaultCredentials
 from call_api.cloud.tokens import AccessTokens
@@ -20,7 +19,7 @@ from call_api.recordings import links as signed_urls
 from call_api.recordings.links import SignedUrls
 from call_api.settings import Settings
 from local.signer import new_signer
-from tests.support.fakes import finder_of, no_credentials
+from tests.support.fakes import FakeCredentials, finder_of, no_credentials
 from tests.support.project import BUCKET, SIGNER
 from tests.support.v4 import NAMES, check_v4
 
@@ -126,7 +125,9 @@ async def test_without_credentials_a_call_with_a_recording_is_an_internal_error(
 
 async def test_credentials_without_a_service_account_cannot_sign() -> None:
     """A developer's own, say."""
-    urls = urls_of(UserCredentials("valid"))
+    credentials = FakeCredentials("a-token")
+    del credentials.service_account_email
+    urls = urls_of(credentials)
 
     with pytest.raises(Internal, match=r": the default credentials are not a service account's$"):
         await urls.signed_url("a", 1)
