@@ -34,7 +34,9 @@ def entry_of(service: Service, *args: Any, **kwargs: Any) -> dict[str, Any]:
 
 
 def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
+    started = perf_counter()
     reply = service.request(headers=[("X-Request-Id", "r-1")], key=acme_key)
+    waited_ms = (perf_counter() - started) * 1000
     entry = service.entries()[-1]
 
     assert list(entry) == FIELDS
@@ -43,6 +45,7 @@ def test_an_answered_call_is_one_line(service: Service, acme_key: str) -> None:
     times = [entry.pop(name) for name in ("read_ms", "sign_ms", "total_ms")]
     assert all(isinstance(time, float) and 0 < time == round(time, 2) for time in times)
     assert times[0] + times[1] <= times[2] + 0.02  # each is rounded
+    assert times[2] < waited_ms
     assert entry == {
         "severity": "INFO",
         "message": "GET 200",
@@ -106,6 +109,7 @@ def test_a_refusal_is_info_with_its_code_and_reason(service: Service, acme_key: 
         assert entry["severity"] == "INFO"
         assert entry["message"].split(" ", 2)[2] == message
         assert entry["code"] == message.split(":")[0]
+        assert entry["read_ms"] is None or entry["read_ms"] > 0
         assert list(entry) == FIELDS
 
 
