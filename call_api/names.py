@@ -8,7 +8,12 @@ import re
 # Before the colon: the domain of an old project that belongs to one.
 PROJECT_ID = r"([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
 DATABASE_ID = r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"
-SERVICE_ACCOUNT_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", re.ASCII)
+
+
+def is_account(value: object) -> bool:
+    """Tell whether this can be a service account's e-mail address."""
+    pattern = r"[\w.+-]+@[\w-]+(\.[\w-]+)+"
+    return isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
 
 
 def bucket_name(text: str) -> str:

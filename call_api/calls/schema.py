@@ -60,8 +60,10 @@ _TIME = re.compile(
     r"(?ai)\d{4}-\d\d-\d\d[T ]([01]\d|2[0-3]):\d\d:\d\d(\.\d++)?(Z|[+-]\d\d:?[0-5]\d)?"
 )
 _LEAP_SECOND = re.compile(r"(:\d\d):60")
-_URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")
-_DECIMAL = r"0*[0-9]{1,6}(\.[0-9]+)?"  # below _MAX_SECONDS
+_URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")  # of a name of at most 1,024 bytes
+_DECIMAL = (
+    r"0*[0-9]{1,6}(\.[0-9]+)?"  # below _MAX_SECONDS; pydantic's engine has no `++`, and needs none
+)
 _MAX_SECONDS = 1_000_000  # of a turn; a time since 1970 is larger
 
 # Turns that were not spoken, and may hold instructions, arguments or results.

@@ -17,7 +17,7 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.auth.transport.requests import Request
 
 from call_api.cloud.failures import Failure, is_transport, may_change, refresh_failure
-from call_api.names import PROJECT_ID, SERVICE_ACCOUNT_EMAIL
+from call_api.names import PROJECT_ID, is_account
 
 UNIVERSE = "googleapis.com"
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -112,21 +112,20 @@ def refreshed(credentials: Any) -> Token:
         CredentialsError: there is no usable token.
     """
     request = _Request()
+    is_of_server = isinstance(credentials, MetadataCredentials)
+    # google-auth keeps the account's address that it is told, and asks by it: so a copy is refreshed.
+    asking = credentials.with_scopes(SCOPES) if is_of_server else credentials
     try:
-        credentials.refresh(request)
+        asking.refresh(request)
     except CredentialsError:  # of `_Request`
         raise
     except Exception as error:  # it uses files and answers without checking them first
         raise CredentialsError(refresh_failure(error, request.http_status)) from error
-    text, expiry = credentials.token, credentials.expiry  # the expiry is naive, in UTC
+    text, expiry = asking.token, asking.expiry  # the expiry is naive, in UTC
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise CredentialsError(Failure(True, "malformed token"))
-    if isinstance(credentials, MetadataCredentials) and not SERVICE_ACCOUNT_EMAIL.fullmatch(
-        str(credentials.service_account_email)
-    ):
-        # google-auth asks about the account by the address that it was told last.
-        credentials._service_account_email = "default"  # noqa: SLF001  (there is no other way)
-        raise CredentialsError(Failure(True, "the metadata server names no service account"))
+    if is_of_server and is_account(asking.service_account_email):
+        credentials._service_account_email = asking.service_account_email  # noqa: SLF001
     return Token(text, expiry and expiry.replace(tzinfo=UTC))
 
 
@@ -163,8 +162,7 @@ def _search_failure(error: Exception, http_status: int | None) -> Failure:
             return Failure(True, "the metadata server does not answer")
         return Failure(False, "there are no Application Default Credentials")
     if http_status is not None or is_transport(error):
-        return refresh_failure(
-            error, http_status
-        )  # the project of a federated identity takes a token
+        # The project of a federated identity takes a token.
+        return refresh_failure(error, http_status)
     what = "the file of the default credentials cannot be used"
     return Failure(False, f"{what}: {type(error).__name__}")

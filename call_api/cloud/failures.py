@@ -110,7 +110,7 @@ def refresh_failure(error: Exception, http_status: int | None) -> Failure:
 
 
 def may_change(http_status: int | None) -> bool:
-    """Tell whether the next request may get another answer than one of this status, which was of no use."""
+    """Tell whether asking again may help after a useless answer of this status."""
     return http_status is not None and http_status not in _REFUSING_HTTP
 
 

@@ -50,16 +50,15 @@ class CircuitBreaker:
         """Return when a request may pass.
 
         Raises:
-            CircuitOpenError: the probe failed, or has not ended in time.
+            CircuitOpenError: the upstream has not answered in time, the probe or anybody.
         """
         if not self._is_open:
             return
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._run_probe())
-        # Keep a reference: another probe may have started by the time this one is read.
-        probing = self._probing
-        await asyncio.wait([probing], timeout=self._probe_wait_seconds)
-        if not (probing.done() and probing.result()):
+        began_at = self._clock()
+        await asyncio.wait([self._probing], timeout=self._probe_wait_seconds)
+        if not self.has_answered_since(began_at):
             raise CircuitOpenError
 
     def record_answer(self) -> None:

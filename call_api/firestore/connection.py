@@ -48,7 +48,7 @@ class Connection:
     database: str  # projects/…/databases/…
     metadata: list[tuple[str, str]]  # of every request
     batch_get: BatchGet  # keeps its channel open
-    tokens: AccessTokens | None  # None before an emulator
+    tokens: AccessTokens | None  # None for an emulator
     on_message: Callable[[], None]  # called for each message, also of an answer that never ends
 
     async def read(self, paths: Sequence[str], fields: Sequence[str]) -> Documents:
@@ -110,12 +110,12 @@ class FirestoreConnector:
         """Return the connection. It is opened in a request, since no channel survives a fork.
 
         Raises:
-            CredentialsError: there are no credentials, which are asked for project and quota.
+            CredentialsError: there are no credentials, which name the project and the quota project.
         """
         connection = self._current
         if connection is None:
             project, metadata = await self._project_and_metadata()
-            # Of the requests that have waited for them, the first opens it for all.
+            # Of requests that waited for the credentials together, the first opens it for all.
             connection = self._current = self._current or self._opened(project, metadata)
         return connection
 

@@ -22,8 +22,8 @@ from call_api.calls.publish import LARGE_BYTES
 from call_api.calls.schema import MAX_ITEMS, Shape
 from call_api.errors import StoredCallInvalid
 
-# One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call of as many
-# short turns as it stores has more bytes here, and one of a million nulls, which is none, more than these.
+# One document's most bytes on the wire. Firestore's own limit of 1 MiB counts differently: a call full of
+# short turns has more bytes here than there, and a document full of nulls, which is no call, more than these.
 MAX_DOCUMENT_BYTES = 2 * 2**20
 _PLAIN = frozenset({"boolean_value", "double_value", "integer_value", "string_value"})
 _Value, _Response = types.Value.pb(), types.BatchGetDocumentsResponse.pb()

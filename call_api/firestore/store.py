@@ -84,7 +84,9 @@ class FirestoreCalls:
             if connection is None or connection.lacks_token():
                 raise UpstreamTimeout("credentials for Firestore") from error
             if self._circuit.has_answered_since(began_at):
-                raise UpstreamTimeout("Firestore: this read alone") from error
+                raise UpstreamTimeout(
+                    "Firestore: silence, though it has answered meanwhile"
+                ) from error
             self._connector.drop(connection)  # it may be dead, which gRPC would notice much later
             self._circuit.record_failure(began_at)
             raise UpstreamTimeout("Firestore: silence") from error

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import grpc
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.api_core.retry import AsyncRetry
+from google.auth.compute_engine import Credentials as MetadataCredentials
 from google.auth.credentials import Credentials
 from google.cloud.iam_credentials_v1 import IAMCredentialsAsyncClient
 from google.cloud.iam_credentials_v1.services.iam_credentials.transports import (
@@ -20,7 +21,7 @@ from call_api.cloud.credentials import CredentialsError, quota_metadata
 from call_api.cloud.failures import TRANSIENT, is_oversized, rpc_failure, status_of
 from call_api.cloud.tokens import AccessTokens
 from call_api.errors import Internal, Problem, SigningUnavailable
-from call_api.names import SERVICE_ACCOUNT_EMAIL
+from call_api.names import is_account
 
 MAX_ANSWER_BYTES = 64 * 1024  # a signature's answer has about 300
 # A request that is cancelled after this long without an answer drops its channel.
@@ -83,17 +84,20 @@ class IamSigner:
         The metadata server's credentials learn it with their first token.
 
         Raises:
-            SigningUnavailable: there is no access token right now.
+            SigningUnavailable: there is no access token right now, or the metadata server names no account.
             Internal: the credentials name no service account.
         """
         try:
-            await self._tokens.get()
+            token = await self._tokens.get()
         except CredentialsError as error:
             raise credentials_problem(error) from error
         email = getattr(self._credentials, "service_account_email", None)
-        if not isinstance(email, str) or not SERVICE_ACCOUNT_EMAIL.fullmatch(email):
-            raise Internal("the default credentials are not a service account's")
-        return email
+        if is_account(email):
+            return str(email)
+        if isinstance(self._credentials, MetadataCredentials):
+            self._tokens.reject(token)  # the address is asked for with the next one
+            raise SigningUnavailable("the metadata server names no service account")
+        raise Internal("the default credentials are not a service account's")
 
     async def sign(self, email: str, message: bytes) -> bytes:
         """Return the signature of the service account `email` under the message.

@@ -12,7 +12,7 @@ from google.auth.crypt import RSASigner
 from google.oauth2.service_account import Credentials as ServiceAccountKey
 
 from call_api.cloud.credentials import UNIVERSE
-from call_api.names import SERVICE_ACCOUNT_EMAIL
+from call_api.names import is_account
 from call_api.settings import SettingsError
 
 # Google issues 2048; V4 signatures of this function are RSA only. A signature's time grows with the cube.
@@ -67,7 +67,7 @@ def fault_of(key: ServiceAccountKey, public_key: RSAPublicKey | None = None) -> 
 
     `public_key` verifies that signature, where the key's numbers have not been checked before.
     """
-    if not SERVICE_ACCOUNT_EMAIL.fullmatch(str(key.service_account_email)):
+    if not is_account(key.service_account_email):
         return 'its "client_email" is not an e-mail address'
     try:
         signature = key.sign_bytes(b"trial")

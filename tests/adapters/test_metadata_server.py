@@ -8,6 +8,8 @@ from google.auth.compute_engine import Credentials
 
 from call_api.cloud.credentials import CredentialsError
 from call_api.cloud.tokens import AccessTokens
+from call_api.errors import SigningUnavailable
+from call_api.recordings.iam import IamSigner
 from tests.support.fakes import finder_of
 from tests.support.google_cloud import EMAIL, Metadata, Raw
 
@@ -59,17 +61,43 @@ def test_a_malformed_answer_is_no_token_and_is_not_kept(
     assert metadata.tokens == 1
 
 
-@pytest.mark.parametrize(
-    "email", [None, "", "default", "a@b", "a@b.c/../d@e.f", "a b@c.d", "a@b.c?d", "ä@b.de", 5]
-)
+MALFORMED = [None, "", "default", "a@b", "a@b.c/../d@e.f", "a b@c.d", "a@b.c?d", "ä@b.de", 5]
+
+
+async def account(tokens: AccessTokens) -> str:
+    credentials, _ = await tokens.credentials()
+    return await IamSigner(credentials, tokens).account()
+
+
+@pytest.mark.parametrize("email", MALFORMED)
 def test_a_malformed_address_of_the_account_is_not_kept(
     email: object, metadata: Metadata, tokens: AccessTokens
 ) -> None:
+    """Who signs waits for another one; who reads needs none."""
     metadata.accounts.append(email)
 
-    with pytest.raises(CredentialsError, match=r"^the metadata server names no service") as failed:
+    assert asyncio.run(tokens.get()) == metadata.token()
+    with pytest.raises(
+        SigningUnavailable, match=r": the metadata server names no service account$"
+    ):
+        asyncio.run(account(tokens))
+    assert asyncio.run(account(tokens)) == EMAIL
+
+
+def test_a_malformed_address_beside_a_malformed_token_is_not_kept(
+    metadata: Metadata, tokens: AccessTokens
+) -> None:
+    metadata.accounts.append("<html>busy")
+    metadata.failures.append(Raw(b"{}", JSON))
+
+    with pytest.raises(CredentialsError):
         asyncio.run(tokens.get())
-    assert failed.value.is_transient
-    asyncio.run(tokens.get())
-    credentials, _ = asyncio.run(tokens.credentials())
-    assert credentials.service_account_email == EMAIL  # type: ignore[attr-defined]  # its class is not known here
+    assert asyncio.run(account(tokens)) == EMAIL
+
+
+def test_a_malformed_address_replaces_none(metadata: Metadata, tokens: AccessTokens) -> None:
+    asyncio.run(account(tokens))
+    tokens.reject(metadata.token())
+    metadata.accounts.append("default")
+
+    assert asyncio.run(account(tokens)) == EMAIL

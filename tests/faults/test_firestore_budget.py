@@ -98,7 +98,9 @@ def test_a_silent_connection_is_replaced_once() -> None:
         silence, answer, *alone, last = asyncio.run(reads(port))
 
     assert str(silence) == "upstream_timeout: Firestore: silence"
-    assert [str(each) for each in alone] == ["upstream_timeout: Firestore: this read alone"] * 2
+    assert [str(each) for each in alone] == [
+        "upstream_timeout: Firestore: silence, though it has answered meanwhile"
+    ] * 2
     assert [type(each) for each in (answer, last)] == [tuple, tuple]
     assert len(peers) == 2
     assert sum(len(each.request.documents) == 1 for each in asked) == 1, "one probe is enough"
@@ -116,7 +118,7 @@ def test_silence_about_one_document_opens_no_circuit() -> None:
     with fake_firestore(answers) as (port, _):
         silence = asyncio.run(read_late(store_at(port)))
 
-    assert str(silence) == "upstream_timeout: Firestore: this read alone"
+    assert str(silence) == "upstream_timeout: Firestore: silence, though it has answered meanwhile"
 
 
 def test_a_silent_firestore_is_asked_by_one_probe_at_a_time(

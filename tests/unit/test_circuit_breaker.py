@@ -57,6 +57,15 @@ async def test_requests_fail_while_the_probe_is_not_answered(upstream: Upstream)
     assert len(upstream.probes) == 1
 
 
+async def test_requests_pass_when_anybody_is_answered_while_they_wait(upstream: Upstream) -> None:
+    """Also where the probe is not."""
+    upstream.open()
+    waiting = await upstream.asked(2)
+    upstream.circuit.record_answer()
+
+    assert await asyncio.gather(*waiting) == [True, True]
+
+
 async def test_requests_pass_when_the_probe_that_they_wait_for_succeeds(upstream: Upstream) -> None:
     upstream.open()
     waiting = await upstream.asked(3)
