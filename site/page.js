@@ -1,9 +1,8 @@
 // The call page: one call at a time, opened by its address or by the form.
 //
 // An answer is made into a model first, and shown whole or not at all. A call that is live is asked for
-// again until it has ended, and for some minutes more. What can pass, an outage or a lost network, is
-// waited for; every other refusal ends the opening. A call that is on the page is asked for again after an
-// error of the API, too, until it is refused for good.
+// again until it has ended, and for some minutes more. An outage or a lost network is waited for. Any other
+// refusal ends the opening; once the call is shown, only one for good (4xx) ends the asking.
 //
 // docs/local.md has a line for each module.
 
@@ -62,13 +61,13 @@ async function keepAsking(opening) {
       if (answer) {
         show(opening, answer);
       } else {
-        answered();
+        problemOfApi(null);
       }
     } catch (error) {
       if (!(error instanceof Problem) || error.final) {
         throw error;
       }
-      problem(error); // the next answer may be a call again
+      problemOfApi(error); // the next answer may be a call again
     }
   }
 }
@@ -83,15 +82,15 @@ async function ask({ id, key, abort: { signal } }, etag = null) {
         throw error;
       }
       notice("");
-      problem(error);
+      problemOfApi(error);
       await wait(error.retrySeconds, signal);
     }
   }
 }
 
 /**
- * Asks once, for a new link to the recording. Returns null, or a sentence for the player where there is none;
- * what waiting does not help is said as everywhere, and the sentence is empty.
+ * Asks once, for a new link to the recording. Returns null, or else a sentence for the player that says why
+ * there is no link. It is empty where the page says why, since waiting does not help.
  */
 async function renew() {
   const opening = opened;
@@ -117,7 +116,8 @@ function fail(opening, error) {
   const expected = error instanceof Problem;
   notice("");
   problem(expected ? error : unreadable(""));
-  opening.over = byId("live").hidden = true; // nothing is asked any more
+  opening.over = true;
+  byId("live").hidden = true; // nothing is asked any more
   if (!opening.model) {
     opener.unfold(opening.id, "Open a call");
   }
@@ -175,17 +175,17 @@ function show(opening, { body, text, etag, requestId }) {
     throw unreadable(requestId);
   }
   byId("call").hidden = false;
-  answered();
+  problemOfApi(null);
   if (opening.focusTitle) {
     byId("title").focus({ preventScroll: true });
     opening.focusTitle = false;
   }
 }
 
-/** The API's problem is over; what is wrong in the form is not. */
-function answered() {
+/** Says a problem of the API's, or by null that it is over; what is wrong in the form stays said. */
+function problemOfApi(shown) {
   if (!currentProblem()?.typed) {
-    problem(null);
+    problem(shown);
   }
 }
 

@@ -5,7 +5,7 @@ const SETTLING_SECONDS = 30;
 const SETTLED_MS = 10 * 60 * 1000; // analysis and cost may follow the end of a call by minutes
 const [SHORTEST_WAIT, WAIT, LONGEST_WAIT] = [1, 5, 60]; // seconds, after a failure that can pass
 const LONGEST_ASKED = 24 * 60 * 60; // seconds of a Retry-After; a browser's timer takes 24 days
-const PASSING = [429, 502, 503, 504];
+const TRANSIENT = [429, 502, 503, 504];
 
 /** Tells whether a call goes on. */
 export const isLive = ({ status }) => status === "active" || status === "pending";
@@ -24,14 +24,14 @@ export function secondsToNext(call, now) {
 }
 
 /** Tells whether a refusal is about what is asked, so that asking again does not help. */
-export const isFinal = (status) => status >= 400 && status < 500 && !PASSING.includes(status);
+export const isFinal = (status) => status >= 400 && status < 500 && !TRANSIENT.includes(status);
 
 /**
  * How many seconds to wait after a refusal, or null where waiting does not help. `times` is how often
  * this has been refused in a row: without a Retry-After, which is honoured, each 429 doubles the wait.
  */
 export function secondsToRetry(status, retryAfter, times = 1) {
-  if (!PASSING.includes(status)) {
+  if (!TRANSIENT.includes(status)) {
     return null;
   }
   if (/^\d+$/.test(retryAfter ?? "")) {

@@ -16,7 +16,7 @@ const NEXT = {
 // Of answers that are not the API's own.
 const SAID = { 429: "Too many requests at once" };
 
-const UNSAID = {
+const DEFAULTS = {
   code: "",
   requestId: "",
   next: "", // what to do
@@ -29,7 +29,7 @@ const UNSAID = {
 export class Problem extends Error {
   constructor(detail, said) {
     super(detail);
-    Object.assign(this, UNSAID, said);
+    Object.assign(this, DEFAULTS, said);
   }
 }
 
