@@ -11,7 +11,7 @@
 # Two calls do not, since no dry run comes to them: that of `is_disabled_here` below, and the one by which a
 # canary gives the traffic back.
 #
-# A failure passes or lasts, by gcloud's own words. Only one that passes is tried again.
+# A failure is transient or permanent, by gcloud's own words. Only a transient one is tried again.
 #
 # RETRY_PAUSE_SECONDS, and the variables DEPLOY_PYTHON and DEPLOY_FIREBASE of other files, come from the
 # environment in tests alone.
@@ -94,7 +94,7 @@ quietly() {
 }
 
 # attempt PHRASES COMMAND... runs a command up to five times, in a minute or so: again where it failed with
-# such a phrase. Any other failure lasts, so it counts at once.
+# such a phrase. Any other failure is permanent, so it counts at once.
 attempt() {
   local phrases="$1" pause
   shift

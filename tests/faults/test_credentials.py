@@ -14,7 +14,7 @@ from tests.support.project import BUCKET
 from tests.support.serving import Reply, Service, served
 
 NO_METADATA = dict.fromkeys(("GCE_METADATA_HOST", "GCE_METADATA_IP"), "127.0.0.1:1")
-PASSING = {(503, "calls_unavailable"), (504, "upstream_timeout")}
+TRANSIENT = {(503, "calls_unavailable"), (504, "upstream_timeout")}
 
 Serve = Callable[[dict[str, str]], Service]
 
@@ -47,10 +47,10 @@ def until_200(service: Service) -> list[Reply]:
     return before
 
 
-def assert_passing(replies: list[Reply]) -> None:
+def assert_transient(replies: list[Reply]) -> None:
     assert replies
     for reply in replies:
-        assert (reply.status, reply.json()["code"]) in PASSING
+        assert (reply.status, reply.json()["code"]) in TRANSIENT
         assert reply.headers["Retry-After"]
 
 
@@ -61,7 +61,7 @@ def test_a_project_that_is_named_late_costs_no_instance(
     cloud.metadata.projects.extend([project] * 2)
     service = serve({})
 
-    assert_passing(until_200(service))
+    assert_transient(until_200(service))
     assert {service.request(key=KEY).status for _ in range(3)} == {200}
 
 
@@ -75,7 +75,7 @@ def test_a_late_metadata_server_is_one_outage_and_no_line_of_google_auth_s(
     """
     service = serve(NO_METADATA | {"LOG_EXECUTION_ID": "true"})
 
-    assert_passing([service.request(key=KEY) for _ in range(2)])
+    assert_transient([service.request(key=KEY) for _ in range(2)])
     assert cloud.metadata.tokens == 0
     assert len(service.entries()) == 2
     assert service.stderr.read_text() == ""
