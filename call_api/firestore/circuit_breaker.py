@@ -17,6 +17,7 @@ document.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 PROBE_WAIT_SECONDS = 0.5
 
@@ -44,7 +45,7 @@ class CircuitBreaker:
         self._probe_wait_seconds = probe_wait_seconds
         self._is_open = False
         self._answered_at = float("-inf")
-        self._probing: asyncio.Task[bool] | None = None  # half-open while it runs
+        self._probing: asyncio.Task[None] | None = None  # half-open while it runs
 
     async def wait_until_closed(self) -> None:
         """Return when a request may pass.
@@ -75,10 +76,7 @@ class CircuitBreaker:
         if not self.has_answered_since(began_at):
             self._is_open = True
 
-    async def _run_probe(self) -> bool:
-        try:
+    async def _run_probe(self) -> None:
+        with suppress(Exception):  # whatever it is, the upstream has not answered
             await self._probe()
-        except Exception:  # noqa: BLE001  (whatever it is, the upstream has not answered)
-            return False
-        self.record_answer()
-        return True
+            self.record_answer()
