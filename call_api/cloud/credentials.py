@@ -6,6 +6,7 @@ a failure, so that nobody keeps it.
 
 import os
 import re
+from copy import copy
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, NamedTuple
@@ -114,7 +115,7 @@ def refreshed(credentials: Any) -> Token:
     request = _Request()
     is_of_server = isinstance(credentials, MetadataCredentials)
     # google-auth keeps the account's address that it is told, and asks by it: so a copy is refreshed.
-    asking = credentials.with_scopes(SCOPES) if is_of_server else credentials
+    asking = copy(credentials) if is_of_server else credentials
     try:
         asking.refresh(request)
     except CredentialsError:  # of `_Request`
