@@ -4,13 +4,14 @@ It needs the standard library only: operators' tools read it where no package is
 """
 
 import re
+from typing import TypeGuard
 
 # Before the colon: the domain of an old project that belongs to one.
 PROJECT_ID = r"([a-z0-9-]+(\.[a-z0-9-]+)+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"
 DATABASE_ID = r"\(default\)|[a-z][a-z0-9-]{2,61}[a-z0-9]"
 
 
-def is_account(value: object) -> bool:
+def is_account(value: object) -> TypeGuard[str]:
     """Tell whether this can be a service account's e-mail address."""
     pattern = r"[\w.+-]+@[\w-]+(\.[\w-]+)+"
     return isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None

@@ -61,9 +61,8 @@ _TIME = re.compile(
 )
 _LEAP_SECOND = re.compile(r"(:\d\d):60")
 _URL = re.compile(r"(?ai)[a-z][a-z0-9+.-]*://")  # of a name of at most 1,024 bytes
-_DECIMAL = (
-    r"0*[0-9]{1,6}(\.[0-9]+)?"  # below _MAX_SECONDS; pydantic's engine has no `++`, and needs none
-)
+# Below _MAX_SECONDS. It is pydantic's pattern, too, whose engine has no `++` and needs none.
+_DECIMAL = r"0*[0-9]{1,6}(\.[0-9]+)?"
 _MAX_SECONDS = 1_000_000  # of a turn; a time since 1970 is larger
 
 # Turns that were not spoken, and may hold instructions, arguments or results.

@@ -126,7 +126,7 @@ def refreshed(credentials: Any) -> Token:
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise CredentialsError(Failure(True, "malformed token"))
     if is_of_server and is_account(asking.service_account_email):
-        credentials._service_account_email = asking.service_account_email  # noqa: SLF001
+        credentials._service_account_email = asking.service_account_email  # noqa: SLF001  (it has no setter)
     return Token(text, expiry and expiry.replace(tzinfo=UTC))
 
 

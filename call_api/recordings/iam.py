@@ -91,9 +91,9 @@ class IamSigner:
             token = await self._tokens.get()
         except CredentialsError as error:
             raise credentials_problem(error) from error
-        email = getattr(self._credentials, "service_account_email", None)
+        email: object = getattr(self._credentials, "service_account_email", None)
         if is_account(email):
-            return str(email)
+            return email
         if isinstance(self._credentials, MetadataCredentials):
             self._tokens.reject(token)  # the address is asked for with the next one
             raise SigningUnavailable("the metadata server names no service account")

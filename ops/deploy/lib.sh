@@ -1,4 +1,4 @@
-# Logging, dry runs, what exists, and failures that pass. It knows nothing of this function.
+# Logging, dry runs, what exists, and transient failures. It knows nothing of this function.
 #
 # Calls of gcloud go through one of five functions, so that a dry run can print them instead:
 #
