@@ -294,7 +294,7 @@ def test_the_project_of_a_federated_identity_takes_a_token(
 
 
 @pytest.mark.parametrize(("status", "is_transient"), [(403, False), (503, True)])
-def test_a_refusal_of_resource_manager_lasts_and_its_outage_passes(
+def test_a_refusal_of_resource_manager_is_permanent_and_its_outage_transient(
     status: int,
     is_transient: bool,
     credentials_file: WriteFile,
@@ -313,7 +313,7 @@ def test_a_refusal_of_resource_manager_lasts_and_its_outage_passes(
         assert failure() == (reason, is_transient)
 
 
-def test_a_token_endpoint_that_cannot_be_reached_passes(credentials_file: WriteFile) -> None:
+def test_a_token_endpoint_that_cannot_be_reached_is_transient(credentials_file: WriteFile) -> None:
     endpoint = TokenEndpoint()
     endpoint.close()
     credentials_file(KEY | {"token_uri": endpoint.url})

@@ -11,7 +11,7 @@ from call_api.cloud.tokens import AccessTokens
 from call_api.errors import SigningUnavailable
 from call_api.recordings.iam import IamSigner
 from tests.support.fakes import finder_of
-from tests.support.google_cloud import EMAIL, Metadata, Raw
+from tests.support.google_cloud import EMAIL, NO_EMAILS, Metadata, Raw
 
 JSON = {"Content-Type": "application/json"}
 TOKEN = {"access_token": "ya29.token", "token_type": "Bearer", "expires_in": 3600}
@@ -61,15 +61,12 @@ def test_a_malformed_answer_is_no_token_and_is_not_kept(
     assert metadata.tokens == 1
 
 
-MALFORMED = [None, "", "default", "a@b", "a@b.c/../d@e.f", "a b@c.d", "a@b.c?d", "ä@b.de", 5]
-
-
 async def account(tokens: AccessTokens) -> str:
     credentials, _ = await tokens.credentials()
     return await IamSigner(credentials, tokens).account()
 
 
-@pytest.mark.parametrize("email", MALFORMED)
+@pytest.mark.parametrize("email", NO_EMAILS)
 def test_a_malformed_address_of_the_account_is_not_kept(
     email: object, metadata: Metadata, tokens: AccessTokens
 ) -> None:

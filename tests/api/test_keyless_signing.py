@@ -37,7 +37,7 @@ def test_signatures_overlap(keyless: Service, cloud: GoogleCloud, acme_key: str)
             clients.submit(keyless.request, key=acme_key, published=False) for _ in range(CLIENTS)
         ]
         while cloud.iam.requests < before + CLIENTS and not any(one.done() for one in replies):
-            time.sleep(0.01)
+            time.sleep(0.01)  # the fake, which counts, runs in threads of its own
         asked = cloud.iam.requests - before
 
     assert asked == CLIENTS

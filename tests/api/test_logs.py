@@ -81,7 +81,7 @@ def test_a_stage_is_as_long_as_what_it_waits_for(monkeypatch: pytest.MonkeyPatch
         original = getattr(waits, step)
 
         async def wait(*args: Any, original: Any = original) -> Any:
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.06)  # the stage, which is measured by the real clock
             return await original(*args)
 
         monkeypatch.setattr(waits, step, wait)

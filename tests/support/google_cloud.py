@@ -29,6 +29,8 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # nor this
 from grpc_status import rpc_status  # type: ignore[import-untyped]  # it has no types
 
+# What is no address of a service account.
+NO_EMAILS = [None, "", "default", "a@b", "a@b.c/../d@e.f", "a b@c.d", "a@b.c?d", "ä@b.de", 5]
 EMAIL = "function@demo-tests.iam.gserviceaccount.com"
 PROJECT = "project-of-the-credentials"
 IAM_HOST, FIRESTORE_HOST = "iamcredentials.googleapis.com", "firestore.googleapis.com"
