@@ -44,6 +44,16 @@ class BoundedConnection(h11.Connection):
         self._request: h11.Request
         # What has arrived behind the last complete head: of its body, or of the next head.
         self._reads = self._bytes = self._lines = 0
+        self._head_to_send: list[bytes] = []
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        """Return what is to be sent; `send` joins it. A head waits for the body, so both take one write."""
+        parts = super().send_with_data_passthrough(event)
+        if parts is None:  # the end of the connection
+            return None
+        parts = self._head_to_send + parts
+        self._head_to_send = parts if isinstance(event, h11.Response) else []
+        return [] if self._head_to_send else parts
 
     def receive_data(self, data: bytes) -> None:
         """Buffer what has arrived, or drop it."""
@@ -60,12 +70,13 @@ class BoundedConnection(h11.Connection):
         Raises:
             h11.RemoteProtocolError: the head is too large, or malformed.
         """
-        state = self.their_state
-        if state is h11.IDLE and self._head_is_too_large():
-            raise h11.RemoteProtocolError("the head is too large")
-        if state is h11.SEND_BODY and self._body_is_too_large():
-            self.reads_no_more = True
-            return h11.PAUSED
+        if self._bytes:
+            state = self.their_state
+            if state is h11.IDLE and self._head_is_too_large():
+                raise h11.RemoteProtocolError("the head is too large")
+            if state is h11.SEND_BODY and self._body_is_too_large():
+                self.reads_no_more = True
+                return h11.PAUSED
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._request, behind = event, self.trailing_data[0]

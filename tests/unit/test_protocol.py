@@ -65,12 +65,14 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.writes = 0
         self.is_open = True
         self.is_read = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert self.is_open
         self.written += data
+        self.writes += bool(data)
 
     def close(self) -> None:
         self.is_open = False
@@ -103,7 +105,8 @@ class Connection:
     async def application(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         if not self.may_answer.is_set():
             await self.may_answer.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"ok"})
 
     async def sends(self, *pieces: bytes) -> "Connection":
@@ -209,6 +212,13 @@ async def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(
     pieces: list[bytes], statuses: list[str], is_open: bool
 ) -> None:
     assert await outcome(pieces) == (statuses, is_open)
+
+
+async def test_an_answer_takes_one_write() -> None:
+    connection = await Connection().sends(GET, GET)
+    assert connection.transport.statuses() == ANSWERED * 2
+    assert connection.transport.writes == 2
+    connection.end()
 
 
 async def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
