@@ -1,11 +1,14 @@
-"""Attempts to connect during an outage: gRPC makes them, at the pace that its options set."""
+"""What gRPC does by itself: it connects again during an outage, and repeats no call."""
 
 import asyncio
 import itertools
+import struct
+from typing import Any
 
 import grpc
 
 from call_api.cloud.channels import channel_options
+from call_api.cloud.failures import status_of
 
 ATTEMPTS = 6
 PATIENCE_SECONDS = 60.0
@@ -34,3 +37,45 @@ def test_the_pauses_between_attempts_do_not_grow() -> None:
 
     pauses = [after - before for before, after in itertools.pairwise(attempted_at)]
     assert max(pauses) < 3 * min(pauses), pauses
+
+
+PREFACE_BYTES, FRAME_HEAD_BYTES = 24, 9
+HEADERS, SETTINGS, GOAWAY = 1, 4, 7
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """Return a frame of HTTP/2 that is about the connection (RFC 9113, 4.1)."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, 0, 0, 0, 0, 0]) + payload
+
+
+def test_a_call_that_a_closing_connection_drops_is_left_to_the_retry_here() -> None:
+    """Else each of the retries here would be one more of gRPC's."""
+    calls = 0
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        await reader.readexactly(PREFACE_BYTES)
+        writer.write(frame(SETTINGS))
+        kind = None
+        while kind != HEADERS:
+            head = await reader.readexactly(FRAME_HEAD_BYTES)
+            await reader.readexactly(int.from_bytes(head[:3]))
+            kind = head[3]
+        calls += 1
+        last_stream, no_error = 0, 0  # so the call's own was not looked at
+        writer.write(frame(GOAWAY, struct.pack(">II", last_stream, no_error)))
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> grpc.StatusCode | None:
+        async with await asyncio.start_server(drop, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            async with grpc.aio.insecure_channel(f"{host}:{port}", channel_options(1)) as channel:
+                method: Any = channel.unary_unary("/service/method")
+                try:
+                    await method(b"", timeout=PATIENCE_SECONDS)
+                except grpc.RpcError as error:
+                    return status_of(error)
+                return None
+
+    assert (asyncio.run(ask()), calls) == (grpc.StatusCode.UNAVAILABLE, 1)
