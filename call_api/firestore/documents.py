@@ -185,20 +185,9 @@ def _decoded(value: Any, shape: Shape) -> object:
         if fields or value.WhichOneof("value_type") == "map_value":
             return _decoded_map(fields, shape)
     elif shape is not None and _is_list_within_limit(value):
-        return _decoded_items(value.array_value.values, shape[0])
+        inner = shape[0]
+        return [item.string_value or _decoded(item, inner) for item in value.array_value.values]
     return _scalar(value)
-
-
-def _decoded_items(items: Any, shape: Shape) -> list[object]:
-    """Decode the items of a list, which are all of one shape. `_decoded` takes what differs."""
-    if isinstance(shape, dict):
-        return [
-            _decoded_map(fields, shape)
-            if (fields := item.map_value.fields)
-            else _decoded(item, shape)
-            for item in items
-        ]
-    return [item.string_value or _decoded(item, shape) for item in items]
 
 
 def _decoded_map(fields: Fields, shape: dict[str, Shape]) -> dict[str, object]:

@@ -36,7 +36,10 @@ def _is_too_large(head: bytes) -> bool:
 
 
 class BoundedConnection(h11.Connection):
-    """Refuses a head that is too large; of a body that is too large, it reads no more."""
+    """Refuses a head that is too large; of a body that is too large, it reads no more.
+
+    It also holds the head of an answer until there is a body, so both take one write instead of two.
+    """
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
@@ -44,16 +47,18 @@ class BoundedConnection(h11.Connection):
         self._request: h11.Request
         # What has arrived behind the last complete head: of its body, or of the next head.
         self._reads = self._bytes = self._lines = 0
-        self._head_to_send: list[bytes] = []
+        self._head_to_send = b""  # an answer's head, while it waits for the body
 
-    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        """Return what is to be sent; `send` joins it. A head waits for the body, so both take one write."""
-        parts = super().send_with_data_passthrough(event)
-        if parts is None:  # the end of the connection
+    def send(self, event: h11.Event) -> Any:
+        """Return the bytes that are to be sent, or None at the end of the connection."""
+        data = super().send(event)
+        if data is None:
             return None
-        parts = self._head_to_send + parts
-        self._head_to_send = parts if isinstance(event, h11.Response) else []
-        return [] if self._head_to_send else parts
+        if isinstance(event, h11.Response):
+            self._head_to_send = data
+            return b""
+        data, self._head_to_send = self._head_to_send + data, b""
+        return data
 
     def receive_data(self, data: bytes) -> None:
         """Buffer what has arrived, or drop it."""
@@ -70,13 +75,12 @@ class BoundedConnection(h11.Connection):
         Raises:
             h11.RemoteProtocolError: the head is too large, or malformed.
         """
-        if self._bytes:
-            state = self.their_state
-            if state is h11.IDLE and self._head_is_too_large():
-                raise h11.RemoteProtocolError("the head is too large")
-            if state is h11.SEND_BODY and self._body_is_too_large():
-                self.reads_no_more = True
-                return h11.PAUSED
+        state = self.their_state
+        if state is h11.IDLE and self._head_is_too_large():
+            raise h11.RemoteProtocolError("the head is too large")
+        if state is h11.SEND_BODY and self._body_is_too_large():
+            self.reads_no_more = True
+            return h11.PAUSED
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._request, behind = event, self.trailing_data[0]
@@ -124,7 +128,7 @@ class BoundedProtocol(H11Protocol):
             self.shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is malformed; behind the begin of an answer, close the connection alone.
+        """Refuse what is malformed; once the application has begun its answer, close the connection alone.
 
         uvicorn would send a second answer to the same request, and log a stack for the exception.
         """

@@ -72,7 +72,7 @@ class Transport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert self.is_open
         self.written += data
-        self.writes += bool(data)
+        self.writes += bool(data)  # asyncio ignores an empty write
 
     def close(self) -> None:
         self.is_open = False
@@ -214,7 +214,7 @@ async def test_a_request_is_answered_and_too_large_a_body_ends_its_connection(
     assert await outcome(pieces) == (statuses, is_open)
 
 
-async def test_an_answer_takes_one_write() -> None:
+async def test_an_answer_of_a_known_length_takes_one_write() -> None:
     connection = await Connection().sends(GET, GET)
     assert connection.transport.statuses() == ANSWERED * 2
     assert connection.transport.writes == 2
