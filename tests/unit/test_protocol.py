@@ -221,6 +221,19 @@ async def test_an_answer_of_a_known_length_takes_one_write() -> None:
     connection.end()
 
 
+async def test_what_a_body_waits_for_is_sent_at_once() -> None:
+    expecting = LINE + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    connection = await Connection(answers_at_once=False).sends(expecting)
+    reading = asyncio.create_task(connection.protocol.cycle.receive())  # as the watcher of clients
+    await loop_passes(9)
+    assert connection.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    connection.may_answer.set()
+    await reading
+    assert connection.transport.statuses() == ["100", *ANSWERED]
+    connection.end()
+
+
 async def test_of_too_large_a_body_nothing_more_is_read_or_kept() -> None:
     connection = await Connection(answers_at_once=False).sends(TOO_LARGE)
     assert not connection.transport.is_read
