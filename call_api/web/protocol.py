@@ -57,8 +57,8 @@ class BoundedConnection(h11.Connection):
         if isinstance(event, h11.Response):
             self._head_to_send = data
             return b""
-        data, self._head_to_send = self._head_to_send + data, b""
-        return data
+        head, self._head_to_send = self._head_to_send, b""
+        return head + data
 
     def receive_data(self, data: bytes) -> None:
         """Buffer what has arrived, or drop it."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -11,6 +13,17 @@ from call_api.cloud.failures import status_of
 
 ATTEMPTS = 6
 PATIENCE_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def channel_to(
+    server: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None],
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Open a channel to a server, which is called for each connection."""
+    async with await asyncio.start_server(server, "127.0.0.1", 0) as listening:
+        host, port = listening.sockets[0].getsockname()
+        async with grpc.aio.insecure_channel(f"{host}:{port}", channel_options(1)) as channel:
+            yield channel
 
 
 def test_the_pauses_between_attempts_do_not_grow() -> None:
@@ -26,11 +39,9 @@ def test_the_pauses_between_attempts_do_not_grow() -> None:
             if len(attempted_at) == ATTEMPTS:
                 enough.set()
 
-        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-            host, port = server.sockets[0].getsockname()
-            async with grpc.aio.insecure_channel(f"{host}:{port}", channel_options(1)) as channel:
-                channel.get_state(try_to_connect=True)
-                await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
+        async with channel_to(refuse) as channel:
+            channel.get_state(try_to_connect=True)
+            await asyncio.wait_for(enough.wait(), PATIENCE_SECONDS)
 
     asyncio.run(outage())
 
@@ -66,14 +77,12 @@ def test_a_call_that_a_closing_connection_drops_is_left_to_the_retry_here() -> N
         writer.close()
 
     async def ask() -> grpc.StatusCode | None:
-        async with await asyncio.start_server(drop, "127.0.0.1", 0) as server:
-            host, port = server.sockets[0].getsockname()
-            async with grpc.aio.insecure_channel(f"{host}:{port}", channel_options(1)) as channel:
-                method: Any = channel.unary_unary("/service/method")
-                try:
-                    await method(b"", timeout=PATIENCE_SECONDS)
-                except grpc.RpcError as error:
-                    return status_of(error)
-                return None
+        async with channel_to(drop) as channel:
+            method: Any = channel.unary_unary("/service/method")
+            try:
+                await method(b"", timeout=PATIENCE_SECONDS)
+            except grpc.RpcError as error:
+                return status_of(error)
+            return None
 
     assert (asyncio.run(ask()), calls) == (grpc.StatusCode.UNAVAILABLE, 1)
